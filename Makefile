@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+PY ?= python3
+BIN := .venv/bin
+export YOLO_OFFLINE ?= true
+export YOLO_AUTOINSTALL ?= false
+
+.PHONY: demo test install install-training lint check clean constraints schema
+
+demo: install ## real CCTV clip -> RTSP -> edge -> case in the console; SOURCE=rtsp://... or a file shows your own camera
+	@exec $(BIN)/curbwatch demo $(if $(SOURCE),--source '$(SOURCE)')
+
+install:
+	@scripts/install base
+
+install-training: install
+	@scripts/install training
+
+test: install-training
+	@scripts/install system
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -q $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+constraints: ## write requirements/*.txt anew: exact versions with hashes, no registry addresses
+	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api --extra dev --generate-hashes --no-emit-index-url --python-version 3.11 --upgrade -q -o requirements/base.txt
+	scripts/compile-training
+
+schema:
+	$(BIN)/curbwatch schema docs/schema
+
+clean:
+	rm -rf var build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,46 @@
+"""What the rooms say to each other.
+
+Pydantic v2 models, versioned, without input or output. Nothing here imports another room.
+`contract.schema.json_schemas()` returns the published JSON Schema of every message.
+"""
+
+from contract.alert import Alert, AlertEvent, AlertStage, DwellFacts, ModelRef, PlaceKey, RuleRef, ZoneRef
+from contract.base import Message, UtcTime, utc_now
+from contract.case import Case, CaseSource, CaseState
+from contract.evidence import EvidenceItem, EvidenceKind
+from contract.geo import ErrorEllipse, GeoPoint
+from contract.heartbeat import CameraHealth, DesiredState, Heartbeat
+from contract.ids import new_id
+from contract.taxonomy import IssueClass, StreetClass, ZoneKind
+from contract.verdict import RejectReason, Verdict, VerdictKind
+
+__all__ = [
+    "Alert",
+    "AlertEvent",
+    "AlertStage",
+    "CameraHealth",
+    "Case",
+    "CaseSource",
+    "CaseState",
+    "DesiredState",
+    "DwellFacts",
+    "ErrorEllipse",
+    "EvidenceItem",
+    "EvidenceKind",
+    "GeoPoint",
+    "Heartbeat",
+    "IssueClass",
+    "Message",
+    "ModelRef",
+    "PlaceKey",
+    "RejectReason",
+    "RuleRef",
+    "StreetClass",
+    "UtcTime",
+    "Verdict",
+    "VerdictKind",
+    "ZoneKind",
+    "ZoneRef",
+    "new_id",
+    "utc_now",
+]

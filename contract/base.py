@@ -1,0 +1,51 @@
+"""The base of every message and the types that all of them share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Message(BaseModel):
+    """An immutable message that refuses fields it does not know."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, ser_json_inf_nan="constants"
+    )
+
+    def wire(self) -> dict[str, Any]:
+        """Return the message as JSON-ready values: times as ISO 8601 in UTC, unset options left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _to_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+UtcTime = Annotated[
+    AwareDatetime,
+    AfterValidator(_to_utc),
+    Field(description="A moment in UTC; a time without an offset is refused."),
+]
+Sha256 = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+    Field(description="SHA-256 in lower-case hexadecimal."),
+]
+Identifier = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"),
+    Field(description="A UUIDv7 in lower case."),
+]
+Slug = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
+    Field(description="Letters, digits, dot, dash, underscore; starts with a letter or digit; 64 at most."),
+]
+
+
+def utc_now() -> datetime:
+    """Return the present moment in UTC, with its offset."""
+    return datetime.now(UTC)

@@ -1,0 +1,56 @@
+"""Heartbeat of a box, and the state the centre wants it to have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contract.base import Identifier, Message, Sha256, Slug, UtcTime
+
+
+class CameraHealth(Message):
+    """One camera as its box sees it."""
+
+    camera_id: Slug
+    state: Literal["connecting", "live", "stalled", "backing_off", "failed"]
+    reason: Annotated[
+        str, Field(max_length=200, description="Why it is not live; never holds a password.")
+    ] = ""
+    frames_decoded: Annotated[int, Field(ge=0)] = 0
+    frames_dropped: Annotated[int, Field(ge=0)] = 0
+    tainted_ratio: Annotated[float, Field(ge=0, le=1, description="Share of decoded frames with damage.")] = (
+        0.0
+    )
+    clock_skew_s: float | None = None
+    last_frame_at: UtcTime | None = None
+    view: Literal["unknown", "good", "moved", "covered", "blurred", "dazzled", "dark", "frozen"] = "unknown"
+
+
+class Heartbeat(Message):
+    """What a box says of itself every half minute."""
+
+    id: Identifier
+    device_id: Slug
+    at: UtcTime
+    uptime_s: Annotated[float, Field(ge=0)]
+    software_version: str
+    model_name: str
+    model_version: str
+    model_sha256: Sha256
+    config_sha256: Sha256
+    cameras: Annotated[tuple[CameraHealth, ...], Field(max_length=512)] = ()
+    outbox_items: Annotated[int, Field(ge=0)] = 0
+    outbox_bytes: Annotated[int, Field(ge=0)] = 0
+    rss_bytes: Annotated[int, Field(ge=0)] = 0
+    cpu_share: Annotated[float, Field(ge=0, description="Cores in use, 1.0 is one core.")] = 0.0
+    disk_free_bytes: Annotated[int, Field(ge=0)] = 0
+
+
+class DesiredState(Message):
+    """What the centre wants a box to run; the answer to a heartbeat."""
+
+    version: Annotated[int, Field(ge=0)] = 0
+    model: Annotated[str | None, Field(description="Bundle as name@version; none leaves it as it is.")] = None
+    config_sha256: Sha256 | None = None
+    server_time: UtcTime
