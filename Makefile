@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 PY ?= python3
 BIN := .venv/bin
+PINS := --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --upgrade -q
 export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 
-.PHONY: demo test install install-training lint check clean constraints schema
+.PHONY: demo test install install-dev install-training lint check clean constraints schema
 
 demo: install ## real CCTV clip -> RTSP -> edge -> case in the console; SOURCE=rtsp://... or a file shows your own camera
 	@exec $(BIN)/curbwatch demo $(if $(SOURCE),--source '$(SOURCE)')
@@ -13,7 +14,10 @@ demo: install ## real CCTV clip -> RTSP -> edge -> case in the console; SOURCE=r
 install:
 	@scripts/install base
 
-install-training: install
+install-dev: install
+	@scripts/install dev
+
+install-training: install-dev
 	@scripts/install training
 
 test: install-training
@@ -21,14 +25,15 @@ test: install-training
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -q $(ARGS)
 
-lint: install
+lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 constraints: ## write requirements/*.txt anew: exact versions with hashes, no registry addresses
-	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api --extra dev --generate-hashes --no-emit-index-url --python-version 3.11 --upgrade -q -o requirements/base.txt
+	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api $(PINS) -o requirements/base.txt
+	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api --extra dev -c requirements/base.txt $(PINS) -o requirements/dev.txt
 	scripts/compile-training
 
 schema:
