@@ -1,0 +1,211 @@
+"""The configuration of one box: one YAML file, closed, with a unit and bounds on every number.
+
+`curbwatch edge schema` prints its JSON Schema, so that an editor completes the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from contract.base import Slug
+from contract.geo import ErrorEllipse, GeoPoint
+from edge.yaml_source import load_yaml
+from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
+
+
+class Section(BaseModel):
+    """A closed, immutable part of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiConfig(Section):
+    """Where cases go."""
+
+    url: Annotated[str, Field(title="API address", examples=["https://curbwatch.example.city"])]
+    token: Annotated[SecretStr | None, Field(description="Device token; better: token_file.")] = None
+    token_file: Annotated[Path | None, Field(description="File that holds the device token, mode 0600.")] = (
+        None
+    )
+    rate_cap_kib_s: Annotated[
+        float | None, Field(gt=0, description="Upload cap in KiB per second; none means no cap.")
+    ] = None
+    heartbeat_s: Annotated[float, Field(ge=1, le=600, description="Seconds between heartbeats.")] = 30.0
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be an http:// or https:// address")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a password; put the device token into token_file")
+        return value.rstrip("/")
+
+    def read_token(self) -> str:
+        """Return the device token.
+
+        Raises:
+            ValueError: neither `token` nor a readable `token_file` is given.
+        """
+        if self.token is not None:
+            return self.token.get_secret_value()
+        if self.token_file is None:
+            raise ValueError("api.token_file: missing; make one with `curbwatch api device add NAME`")
+        try:
+            return self.token_file.read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise ValueError(f"api.token_file: {self.token_file} cannot be read ({exc.strerror})") from None
+
+
+class ModelConfig(Section):
+    """Which detector runs, and where."""
+
+    bundle: Annotated[str, Field(description="A bundle's folder, or `default` for the embedded one.")] = (
+        "default"
+    )
+    provider: Annotated[
+        Literal["auto", "cpu", "openvino", "cuda", "tensorrt"],
+        Field(description="Execution provider of ONNX Runtime; auto takes the fastest that is there."),
+    ] = "auto"
+    threads: Annotated[int, Field(ge=1, le=64, description="CPU threads of the detector.")] = 1
+    max_batch: Annotated[int, Field(ge=1, le=16, description="Frames in one call of the detector.")] = 4
+
+
+class SamplingConfig(Section):
+    """How often a camera is looked at. Quiet cameras cost key frames, suspicion raises the rate for a while."""
+
+    quiet_interval_s: Annotated[
+        float, Field(ge=0.2, le=60, description="Seconds between frames of a quiet camera.")
+    ] = 2.0
+    dense_interval_s: Annotated[
+        float, Field(ge=0.04, le=5, description="Seconds between frames under suspicion.")
+    ] = 0.5
+    hold_s: Annotated[
+        float, Field(ge=0, le=600, description="Seconds that a suspicion lasts after its last sign.")
+    ] = 10.0
+    heartbeat_s: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=120,
+            description="Seconds after which a frame is judged even without motion; below the place memory.",
+        ),
+    ] = 10.0
+
+
+class ClipConfig(Section):
+    """The evidence clip, cut from the compressed ring."""
+
+    pre_s: Annotated[float, Field(ge=1, le=60, description="Seconds before the confirmation.")] = 10.0
+    post_s: Annotated[float, Field(ge=0, le=60, description="Seconds after the confirmation.")] = 10.0
+    ring_mib: Annotated[int, Field(ge=2, le=512, description="Memory of the ring of one camera, MiB.")] = 48
+
+
+class CameraPlace(Section):
+    """Where the camera hangs; alerts fall back to it where no ground plane is known."""
+
+    lon: Annotated[float, Field(ge=-180, le=180, description="Degrees east, WGS-84.")]
+    lat: Annotated[float, Field(ge=-90, le=90, description="Degrees north, WGS-84.")]
+    view_radius_m: Annotated[
+        float, Field(gt=0, le=2000, description="How far the zones reach from the camera, metres.")
+    ] = 40.0
+
+    def point(self) -> GeoPoint:
+        """Return the camera's point with an error circle as wide as its view."""
+        error = ErrorEllipse(semi_major_m=self.view_radius_m, semi_minor_m=self.view_radius_m)
+        return GeoPoint(lon=self.lon, lat=self.lat, error=error, source="camera_point")
+
+
+class CameraConfig(Section):
+    """One camera: its address, its place, its zones."""
+
+    id: Slug
+    name: Annotated[str, Field(max_length=120)] = ""
+    url: Annotated[
+        SecretStr,
+        Field(description="rtsp://, http(s)://, a file or a folder; never printed with its password."),
+    ]
+    sub_url: Annotated[SecretStr | None, Field(description="The smaller stream, decoded for detection.")] = (
+        None
+    )
+    transport: Literal["tcp", "udp"] = "tcp"
+    enabled: bool = True
+    place: CameraPlace
+    ground: GroundConfig | None = None
+    zones: Annotated[tuple[ZoneConfig, ...], Field(max_length=64)] = ()
+    policy: PolicyConfig = PolicyConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    clip: ClipConfig = ClipConfig()
+    detect_crops: Annotated[
+        bool,
+        Field(
+            description="Also run the detector on a crop round each zone: finds small, distant objects for more CPU."
+        ),
+    ] = False
+
+    @model_validator(mode="after")
+    def _zone_ids_differ(self) -> Self:
+        ids = [z.id for z in self.zones]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"zones: the id {twice[0]} is used twice; give each zone its own")
+        return self
+
+
+class OutboxConfig(Section):
+    """The durable queue on the box's disk."""
+
+    quota_mib: Annotated[
+        int, Field(ge=16, le=1_048_576, description="Disk space for unsent evidence, MiB.")
+    ] = 2048
+    max_age_h: Annotated[
+        float, Field(ge=1, le=24 * 365, description="Hours after which unsent lesser items may go.")
+    ] = 24 * 14
+
+
+class PrivacyConfig(Section):
+    """What leaves the box unreadable."""
+
+    blur: Annotated[
+        bool, Field(description="Blur heads and plates in every picture that leaves the box.")
+    ] = True
+
+
+class BoxConfig(Section):
+    """One box beside its cameras."""
+
+    device: Slug
+    data_dir: Annotated[Path, Field(description="State, outbox and spool of this box.")] = Path("var/edge")
+    api: ApiConfig
+    model: ModelConfig = ModelConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    metrics_port: Annotated[
+        int | None, Field(ge=1, le=65535, description="Prometheus metrics on 127.0.0.1; none means off.")
+    ] = None
+    city_timezone: Annotated[str, Field(description="IANA name; schedules and holidays follow it.")] = (
+        "Asia/Shanghai"
+    )
+    cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1, max_length=512)]
+
+    @model_validator(mode="after")
+    def _camera_ids_differ(self) -> Self:
+        ids = [c.id for c in self.cameras]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"cameras: the id {twice[0]} is used twice; give each camera its own")
+        return self
+
+
+def load_box(path: Path) -> BoxConfig:
+    """Read a box's YAML file.
+
+    Raises:
+        edge.yaml_source.ConfigError: with one line a problem: file, line, field, mend.
+    """
+    return load_yaml(path, BoxConfig)

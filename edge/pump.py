@@ -1,0 +1,56 @@
+"""One detector for many cameras: a latest-frame slot per camera, a bounded window, fair turns, counted drops."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class LatestSlots(Generic[T]):
+    """The newest unjudged frame of each camera. A newer frame replaces an older one, so memory is one frame a camera."""
+
+    def __init__(self) -> None:
+        self._slots: OrderedDict[str, T] = OrderedDict()
+        self._ready = threading.Condition()
+        self._closed = False
+        self._dropped: dict[str, int] = {}
+
+    def offer(self, camera_id: str, frame: T) -> bool:
+        """Put the newest frame of a camera; False when it replaced one that nobody judged (counted).
+
+        The camera keeps its place in the line, so a fast camera cannot push a slow one back.
+        """
+        with self._ready:
+            fresh = camera_id not in self._slots
+            self._slots[camera_id] = frame
+            if not fresh:
+                self._dropped[camera_id] = self._dropped.get(camera_id, 0) + 1
+            self._ready.notify()
+            return fresh
+
+    def take(self, most: int, timeout_s: float) -> list[tuple[str, T]]:
+        """Return up to `most` frames, the longest waiting camera first; empty after `timeout_s` seconds without one."""
+        with self._ready:
+            if not self._slots and not self._closed:
+                self._ready.wait(timeout_s)
+            return [self._slots.popitem(last=False) for _ in range(min(most, len(self._slots)))]
+
+    def dropped(self, camera_id: str) -> int:
+        """Return how many frames of a camera were replaced before they were judged."""
+        with self._ready:
+            return self._dropped.get(camera_id, 0)
+
+    def forget(self, camera_id: str) -> None:
+        """Remove a camera that is no longer there."""
+        with self._ready:
+            self._slots.pop(camera_id, None)
+            self._dropped.pop(camera_id, None)
+
+    def close(self) -> None:
+        """Wake whoever waits in `take`."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()

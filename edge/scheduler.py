@@ -1,0 +1,95 @@
+"""When a camera's next frame is decoded and judged: by a promised delay, not by frames a second.
+
+A quiet camera costs key frames. A suspicion (motion in a zone, an open candidate, a young object) raises it to
+the dense rate for a while. A heartbeat judges a frame even without motion, because a heap that was there before
+the box started never moves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from statistics import median
+from typing import Protocol
+
+from camera_adapters.stream import Demand
+
+
+class SamplingNumbers(Protocol):
+    """The numbers of `edge.config.SamplingConfig`, all in seconds."""
+
+    @property
+    def quiet_interval_s(self) -> float: ...
+    @property
+    def dense_interval_s(self) -> float: ...
+    @property
+    def hold_s(self) -> float: ...
+    @property
+    def heartbeat_s(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with a frame, and what to ask of the stream from now on."""
+
+    judge: bool
+    demand: Demand
+    dense: bool
+
+
+class CameraScheduler:
+    """The plan of one camera. Pure: times come in as seconds on the monotonic clock."""
+
+    def __init__(self, numbers: SamplingNumbers) -> None:
+        self._n = numbers
+        self._suspect_until = float("-inf")
+        self._judged_at = float("-inf")
+        self._keys: deque[float] = deque(maxlen=9)
+
+    def suspect(self, now: float) -> None:
+        """Note a sign of something going on at `now`."""
+        self._suspect_until = max(self._suspect_until, now + self._n.hold_s)
+
+    def saw_key_frame(self, now: float) -> None:
+        """Note a key frame, so that the plan knows how far apart they are."""
+        self._keys.append(now)
+
+    @property
+    def key_interval_s(self) -> float | None:
+        """Median seconds between key frames; None before three were seen."""
+        if len(self._keys) < 3:
+            return None
+        times = list(self._keys)
+        return median(b - a for a, b in zip(times, times[1:], strict=False))
+
+    def demand(self, now: float) -> Demand:
+        """Return what the stream should decode from now on."""
+        if now < self._suspect_until:
+            return Demand("all", self._n.dense_interval_s)
+        key = self.key_interval_s
+        # Vendors' "smart" codecs send a key frame every 10 s and more: then key frames alone break the promise.
+        if key is None or key > 2 * self._n.quiet_interval_s:
+            return Demand("all", self._n.quiet_interval_s)
+        return Demand("key", self._n.quiet_interval_s)
+
+    def plan(self, now: float, moving: bool, attentive: bool) -> Plan:
+        """Decide on a decoded frame of the time `now`.
+
+        `moving` is the gate's word on the zones; `attentive` says that a site's dwell clock is running, which wants
+        every quiet frame judged but not the dense rate: a parked car does not become more parked.
+        """
+        if moving:
+            self.suspect(now)
+        dense = now < self._suspect_until
+        wait = (
+            self._n.dense_interval_s
+            if dense
+            else self._n.quiet_interval_s
+            if attentive
+            else self._n.heartbeat_s
+        )
+        # 0.6: frames come on the camera's grid, so the interval asked for is met early or late by half a frame step.
+        due = now - self._judged_at >= 0.6 * wait
+        if due:
+            self._judged_at = now
+        return Plan(judge=due, demand=self.demand(now), dense=dense)
