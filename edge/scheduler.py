@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Protocol
 
@@ -59,8 +60,7 @@ class CameraScheduler:
         """Median seconds between key frames; None before three were seen."""
         if len(self._keys) < 3:
             return None
-        times = list(self._keys)
-        return median(b - a for a, b in zip(times, times[1:], strict=False))
+        return median(b - a for a, b in pairwise(self._keys))
 
     def demand(self, now: float) -> Demand:
         """Return what the stream should decode from now on."""
