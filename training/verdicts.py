@@ -1,0 +1,255 @@
+"""Verdicts become labels: cases with their evidence -> confirmed boxes, named hard negatives, and what is left out.
+
+An export is a folder with `cases.jsonl` (one `contract.Case` a line) and `evidence/` (files named by SHA-256).
+A reject reason says who learns from it (`RejectReason.goes_to`): only reasons 1 and 4 say that the detector was wrong.
+A permitted cart is still a cart: reasons 2, 3, 5 and 6 keep the box as a positive and give it the reason's name, so
+that a rule can be tested on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pydantic import ValidationError
+
+from contract import Alert, Case, EvidenceItem, EvidenceKind, IssueClass, RejectReason, Verdict, VerdictKind
+from training.dataset import file_sha256
+from training.dataset_items import DatasetError, Item, to_centres
+
+PICTURES = (EvidenceKind.CONFIRM, EvidenceKind.CONTEXT, EvidenceKind.MIDDLE, EvidenceKind.FIRST)
+"""Whole-frame pictures, the best first. A crop has lost the place, a sealed original is not ours to read."""
+
+CLASS_OF_ISSUE: Mapping[IssueClass, str] = {
+    IssueClass("dumping.exposed"): "garbage",
+    IssueClass("dumping.bin_overflow"): "overflow",
+    IssueClass("dumping.act"): "garbage",
+    IssueClass("parking.motor"): "car",
+    IssueClass("parking.fire_lane"): "car",
+    IssueClass("parking.non_motor"): "bicycle",
+    IssueClass("vendor.unlicensed"): "cart",
+    IssueClass("vendor.out_of_permit"): "cart",
+    IssueClass("street_occupation.roadside"): "cart",
+    IssueClass("street_occupation.shopfront"): "table",
+}
+"""Class of an issue whose alert doesn't name the detected class."""
+
+_STILL_TRUE = (
+    RejectReason.PERMITTED,
+    RejectReason.MOVING_OR_TEMPORARY,
+    RejectReason.AUTHORISED_OR_WORKS,
+    RejectReason.DUPLICATE,
+)
+_DETECTOR_WRONG = (RejectReason.NOT_THIS_CLASS, RejectReason.INSIDE_SHOP)
+
+_NAMES = {
+    (RejectReason.NOT_THIS_CLASS, "dumping.bin_overflow"): "bin_not_overflowing",
+    (RejectReason.NOT_THIS_CLASS, "vendor.unlicensed"): "abandoned_stall",
+    (RejectReason.PERMITTED, "vendor.unlicensed"): "permitted_breakfast_cart",
+    (RejectReason.PERMITTED, "vendor.out_of_permit"): "permitted_breakfast_cart",
+    (RejectReason.MOVING_OR_TEMPORARY, "vendor.unlicensed"): "moving_vendor",
+    (RejectReason.MOVING_OR_TEMPORARY, "parking.non_motor"): "rider_passing",
+    (RejectReason.INSIDE_SHOP, "street_occupation.shopfront"): "trading_inside_the_shop",
+    (RejectReason.AUTHORISED_OR_WORKS, "parking.motor"): "works_vehicle",
+}
+
+
+def reason_name(reason: RejectReason, issue: str) -> str:
+    """The name of a hard case, such as `bin_not_overflowing`."""
+    return _NAMES.get((reason, issue), f"{reason.name.lower()}:{issue}")
+
+
+@dataclass
+class Taken:
+    """What an export gave: items, and a count of what was left out and why."""
+
+    items: list[Item] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class VerdictRule:
+    """`blurred_only` keeps pictures whose faces and plates can be read out of the data set. A hard negative is cut to
+    `margin` times its box, since the reviewer judged that place and not the whole street."""
+
+    blurred_only: bool = True
+    pictures_per_alert: int = 1
+    margin: float = 2.5
+    classes: tuple[str, ...] = ()
+
+
+def read_cases(path: Path) -> Iterator[Case]:
+    """Cases of a `cases.jsonl`. Raises DatasetError naming the line."""
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield Case.model_validate_json(line)
+            except ValidationError as error:
+                raise DatasetError(f"{path}:{number}: {error}") from error
+
+
+def final_verdict(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The verdict that counts, or None while reviewers disagree or nobody was sure.
+
+    Each reviewer's last word counts. A merge says nothing about the picture.
+    """
+    last: dict[str, Verdict] = {}
+    for verdict in sorted(verdicts, key=lambda v: v.at):
+        if verdict.kind is not VerdictKind.MERGE:
+            last[verdict.reviewer] = verdict
+    decided = [v for v in last.values() if v.kind is not VerdictKind.UNSURE]
+    if not decided or len({(v.kind, v.issue) for v in decided}) > 1:
+        return None
+    return max(decided, key=lambda v: v.at)
+
+
+def find_file(evidence: Path, sha256: str) -> Path | None:
+    """The file of a hash in `evidence/`, flat or in folders by the first characters, with or without a suffix."""
+    for base in (evidence, evidence / sha256[:2], evidence / sha256[:2] / sha256[2:4]):
+        if base.is_dir():
+            for path in (base / sha256, *sorted(base.glob(f"{sha256}.*"))):
+                if path.is_file():
+                    return path
+    return None
+
+
+def _pictures(
+    alert: Alert, evidence: Path, rule: VerdictRule, taken: Taken
+) -> Iterator[tuple[EvidenceItem, Path]]:
+    count = 0
+    for kind in PICTURES:
+        for part in alert.evidence:
+            if part.kind is not kind or not part.media_type.startswith("image/"):
+                continue
+            if rule.blurred_only and not part.blurred:
+                taken.left_out["not blurred"] += 1
+                continue
+            path = find_file(evidence, part.sha256)
+            if path is None or file_sha256(path) != part.sha256:
+                taken.left_out["file missing" if path is None else "file doesn't match its hash"] += 1
+                continue
+            yield part, path
+            count += 1
+            if count >= rule.pictures_per_alert:
+                return
+
+
+def _class_of(alert: Alert, verdict: Verdict) -> str:
+    if verdict.issue and verdict.issue != alert.issue:
+        return CLASS_OF_ISSUE[verdict.issue]
+    return alert.model.class_name or CLASS_OF_ISSUE[alert.issue]
+
+
+def _notes(case: Case, alert: Alert, part: EvidenceItem) -> dict[str, Any]:
+    hour = part.captured_at.hour
+    return {
+        "camera_id": alert.camera_id,
+        "case_id": case.id,
+        "alert_id": alert.id,
+        "issue": str(alert.issue),
+        "sha256": part.sha256,
+        "blurred": part.blurred,
+        "hour_utc": hour,
+        "model": f"{alert.model.name}@{alert.model.version}",
+        "score": alert.model.score,
+    }
+
+
+def _positive(
+    case: Case, alert: Alert, part: EvidenceItem, path: Path, name: str, classes: Sequence[str]
+) -> Item:
+    corners = np.array([alert.box], np.float32)
+    return Item(
+        path=path,
+        classes=np.array([classes.index(name)], np.int32),
+        boxes=to_centres(corners),
+        source="verdicts",
+        split="train",
+        known=frozenset(),  # the reviewer saw one box; the rest of the street is unjudged
+        group=f"site:{alert.key.site_id}",
+        taken_at=part.captured_at.isoformat(),
+        notes=_notes(case, alert, part),
+    )
+
+
+def _cut_negative(path: Path, box: Sequence[float], margin: float, folder: Path) -> Path:
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DatasetError(f"{path}: not a picture that OpenCV reads")
+    height, width = picture.shape[:2]
+    x1, y1, x2, y2 = (v * s for v, s in zip(box, (width, height, width, height), strict=True))
+    half = max(x2 - x1, y2 - y1, 32.0) * margin / 2
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    left, top = int(max(cx - half, 0)), int(max(cy - half, 0))
+    cut = picture[top : int(min(cy + half, height)), left : int(min(cx + half, width))]
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{path.stem[:16]}_{left}_{top}.jpg"
+    done, encoded = cv2.imencode(".jpg", cut, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    if not done:
+        raise DatasetError(f"{path}: the cut picture could not be written")
+    encoded.tofile(target)
+    return target
+
+
+def take_case(case: Case, evidence: Path, work: Path, rule: VerdictRule, taken: Taken) -> None:
+    """Add one case to `taken`; pictures of hard negatives are cut into `work`."""
+    verdict = final_verdict(case.verdicts)
+    if verdict is None:
+        taken.left_out["no agreed verdict"] += 1
+        return
+    reason = verdict.reason
+    if reason is not None and reason not in (*_STILL_TRUE, *_DETECTOR_WRONG):
+        taken.left_out[f"rejected: {reason.name.lower()} (for {reason.goes_to})"] += 1
+        return
+    for alert in case.alerts:
+        name = _class_of(alert, verdict)
+        if name not in rule.classes:
+            taken.left_out[f"class {name} isn't trained"] += 1
+            continue
+        for part, path in _pictures(alert, evidence, rule, taken):
+            item = _positive(case, alert, part, path, name, rule.classes)
+            if reason is not None:
+                item.notes["reason"] = reason_name(reason, str(alert.issue))
+            if reason in _DETECTOR_WRONG:
+                item = _negative(item, alert, name, work, rule)
+            taken.items.append(item)
+
+
+def _negative(item: Item, alert: Alert, name: str, work: Path, rule: VerdictRule) -> Item:
+    cut = _cut_negative(item.path, alert.box, rule.margin, work)
+    notes = {k: v for k, v in item.notes.items() if k != "sha256"} | {"negative": True, "wrong_class": name}
+    return Item(
+        path=cut,
+        classes=np.zeros(0, np.int32),
+        boxes=np.zeros((0, 4), np.float32),
+        source="verdicts",
+        split="train",
+        known=frozenset({name}),
+        group=item.group,
+        taken_at=item.taken_at,
+        notes=notes,
+    )
+
+
+def take_cases(cases: Iterable[Case], evidence: Path, work: Path, rule: VerdictRule) -> Taken:
+    """Items of all cases. `work` receives the cut pictures of hard negatives."""
+    taken = Taken()
+    for case in cases:
+        take_case(case, evidence, work, rule, taken)
+    return taken
+
+
+def write_export(cases: Iterable[Case], folder: Path) -> Path:
+    """Write `cases.jsonl`; returns the folder's `evidence`, where the files belong."""
+    (folder / "evidence").mkdir(parents=True, exist_ok=True)
+    with (folder / "cases.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(c.model_dump(mode="json"), ensure_ascii=False) + "\n" for c in cases)
+    return folder / "evidence"
