@@ -1,0 +1,99 @@
+"""A decoded frame with its capture time. Conversions are lazy and scale inside the decoder's own scaler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ClockSource = Literal["rtcp_sender_report", "arrival", "file"]
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMeta:
+    """What is known of a frame.
+
+    Attributes:
+        seq: counts decoded frames of this camera up from 0.
+        captured_at: UTC, from the source that `clock_source` names.
+        mono_s: the box's monotonic clock in seconds (a file's own time for files).
+        clock_offset_s: camera clock minus box clock in seconds, where the camera tells its time.
+        tainted: the picture may show damage, or was predicted from a damaged one.
+        epoch: counts connections; packets of two epochs never share a clip.
+        width, height: size of the source picture in pixels.
+    """
+
+    camera_id: str
+    seq: int
+    captured_at: datetime
+    mono_s: float
+    clock_source: ClockSource
+    clock_offset_s: float | None
+    key: bool
+    tainted: bool
+    epoch: int
+    width: int
+    height: int
+
+
+class Frame:
+    """One picture. Safe to hand to another thread; the arrays it returns are the caller's own."""
+
+    __slots__ = ("_array", "_video", "meta")
+
+    def __init__(
+        self, meta: FrameMeta, video: av.VideoFrame | None = None, array: Picture | None = None
+    ) -> None:
+        if (video is None) == (array is None):
+            raise ValueError("give either a decoded video frame or an array")
+        self.meta, self._video, self._array = meta, video, array
+
+    @classmethod
+    def from_rgb(cls, array: Picture, meta: FrameMeta) -> Frame:
+        """Make a frame of an RGB uint8 (H, W, 3) array; its size must be that of `meta`."""
+        if array.shape != (meta.height, meta.width, 3) or array.dtype != np.uint8:
+            raise ValueError(
+                f"array: expected uint8 ({meta.height}, {meta.width}, 3), got {array.dtype} {array.shape}"
+            )
+        return cls(meta, array=array)
+
+    def rgb(self, width: int | None = None, height: int | None = None) -> Picture:
+        """Return RGB uint8 (height, width, 3), scaled to the size asked for, at source size by default."""
+        w, h = width or self.meta.width, height or self.meta.height
+        if self._array is not None:
+            if (w, h) == (self.meta.width, self.meta.height):
+                return self._array.copy()
+            return np.asarray(cv2.resize(self._array, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+        # FAST_BILINEAR: 0.63 ms for 1080p -> 640 x 360, a third of BILINEAR; it also honours full-range video.
+        video = self._video
+        if video is None:
+            raise ValueError("a frame without picture data")
+        small = video.reformat(width=w, height=h, format="rgb24", interpolation="FAST_BILINEAR")
+        return np.ascontiguousarray(small.to_ndarray(), np.uint8)
+
+    def luma(self, width: int | None = None, height: int | None = None) -> Picture:
+        """Return the grey picture as uint8 (height, width), straight from the luma plane where there is one."""
+        w, h = width or self.meta.width, height or self.meta.height
+        if self._video is None or not _planar_luma(self._video):
+            grey = cv2.cvtColor(self.rgb(), cv2.COLOR_RGB2GRAY)
+        else:
+            plane = self._video.planes[0]
+            grey = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
+                :, : plane.width
+            ]
+        if grey.shape == (h, w):
+            return np.array(grey, np.uint8)
+        # INTER_AREA: sampling single pixels instead turned sensor noise and compression grain into motion.
+        return np.asarray(
+            cv2.resize(np.ascontiguousarray(grey), (w, h), interpolation=cv2.INTER_AREA), np.uint8
+        )
+
+
+def _planar_luma(video: av.VideoFrame) -> bool:
+    return video.format.name in {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray"}

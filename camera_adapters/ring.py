@@ -1,0 +1,237 @@
+"""The last seconds of a camera, compressed: evidence clips are cut from it without re-encoding.
+
+Measured: 0.9 % of a core for 1080p, 30-56 ms CPU for a 9 s clip; re-encoding the same clip costs about a hundred times that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+
+# Codecs whose elementary stream plays in a browser's MP4 as it is.
+COPY_CODECS = frozenset({"h264", "hevc"})
+_FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParams:
+    """What a muxer needs of one connection's stream."""
+
+    codec: str
+    width: int
+    height: int
+    time_base: Fraction
+    extradata: bytes | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RingPacket:
+    """One compressed picture and when it was taken."""
+
+    at: datetime
+    key: bool
+    pts: int | None
+    dts: int | None
+    data: bytes
+    params: StreamParams
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInfo:
+    """A clip on disk."""
+
+    path: Path
+    sha256: str
+    size: int
+    start: datetime
+    duration_s: float
+    width: int
+    height: int
+    codec: str
+    transcoded: bool
+
+
+class NoPicturesError(LookupError):
+    """The ring holds no decodable picture of the time asked for."""
+
+
+class PacketRing:
+    """Compressed packets of the last `seconds`, at most `max_bytes` bytes."""
+
+    def __init__(self, seconds: float = 60.0, max_bytes: int = 48 * 2**20) -> None:
+        self._seconds, self._max_bytes = seconds, max_bytes
+        self._packets: deque[RingPacket] = deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Bytes held now."""
+        return self._bytes
+
+    def newest(self) -> datetime | None:
+        """Return the time of the newest packet; None when there is none."""
+        with self._lock:
+            return self._packets[-1].at if self._packets else None
+
+    def push(self, packet: RingPacket) -> None:
+        """Add a packet and let go of those that are too old or too many."""
+        with self._lock:
+            self._packets.append(packet)
+            self._bytes += len(packet.data)
+            while self._packets and (
+                (packet.at - self._packets[0].at).total_seconds() > self._seconds
+                or self._bytes > self._max_bytes
+            ):
+                self._bytes -= len(self._packets.popleft().data)
+
+    def packets(self, t0: datetime, t1: datetime) -> list[RingPacket]:
+        """Return the packets from the key frame at or before `t0` to `t1`, of one connection (the latest in that time).
+
+        Raises:
+            NoPicturesError: there is no key frame to start from.
+        """
+        with self._lock:
+            until = [p for p in self._packets if p.at <= t1]
+        if until:
+            epoch = until[-1].params.epoch
+            until = [p for p in until if p.params.epoch == epoch]
+        keys = [i for i, p in enumerate(until) if p.key]
+        if not keys or until[-1].at < t0:
+            raise NoPicturesError(f"no pictures from {t0.isoformat()} to {t1.isoformat()} in the ring")
+        start = max((i for i in keys if until[i].at <= t0), default=keys[0])
+        return until[start:]
+
+    def clip(self, t0: datetime, t1: datetime, path: Path) -> ClipInfo:
+        """Write the pictures from `t0` to `t1` as a fragmented MP4. It starts at the key frame at or before `t0`.
+
+        H.264 and H.265 are copied; another codec is encoded to H.264, which browsers play.
+
+        Raises:
+            NoPicturesError: the ring has none of that time.
+        """
+        packets = self.packets(t0, t1)
+        params = packets[0].params
+        copy = params.codec in COPY_CODECS
+        part = path.with_name(path.name + ".part")
+        try:
+            (_copy_clip if copy else _encode_clip)(packets, part)
+            with part.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                part.unlink()
+        duration = max((packets[-1].at - packets[0].at).total_seconds(), 0.04)
+        return ClipInfo(
+            path,
+            digest,
+            path.stat().st_size,
+            packets[0].at,
+            duration,
+            params.width,
+            params.height,
+            params.codec,
+            not copy,
+        )
+
+    def frames(self, t0: datetime, t1: datetime) -> list[tuple[datetime, av.VideoFrame]]:
+        """Decode the pictures from `t0` to `t1` (from the key frame before `t0`, which is left out when too early).
+
+        Raises:
+            NoPicturesError: the ring has none of that time.
+        """
+        return [(at, frame) for at, frame in decode(self.packets(t0, t1)) if at >= t0]
+
+
+def decode(packets: Sequence[RingPacket]) -> list[tuple[datetime, av.VideoFrame]]:
+    """Decode packets of one connection that begin with a key frame."""
+    params = packets[0].params
+    context = cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r"))
+    context.thread_type = "NONE"
+    if params.extradata:
+        context.extradata = params.extradata
+    times = {i: p.at for i, p in enumerate(packets)}
+    decoded: list[av.VideoFrame] = []
+    for i, item in enumerate(packets):
+        packet = av.Packet(item.data)
+        packet.pts, packet.dts = i, i
+        with contextlib.suppress(av.error.InvalidDataError):
+            decoded += context.decode(packet)
+    with contextlib.suppress(av.error.InvalidDataError, EOFError):
+        decoded += context.decode(None)
+    return [(times[min(max(int(frame.pts or 0), 0), len(packets) - 1)], frame) for frame in decoded]
+
+
+def _timestamps(packets: Sequence[RingPacket]) -> list[tuple[int, int]]:
+    """Return (pts, dts) from 0 up, strictly rising dts, pts never before dts."""
+    first = (
+        next(
+            (
+                p.dts if p.dts is not None else p.pts
+                for p in packets
+                if p.dts is not None or p.pts is not None
+            ),
+            0,
+        )
+        or 0
+    )
+    out: list[tuple[int, int]] = []
+    last = -1
+    for p in packets:
+        dts = p.dts if p.dts is not None else p.pts
+        dts = max((dts if dts is not None else first + last + 1) - first, last + 1)
+        pts = max((p.pts if p.pts is not None else dts + first) - first, dts)
+        out.append((pts, dts))
+        last = dts
+    return out
+
+
+def _copy_clip(packets: Sequence[RingPacket], path: Path) -> None:
+    params = packets[0].params
+    # A muxer takes no extradata by hand (PyAV 18), so the template is probed from the bytes themselves.
+    head = (params.extradata or b"") if (params.extradata or b"").startswith(b"\0\0") else b""
+    with (
+        av.open(io.BytesIO(head + packets[0].data), format=params.codec) as probe,
+        av.open(str(path), "w", format="mp4", options=_FRAGMENTED) as out,
+    ):
+        stream = out.add_stream_from_template(probe.streams.video[0])
+        stream.time_base = params.time_base
+        for item, (pts, dts) in zip(packets, _timestamps(packets), strict=True):
+            packet = av.Packet(item.data)
+            packet.stream, packet.time_base = stream, params.time_base
+            packet.pts, packet.dts, packet.is_keyframe = pts, dts, item.key
+            out.mux(packet)
+
+
+def _encode_clip(packets: Sequence[RingPacket], path: Path) -> None:
+    frames = decode(packets)
+    if not frames:
+        raise NoPicturesError("the packets of that time do not decode")
+    first = frames[0][0]
+    with av.open(str(path), "w", format="mp4", options=_FRAGMENTED) as out:
+        stream = out.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height = frames[0][1].width // 2 * 2, frames[0][1].height // 2 * 2
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        last = -1
+        for at, frame in frames:
+            small = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
+            last = max(last + 1, round((at - first).total_seconds() * 1000))
+            small.pts, small.time_base = last, Fraction(1, 1000)
+            out.mux(stream.encode(small))
+        out.mux(stream.encode(None))
