@@ -1,0 +1,144 @@
+"""From raw network output to boxes in the letterboxed picture, vectorised, one function a family.
+
+Every function takes the session's outputs for one batch and returns, per picture, boxes (N, 4) float32 x1 y1 x2 y2 in
+input pixels, scores (N,) float32 and raw class channels (N,) int32, at or above the lowest threshold asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import Family
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Raw = tuple[Floats, Floats, Ints]
+
+
+def decode_yolo(
+    outputs: Sequence[Floats], lowest: float, channels: Ints, _size: tuple[int, int]
+) -> list[Raw]:
+    """YOLOv8/11: one output (B, 4 + classes, anchors), boxes as centre and size in input pixels."""
+    out: list[Raw] = []
+    for pred in outputs[0]:
+        scores = pred[4:][channels]
+        best = scores.argmax(0)
+        score = scores[best, np.arange(scores.shape[1])]
+        keep = np.flatnonzero(score >= lowest)
+        x, y, w, h = pred[:4, keep]
+        boxes = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1)
+        out.append((boxes, score[keep], channels[best[keep]]))
+    return out
+
+
+def decode_yolo_end2end(
+    outputs: Sequence[Floats], lowest: float, channels: Ints, _size: tuple[int, int]
+) -> list[Raw]:
+    """YOLO26 and v10, NMS-free: one output (B, N, 6) of x1 y1 x2 y2 score class in input pixels."""
+    out: list[Raw] = []
+    for pred in outputs[0]:
+        keep = (pred[:, 4] >= lowest) & np.isin(pred[:, 5].astype(np.int32), channels)
+        out.append((pred[keep, :4], pred[keep, 4], pred[keep, 5].astype(np.int32)))
+    return out
+
+
+def decode_yolox(
+    outputs: Sequence[Floats], lowest: float, channels: Ints, size: tuple[int, int]
+) -> list[Raw]:
+    """YOLOX: one output (B, anchors, 5 + classes) of grid offsets, log sizes, objectness, classes (arXiv 2107.08430)."""
+    grids, strides = _yolox_grid(size)
+    out: list[Raw] = []
+    for pred in outputs[0]:
+        scores = pred[:, 5:][:, channels] * pred[:, 4:5]
+        best = scores.argmax(1)
+        score = scores[np.arange(len(scores)), best]
+        keep = np.flatnonzero(score >= lowest)
+        centre = (pred[keep, :2] + grids[keep]) * strides[keep]
+        half = np.exp(pred[keep, 2:4]) * strides[keep] / 2
+        out.append((np.concatenate([centre - half, centre + half], 1), score[keep], channels[best[keep]]))
+    return out
+
+
+def _yolox_grid(size: tuple[int, int]) -> tuple[Floats, Floats]:
+    width, height = size
+    grids, strides = [], []
+    for stride in (8, 16, 32):
+        ys, xs = np.mgrid[: height // stride, : width // stride]
+        grids.append(np.stack([xs, ys], 2).reshape(-1, 2))
+        strides.append(np.full((grids[-1].shape[0], 1), stride))
+    return np.concatenate(grids).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def decode_centernet(
+    outputs: Sequence[Floats], lowest: float, channels: Ints, size: tuple[int, int]
+) -> list[Raw]:
+    """CenterNet: heat (B, classes, h, w) after the sigmoid, sides (B, 4, h, w) left top right bottom in input pixels.
+
+    A peak is a 3 x 3 local maximum of its class (arXiv 1904.07850, section 3).
+    """
+    heat, sides = (outputs[0], outputs[1]) if outputs[0].shape[1] != 4 else (outputs[1], outputs[0])
+    step = size[0] / heat.shape[3]
+    out: list[Raw] = []
+    kernel = np.ones((3, 3), np.uint8)
+    for maps, wh in zip(heat, sides, strict=True):
+        some = np.ascontiguousarray(maps[channels])
+        hot = [i for i in range(len(some)) if some[i].max() >= lowest]
+        rows: list[tuple[Floats, Floats, Ints]] = []
+        for i in hot:
+            peaks = (some[i] >= lowest) & (some[i] >= cv2.dilate(some[i], kernel))
+            ys, xs = np.nonzero(peaks)
+            left, top, right, bottom = wh[:, ys, xs]
+            boxes = np.stack([xs * step - left, ys * step - top, xs * step + right, ys * step + bottom], 1)
+            rows.append((boxes.astype(np.float32), some[i][ys, xs], np.full(len(xs), channels[i], np.int32)))
+        if rows:
+            out.append(
+                (
+                    np.concatenate([r[0] for r in rows]),
+                    np.concatenate([r[1] for r in rows]),
+                    np.concatenate([r[2] for r in rows]),
+                )
+            )
+        else:
+            out.append((np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)))
+    return out
+
+
+Decoder = Callable[[Sequence[Floats], float, Ints, tuple[int, int]], list[Raw]]
+DECODERS: dict[Family, Decoder] = {
+    Family.YOLO: decode_yolo,
+    Family.YOLO_END2END: decode_yolo_end2end,
+    Family.YOLOX: decode_yolox,
+    Family.CENTERNET: decode_centernet,
+}
+NEEDS_NMS = {Family.YOLO: True, Family.YOLO_END2END: False, Family.YOLOX: True, Family.CENTERNET: True}
+
+
+def nms(boxes: Floats, scores: Floats, groups: Ints, iou: float, most: int) -> NDArray[np.intp]:
+    """Return the indices that survive non-maximum suppression inside each group, best score first.
+
+    Greedy, as published: a box goes when its IoU with a better one of the same group exceeds `iou`.
+    """
+    if len(boxes) == 0:
+        return np.zeros(0, np.intp)
+    order = np.argsort(-scores, kind="stable")[: 10 * most]
+    # Boxes of different groups are moved apart, so that one pass serves all groups.
+    span = float(boxes[:, 2:].max() - boxes[:, :2].min()) + 1
+    moved = boxes[order] + (groups[order].astype(np.float32) * span)[:, None]
+    area = (moved[:, 2] - moved[:, 0]) * (moved[:, 3] - moved[:, 1])
+    alive = np.ones(len(order), bool)
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        if len(kept) == most:
+            break
+        rest = np.flatnonzero(alive[i + 1 :]) + i + 1
+        corner = np.minimum(moved[i, 2:], moved[rest, 2:]) - np.maximum(moved[i, :2], moved[rest, :2])
+        inter = np.prod(np.clip(corner, 0, None), axis=1)
+        alive[rest[inter > iou * (area[i] + area[rest] - inter)]] = False
+    return order[np.asarray(kept, np.intp)]
