@@ -17,6 +17,7 @@ from training.branch import BranchNet
 from training.fit_data import Batches
 from training.metrics import Boxes, ap_by_class
 from training.torchvision_ops import ensure
+from training.tracking import NoNotebook, Notebook
 
 ensure()
 
@@ -37,7 +38,6 @@ class BranchFit:
     ema: float = 0.999
     plain_share: float = 0.2
     validate_every: int = 150
-    threads: int = 2
     bf16: bool = True
     seed: int = 7
 
@@ -132,8 +132,10 @@ class BranchTrainer:
         folder: Path,
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
+        notes: Notebook | None = None,
     ) -> None:
         self.net, self.config, self.folder, self.say, self.clock = net, config, folder, say, clock
+        self.notes = notes or NoNotebook()
         folder.mkdir(parents=True, exist_ok=True)
         net.to(memory_format=torch.channels_last)
         self.params = [p for p in net.fresh.parameters() if p.requires_grad]
@@ -254,6 +256,7 @@ class BranchTrainer:
         with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.say(json.dumps(row))
+        self.notes.figures(self.progress.step, {"fitness": fitness, **figures, **mean})
         self.save(best=best)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEAR = 8
-"""Bits that two pictures of one scene may differ in: re-encoding and scaling move 0–4, another frame of the same
-fixed view up to about 8, unrelated street photos 20–44 (measured on the public sets)."""
+"""Bits that two pictures of one scene may differ in. Measured on 2 938 pictures of the public sets: re-encoding and
+scaling move 0–4 bits, frames of one fixed CCTV view up to about 8; at 8 bits two pairs of unrelated street photos
+come near each other, at 12 bits nine do."""
 
 
 def phash(picture: NDArray[np.uint8]) -> int:

@@ -1,0 +1,54 @@
+"""Build the labelling queue from bundles and a folder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from models.bundle import load_bundle
+from training.active import QueueEntry, Seen, build_queue
+from training.dataset import hash_of, load_dataset
+from training.dataset_items import Item, empty_labels, pictures_in
+from training.fit_data import read_picture
+from training.judge_run import boxes_of
+from training.promote import open_for_judging
+
+
+def _items(folder: Path) -> Sequence[Item]:
+    if (folder / "dataset.json").exists():
+        return load_dataset(folder).items
+    classes, boxes = empty_labels()
+    return [Item(p, classes, boxes, "", "train") for p in pictures_in(folder)]
+
+
+def _hour(item: Item) -> int:
+    return datetime.fromisoformat(item.taken_at).hour if item.taken_at else 12
+
+
+def queue_of(
+    bundle: str, pictures: Path, second: str | None = None, labelled: Path | None = None, count: int = 100
+) -> list[QueueEntry]:
+    """The queue over `pictures`; thresholds are the first bundle's own."""
+    own = load_bundle(bundle)
+    names = own.names
+    first = open_for_judging(bundle)
+    other = open_for_judging(second) if second else None
+    seen = []
+    for item in _items(pictures):
+        picture = read_picture(item)
+        seen.append(
+            Seen(
+                key=str(item.path),
+                camera_id=str(item.notes.get("camera_id", "")),
+                hour=_hour(item),
+                first=boxes_of(first.detect([picture])[0], names),
+                second=boxes_of(other.detect([picture])[0], names) if other else None,
+                phash=hash_of(item.path),
+                case_id=item.notes.get("case_id"),
+            )
+        )
+    done = load_dataset(labelled).items if labelled else ()
+    have = [(str(i.notes.get("camera_id", "")), _hour(i)) for i in done]
+    thresholds = {i: c.threshold for i, c in enumerate(own.manifest.classes)}
+    return build_queue(seen, have, thresholds, count)

@@ -1,0 +1,81 @@
+"""Run the gate on two bundles and a frozen data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import Bundle, load_bundle
+from models.detector import Detector
+from training.augment import Picture
+from training.dataset import load_dataset
+from training.dataset_items import DatasetError, Item, empty_labels
+from training.fit_data import read_picture
+from training.gate import GateReport, GateRule, compare_events, decide
+from training.gate_report import HEAD, table_rows, write_report
+from training.judge_run import look
+
+JUDGING_SCORE = 0.02
+"""Average precision needs the whole curve: bundles are judged from this score on, not from their own thresholds."""
+
+
+def open_for_judging(name: str | Path) -> Detector:
+    """A bundle's detector with all thresholds at `JUDGING_SCORE`."""
+    bundle = load_bundle(name)
+    classes = tuple(c.model_copy(update={"threshold": JUDGING_SCORE}) for c in bundle.manifest.classes)
+    manifest = bundle.manifest.model_copy(update={"classes": classes})
+    return Detector(Bundle(bundle.folder, manifest), threads=0, max_batch=1)
+
+
+def promote(
+    candidate: str,
+    champion: str,
+    folder: Path,
+    split: str,
+    events: tuple[Path, Path] | None,
+    rule: GateRule,
+    out: Path,
+    tick: Callable[[], None] = lambda: None,
+) -> GateReport:
+    """Judge both on `split` of the data set in `folder`; write the report to `out`."""
+    dataset = load_dataset(folder)
+    if not dataset.of(split):
+        raise DatasetError(f"{folder}: no pictures in the split {split!r}; name another with --split")
+    first, second = open_for_judging(candidate), open_for_judging(champion)
+    pictures = look(dataset, split, first, second, tick)
+    happened = []
+    if events:
+        now, before = (json.loads(p.read_text("utf-8")) for p in events)
+        happened = compare_events(before, now)
+    about = {
+        "candidate": first.ref.model_dump(mode="json"),
+        "champion": second.ref.model_dump(mode="json"),
+        "data_version": dataset.version,
+        "split": split,
+    }
+    report = decide(pictures, dataset.classes, rule, happened, about)
+
+    def open_picture(name: str) -> Picture:
+        classes, boxes = empty_labels()
+        return read_picture(Item(Path(name), classes, boxes, "", split))
+
+    write_report(report, pictures, dataset.classes, out, open_picture)
+    return report
+
+
+def show(report: GateReport) -> None:
+    """The table on the screen."""
+    console = Console()
+    table = Table(*HEAD, box=rich.box.SIMPLE)
+    colours = {"worse": "red", "better": "green", "not_enough": "yellow"}
+    for row, result in zip(table_rows(report), report.slices, strict=True):
+        table.add_row(*row, style=colours.get(result.verdict, ""))
+    console.print(table)
+    console.print(f"[bold]{report.decision.replace('_', ' ')}[/bold]")
+    for reason in report.reasons:
+        console.print(f"  {reason}", markup=False)
