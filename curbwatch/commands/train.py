@@ -23,6 +23,10 @@ class Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if ctx.obj == "debug":
+                raise
+            raise click.ClickException(f"{error.name} isn't installed; run: make install-training") from error
         except (ValueError, OSError, RuntimeError) as error:
             if ctx.obj == "debug":
                 raise

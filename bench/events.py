@@ -1,0 +1,151 @@
+"""Run clips through the edge as in service: the file adapter with a virtual clock, everything behind it unchanged."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bench.manifest import Clip
+from bench.score import Raised
+from camera_adapters.clock import VirtualClock
+from camera_adapters.frame import Frame
+from camera_adapters.open import open_stream
+from camera_adapters.stream import StreamEvent, StreamOptions
+from edge.config import CameraConfig
+from edge.judge import Change, Judge
+from edge.pipeline import CameraPipeline
+from edge.worker import picture_for
+from models.detections import Detections
+from models.detector import Detector
+
+
+@dataclass
+class ClipRun:
+    """What one clip gave."""
+
+    clip: Clip
+    length_s: float = 0.0
+    wall_s: float = 0.0
+    judged: int = 0
+    alerts: list[Raised] = field(default_factory=list)
+
+
+class _Recorder:
+    """Takes confirmations instead of making evidence."""
+
+    def __init__(self, run: ClipRun, start: datetime, pictures: Path | None) -> None:
+        self._run, self._start, self._pictures = run, start, pictures
+
+    def record(self, change: Change, frame: Frame, _detections: Detections) -> None:
+        """Note a confirmed site."""
+        if change.kind != "confirmed":
+            return
+        site = change.site
+        seen = (site.first_seen_at - self._start).total_seconds()
+        confirmed = (frame.meta.captured_at - self._start).total_seconds()
+        self._run.alerts.append(
+            Raised(
+                self._run.clip.id,
+                site.issue.value,
+                site.zone.id,
+                site.box,
+                round(seen, 2),
+                round(confirmed, 2),
+            )
+        )
+        if self._pictures is not None:
+            name = f"{self._run.clip.id}-{len(self._run.alerts)}-{site.issue.value}.jpg"
+            annotate(frame, change, self._pictures / name)
+
+    def tick(self, frame: Frame) -> None:
+        """Nothing waits for later frames here."""
+
+
+class _Sink:
+    def __init__(
+        self, pipeline: CameraPipeline, detector: Detector, run: ClipRun, on_time: Callable[[float], None]
+    ) -> None:
+        self._pipeline, self._detector, self._run, self._on_time = pipeline, detector, run, on_time
+        self.stream: Any = None
+        self._first: float | None = None
+
+    def on_frame(self, frame: Frame) -> None:
+        plan = self._pipeline.offer(frame)
+        self.stream.demand = plan.demand
+        self._first = frame.meta.mono_s if self._first is None else self._first
+        self._on_time(frame.meta.mono_s - self._first)
+        if plan.judge:
+            picture = picture_for(frame, self._detector.input_size)
+            self._pipeline.judge(
+                frame, self._detector.detect([picture])[0], picture.shape[1], picture.shape[0]
+            )
+            self._run.judged += 1
+
+    def on_event(self, event: StreamEvent) -> None:
+        """A file's states need no answer."""
+
+
+def run_clip(
+    clip: Clip,
+    folder: Path,
+    detector: Detector,
+    pictures: Path | None = None,
+    on_time: Callable[[float], None] = lambda _s: None,
+    warn: list[str] | None = None,
+) -> ClipRun:
+    """Play one clip and return its alerts; times in seconds of the clip."""
+    run, clock = ClipRun(clip), VirtualClock()
+    zones = clip.known_zones(warn if warn is not None else [])
+    camera = CameraConfig.model_validate(
+        {
+            "id": clip.id,
+            "url": str(folder / clip.file),
+            "place": {"lon": 0, "lat": 0},
+            "zones": zones,
+            "policy": clip.policy,
+        }
+    )
+    judge = Judge(camera.id, camera.zones, camera.policy, camera.place.point())
+    pipeline = CameraPipeline(camera, judge, _Recorder(run, clock.now(), pictures))
+    sink = _Sink(pipeline, detector, run, on_time)
+    start = clock.now()
+    stream = open_stream(camera.id, camera.url.get_secret_value(), sink, StreamOptions(ring_seconds=1), clock)
+    sink.stream = stream
+    stream.demand = pipeline.scheduler.demand(clock.monotonic())
+    began = time.perf_counter()
+    stream.run(threading.Event())
+    run.wall_s = time.perf_counter() - began
+    run.length_s = (clock.now() - start).total_seconds()
+    return run
+
+
+def annotate(frame: Frame, change: Change, path: Path) -> None:
+    """Write the frame with the zone and the box as a JPEG."""
+    picture = frame.rgb()
+    height, width = picture.shape[:2]
+    scale = np.array([width, height])
+    corners = np.round(np.asarray(change.site.zone.polygon) * scale).astype(np.int32)
+    cv2.polylines(picture, [corners], True, (255, 200, 0), 2)
+    x1, y1, x2, y2 = (np.asarray(change.site.box) * np.tile(scale, 2)).round().astype(int).tolist()
+    cv2.rectangle(picture, (x1, y1), (x2, y2), (255, 40, 40), 2)
+    words = f"{change.site.issue.value} {change.site.dwell_s:.0f}s"
+    cv2.putText(
+        picture,
+        words,
+        (max(0, x1 - 20), max(14, y1 - 5)),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.5,
+        (255, 40, 40),
+        1,
+        cv2.LINE_AA,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), picture[:, :, ::-1])

@@ -1,0 +1,165 @@
+"""Boxes, polygons and the ground. Picture coordinates are shares of width and height, origin top left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry import Polygon
+from shapely.geometry import box as rectangle
+
+from contract import ErrorEllipse, GeoPoint
+from edge.zones import GroundConfig
+
+Floats = NDArray[np.float64]
+Box = tuple[float, float, float, float]
+
+# Metres per degree of latitude on the WGS-84 ellipsoid at 45 degrees; the error within a camera's view is millimetres.
+_M_PER_DEG = 111_132.0
+# Square root of the 95 % quantile of the chi-squared distribution with two degrees of freedom.
+CHI_95 = 2.4477
+
+
+def lower_strip(box: Box, share: float = 0.1) -> Box:
+    """Return the lowest part of a box, where a vehicle touches the ground."""
+    x1, y1, x2, y2 = box
+    return x1, y2 - share * (y2 - y1), x2, y2
+
+
+def contact(box: Box) -> tuple[float, float]:
+    """Return the bottom centre of a box."""
+    return (box[0] + box[2]) / 2, box[3]
+
+
+def share_inside(box: Box, polygon: Polygon) -> float:
+    """Return how much of a box's area lies in the polygon, 0 to 1."""
+    shape = rectangle(*box)
+    return float(shape.intersection(polygon).area / shape.area) if shape.area > 0 else 0.0
+
+
+def iou(a: Box, b: Box) -> float:
+    """Return intersection over union of two boxes."""
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    inter = w * h
+    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+
+
+def covered(a: Box, b: Box) -> float:
+    """Return how much of box `a` lies under box `b`, 0 to 1."""
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    return w * h / ((a[2] - a[0]) * (a[3] - a[1])) if w > 0 and h > 0 else 0.0
+
+
+def valid_box(box: Sequence[float]) -> bool:
+    """True for four finite numbers that enclose some area inside the picture."""
+    x1, y1, x2, y2 = box
+    return (
+        bool(np.isfinite(box).all())
+        and x2 - x1 > 1e-4
+        and y2 - y1 > 1e-4
+        and x2 > 0
+        and y2 > 0
+        and x1 < 1
+        and y1 < 1
+    )
+
+
+@dataclass(frozen=True)
+class GroundPlane:
+    """Homography from the picture to metres east and north of an origin.
+
+    The error ellipse of a point is J S J' with J the Jacobian of the homography and S the contact point's covariance,
+    plus the fit's residual and the map's error (Hartley and Zisserman, Multiple View Geometry, section 5.2.2).
+    """
+
+    matrix: Floats
+    origin: tuple[float, float]
+    residual_m: float
+    pixel_error: float
+    map_error_m: float
+
+    @classmethod
+    def fit(cls, config: GroundConfig) -> GroundPlane:
+        """Fit the plane to the pairs by least squares.
+
+        Raises:
+            ValueError: the points lie on a line, or do not fit one plane.
+        """
+        origin = (config.pairs[0].lon, config.pairs[0].lat)
+        picture = np.array([p.picture for p in config.pairs], np.float64)
+        metres = np.array([_metres(origin, p.lon, p.lat) for p in config.pairs], np.float64)
+        if np.linalg.matrix_rank(picture - picture.mean(0), 1e-3) < 2:
+            raise ValueError("ground.pairs: the picture points lie on a line; spread them over the ground")
+        matrix, _ = cv2.findHomography(picture, metres, 0)
+        if matrix is None or not np.isfinite(matrix).all():
+            raise ValueError(
+                "ground.pairs: no plane fits the pairs; check that each picture point has its own map point"
+            )
+        plane = cls(np.asarray(matrix, np.float64), origin, 0.0, config.pixel_error, config.map_error_m)
+        errors = np.array([plane.metres(*p) for p in picture]) - metres
+        residual = float(np.sqrt((errors**2).sum(1).mean()))
+        if not np.isfinite(residual) or residual > 15:
+            raise ValueError(
+                f"ground.pairs: the points miss the plane by {residual:.1f} m on average; one of them is misplaced"
+            )
+        return cls(plane.matrix, origin, residual, config.pixel_error, config.map_error_m)
+
+    def metres(self, x: float, y: float) -> tuple[float, float]:
+        """Return metres east and north of the origin for a picture point."""
+        a, b, w = self.matrix @ np.array([x, y, 1.0])
+        return float(a / w), float(b / w)
+
+    def place(self, x: float, y: float) -> GeoPoint | None:
+        """Return the place of a contact point with its 95 % ellipse; None above the horizon or beyond 2 km."""
+        east, north = self.metres(x, y)
+        w = float(self.matrix[2] @ np.array([x, y, 1.0]))
+        reference = float(self.matrix[2] @ np.array([0.5, 1.0, 1.0]))
+        if w * reference <= 0 or np.hypot(east, north) > 2000:
+            return None
+        h = self.matrix
+        jacobian = (
+            np.array(
+                [
+                    [h[0, 0] - east * h[2, 0], h[0, 1] - east * h[2, 1]],
+                    [h[1, 0] - north * h[2, 0], h[1, 1] - north * h[2, 1]],
+                ]
+            )
+            / w
+        )
+        cov = self.pixel_error**2 * jacobian @ jacobian.T + (
+            self.residual_m**2 + self.map_error_m**2
+        ) * np.eye(2)
+        values, vectors = np.linalg.eigh(cov)
+        major, minor = CHI_95 * np.sqrt(values[1]), CHI_95 * np.sqrt(values[0])
+        bearing = float(np.degrees(np.arctan2(vectors[0, 1], vectors[1, 1]))) % 180
+        lon = self.origin[0] + east / (_M_PER_DEG * np.cos(np.radians(self.origin[1])))
+        error = ErrorEllipse(
+            semi_major_m=min(float(major), 20_000),
+            semi_minor_m=min(float(minor), 20_000),
+            bearing_deg=bearing % 180,
+        )
+        return GeoPoint(
+            lon=float(lon), lat=self.origin[1] + north / _M_PER_DEG, error=error, source="homography"
+        )
+
+
+def _metres(origin: tuple[float, float], lon: float, lat: float) -> tuple[float, float]:
+    return (lon - origin[0]) * _M_PER_DEG * float(np.cos(np.radians(origin[1]))), (
+        lat - origin[1]
+    ) * _M_PER_DEG
+
+
+def ground_cell(point: GeoPoint, box: Box, camera_id: str) -> str:
+    """Return the place's cell: 5 m on the ground, or a 16 x 16 grid of the picture where only the camera's point is known."""
+    if point.source == "homography":
+        step = 5.0 / _M_PER_DEG
+        return f"g{round(point.lat / step)}_{round(point.lon * float(np.cos(np.radians(point.lat))) / step)}"
+    x, y = contact(box)
+    return f"{camera_id}:{int(x * 15.999)}_{int(min(y, 0.9999) * 15.999)}"

@@ -1,0 +1,74 @@
+"""Short tracks of persons and vehicles, to tell the owner of a left object from those who pass by."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from edge.geometry import Box, contact, iou
+
+MAX_TRACKS = 256
+
+
+@dataclass
+class Track:
+    """One person or vehicle while it is in view. Boxes are shares of the picture."""
+
+    id: int
+    box: Box
+    born: float
+    last: float
+    path: deque[tuple[float, Box]] = field(default_factory=lambda: deque(maxlen=120))
+
+
+class ShortTracks:
+    """Nearest-box association over seconds. An identity that is lost counts as gone: that errs on the side of a person's look."""
+
+    def __init__(self, memory_s: float = 3.0) -> None:
+        self._memory, self._next = memory_s, 1
+        self.tracks: list[Track] = []
+
+    def observe(self, boxes: list[Box], mono_s: float, aspect: float) -> None:
+        """Take the boxes of one frame; `aspect` is width over height of the picture."""
+        self.tracks = [t for t in self.tracks if mono_s - t.last <= self._memory]
+        free = set(range(len(boxes)))
+        pairs = sorted(
+            ((_distance(t.box, b, aspect), t.id, i) for t in self.tracks for i, b in enumerate(boxes)),
+            key=lambda p: p[0],
+        )
+        by_id = {t.id: t for t in self.tracks}
+        for distance, track_id, i in pairs:
+            track = by_id.get(track_id)
+            gap = mono_s - track.last if track else 0.0
+            # A walker covers about one body height a second.
+            if track is None or i not in free or distance > 0.35 + 1.0 * min(gap, 1.5):
+                continue
+            free.discard(i)
+            del by_id[track_id]
+            track.box, track.last = boxes[i], mono_s
+            track.path.append((mono_s, boxes[i]))
+        for i in sorted(free):
+            if len(self.tracks) < MAX_TRACKS:
+                track = Track(self._next, boxes[i], mono_s, mono_s)
+                track.path.append((mono_s, boxes[i]))
+                self.tracks.append(track)
+                self._next += 1
+
+
+def _distance(a: Box, b: Box, aspect: float) -> float:
+    """Distance of two boxes' contacts in body heights; 0 for boxes that overlap well."""
+    if iou(a, b) >= 0.5:
+        return 0.0
+    (ax, ay), (bx, by) = contact(a), contact(b)
+    height = max(a[3] - a[1], b[3] - b[1], 1e-3)
+    size = (a[3] - a[1]) / max(b[3] - b[1], 1e-3)
+    if not 0.5 < size < 2.0:
+        return 9.0
+    return float((((ax - bx) * aspect) ** 2 + (ay - by) ** 2) ** 0.5 / height)
+
+
+def apart(subject: Box, person: Box, aspect: float) -> float:
+    """Distance from an object to a person's box in person heights: 0 when they touch."""
+    dx = max(person[0] - subject[2], subject[0] - person[2], 0.0) * aspect
+    dy = max(person[1] - subject[3], subject[1] - person[3], 0.0)
+    return float((dx * dx + dy * dy) ** 0.5 / max(person[3] - person[1], 1e-3))

@@ -1,0 +1,125 @@
+"""One camera from frame to alert: gate, plan, judgement, record. Called with decoded frames; knows no threads.
+
+The stream's thread calls `offer` (cheap: a 320 x 180 grey picture), the detector's thread calls `judge`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camera_adapters.frame import Frame
+from contract import ZoneKind
+from edge.config import CameraConfig
+from edge.gate import MotionGate
+from edge.judge import Change, Judge, Observation
+from edge.left_objects import LeftObject, LeftObjectDetector
+from edge.scheduler import CameraScheduler, Plan
+from models.detections import Detections
+
+GREY_WIDTH = 320
+# Sites that only wait for their confirm time want a steady look; these rules look for left objects.
+_LEFT_KINDS = {ZoneKind.NO_DUMPING, ZoneKind.PAVEMENT, ZoneKind.NO_VENDING, ZoneKind.FIRE_LANE, ZoneKind.BIN}
+OCCUPANTS = frozenset({"person", "bicycle", "car", "motorcycle", "bus", "truck"})
+
+
+class Recorder(Protocol):
+    """Turns the changes of one frame into alerts and evidence."""
+
+    def record(self, change: Change, frame: Frame, detections: Detections) -> None:
+        """Record one change seen in `frame`."""
+
+    def tick(self, frame: Frame) -> None:
+        """Do what waits for later frames, such as the rest of a clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Frames of one camera since the start."""
+
+    offered: int = 0
+    judged: int = 0
+    moving: int = 0
+    tainted: int = 0
+
+
+class CameraPipeline:
+    """The judgement of one camera."""
+
+    def __init__(self, camera: CameraConfig, judge: Judge, recorder: Recorder) -> None:
+        self.camera = camera
+        self.judge_ = judge
+        self._recorder = recorder
+        polygons = [np.asarray(z.polygon, np.float32) for z in camera.zones]
+        self._gate = MotionGate(polygons)
+        self._wants_left = any(z.kind in _LEFT_KINDS for z in camera.zones)
+        self._left: LeftObjectDetector | None = None
+        self.scheduler = CameraScheduler(camera.sampling)
+        self._lock = threading.Lock()
+        self._offered = self._judged = self._moving = self._tainted = 0
+        self._last_judged: float | None = None
+
+    def counters(self) -> Counters:
+        """Return the counts since the start."""
+        return Counters(self._offered, self._judged, self._moving, self._tainted)
+
+    def offer(self, frame: Frame) -> Plan:
+        """Look at a decoded frame and decide whether it is worth the detector."""
+        meta = frame.meta
+        self._offered += 1
+        if meta.key:
+            self.scheduler.saw_key_frame(meta.mono_s)
+        if meta.tainted:
+            self._tainted += 1
+            return Plan(judge=False, demand=self.scheduler.demand(meta.mono_s), dense=False)
+        height = max(2, round(GREY_WIDTH * meta.height / meta.width))
+        moving = self._gate.observe(frame.luma(GREY_WIDTH, height), meta.mono_s)
+        self._moving += moving
+        return self.scheduler.plan(meta.mono_s, moving, self.judge_.attentive)
+
+    def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> list[Change]:
+        """Judge one frame; `detections` are in pixels of a `width` x `height` picture of it."""
+        with self._lock:
+            meta = frame.meta
+            interval = (
+                self.camera.sampling.dense_interval_s
+                if self._last_judged is None
+                else meta.mono_s - self._last_judged
+            )
+            self._last_judged = meta.mono_s
+            self._judged += 1
+            grey = frame.luma(GREY_WIDTH, max(2, round(GREY_WIDTH * meta.height / meta.width)))
+            changes = self.judge_.observe(
+                Observation(
+                    captured_at=meta.captured_at,
+                    mono_s=meta.mono_s,
+                    width=width,
+                    height=height,
+                    detections=detections,
+                    left=self._left_objects(frame, detections, width, height, grey),
+                    view_ok=True,
+                    interval_s=interval,
+                    grey=grey,
+                )
+            )
+            for change in changes:
+                self._recorder.record(change, frame, detections)
+            self._recorder.tick(frame)
+            return changes
+
+    def _left_objects(
+        self, frame: Frame, detections: Detections, width: int, height: int, grey: NDArray[np.uint8]
+    ) -> Sequence[LeftObject]:
+        if not self._wants_left:
+            return ()
+        if self._left is None:
+            self._left = LeftObjectDetector(grey.shape[1], grey.shape[0])
+        names = [detections.name_of(i) in OCCUPANTS for i in range(len(detections))]
+        scale = np.asarray([width, height, width, height], np.float32)
+        occupied = detections.boxes[np.asarray(names, bool)] / scale
+        return self._left.observe(grey, frame.meta.mono_s, occupied)

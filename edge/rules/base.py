@@ -1,0 +1,62 @@
+"""What every rule is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from contract import IssueClass, ZoneKind
+from edge.geometry import Box, contact, lower_strip, share_inside
+from edge.scene import Scene, ZoneShape
+from edge.sites import Sighting, Site
+from edge.zones import Numbers
+
+Finder = Callable[[Scene, ZoneShape, Numbers], list[Sighting]]
+Guard = Callable[[Scene, Site], str | None]
+
+
+def no_guard(_scene: Scene, _site: Site) -> str | None:
+    """Let every site pass."""
+    return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of issue.
+
+    Attributes:
+        name: versioned, such as `parking.motor@v1`; a changed meaning is a new version.
+        zones: kinds of zones in which it looks.
+        find: the objects of a scene that count in a zone.
+        permits: kinds of zones that allow it.
+        hold: returns why a confirmation must wait (a jam), or None.
+        needs: what must be there for it: tracks, left_objects.
+    """
+
+    name: str
+    issue: IssueClass
+    zones: frozenset[ZoneKind]
+    find: Finder
+    permits: frozenset[ZoneKind] = frozenset()
+    hold: Guard = no_guard
+    needs: frozenset[str] = frozenset()
+
+
+def stands_in(box: Box, zone: ZoneShape, least: float = 0.5) -> bool:
+    """True when at least `least` of the box's lower strip lies in the zone."""
+    return share_inside(lower_strip(box), zone.polygon) >= least
+
+
+def touches_in(box: Box, zone: ZoneShape) -> bool:
+    """True when the bottom centre of the box lies in the zone."""
+    from shapely.geometry import Point
+
+    return bool(zone.prepared.covers(Point(*contact(box))))
+
+
+def permitted(box: Box, scene: Scene, kinds: frozenset[ZoneKind]) -> str | None:
+    """Return the id of the active permitted zone in which the box stands, or None."""
+    for zone in scene.permits:
+        if zone.kind in kinds and stands_in(box, zone):
+            return zone.id
+    return None

@@ -1,0 +1,96 @@
+"""One judged frame as the rules see it: objects with roles, in shares of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry import Polygon
+from shapely.prepared import prep
+
+from contract import ZoneKind
+from edge.geometry import Box, valid_box
+from edge.left_objects import LeftObject
+from edge.people import Track
+from edge.zones import ZoneConfig
+from models.detections import Detections
+from models.roles import role_of
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One detected object."""
+
+    box: Box
+    name: str
+    role: str
+    score: float
+
+
+class ZoneShape:
+    """A zone with its polygon ready for many questions."""
+
+    def __init__(self, config: ZoneConfig) -> None:
+        self.config = config
+        self.polygon = Polygon(config.polygon)
+        self.prepared = prep(self.polygon)
+
+    @property
+    def id(self) -> str:
+        """The zone's id."""
+        return self.config.id
+
+    @property
+    def kind(self) -> ZoneKind:
+        """What the zone means."""
+        return self.config.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What one frame holds. `aspect` is width over height of the picture."""
+
+    at: datetime
+    mono_s: float
+    aspect: float
+    things: tuple[Thing, ...]
+    left: tuple[LeftObject, ...] = ()
+    people: tuple[Track, ...] = ()
+    grey: NDArray[np.uint8] | None = None
+    permits: tuple[ZoneShape, ...] = ()
+    refused: int = field(default=0)
+
+    def of(self, *roles: str) -> list[Thing]:
+        """Return the things of some roles."""
+        return [t for t in self.things if t.role in roles]
+
+
+def things_of(
+    detections: Detections, width: int, height: int, roles: Mapping[str, str] | None = None
+) -> tuple[list[Thing], int]:
+    """Return the detections as things, and how many boxes were refused at the door (not finite, or without area)."""
+    things, refused = [], 0
+    scale = np.array([width, height, width, height], np.float64)
+    for i in range(len(detections)):
+        x1, y1, x2, y2 = (float(v) for v in detections.boxes[i] / scale)
+        box = (max(0.0, x1), max(0.0, y1), min(1.0, x2), min(1.0, y2))
+        if valid_box(box):
+            name = detections.name_of(i)
+            things.append(Thing(box, name, role_of(name, roles), float(detections.scores[i])))
+        else:
+            refused += 1
+    return merge_twins(things), refused
+
+
+def merge_twins(things: Sequence[Thing]) -> list[Thing]:
+    """Keep the best of boxes of one role that lie on each other: a van is car and truck at once to a weak detector."""
+    from edge.geometry import iou
+
+    kept: list[Thing] = []
+    for thing in sorted(things, key=lambda t: -t.score):
+        if not any(k.role == thing.role and iou(k.box, thing.box) > 0.6 for k in kept):
+            kept.append(thing)
+    return kept

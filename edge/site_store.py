@@ -1,0 +1,119 @@
+"""Sites on disk: a restart of the box neither restarts a dwell nor makes a second case."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract import IssueClass
+from edge.sites import Moment, Site, SiteState
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS sites (id TEXT PRIMARY KEY, camera TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID"
+
+
+class SiteStore:
+    """One file for the sites of all cameras of a box; holds what is open or cooling down, nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(_SCHEMA)
+
+    def save(self, camera_id: str, sites: Iterable[Site]) -> None:
+        """Replace the sites of a camera, in one transaction."""
+        rows = [(s.id, camera_id, json.dumps(_pack(s))) for s in sites]
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("DELETE FROM sites WHERE camera = ?", (camera_id,))
+            self._db.executemany("INSERT OR REPLACE INTO sites VALUES (?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+    def load(self, camera_id: str, now: Moment) -> list[Site]:
+        """Return the sites of a camera, their monotonic times moved to this start's clock.
+
+        The monotonic clock of another start means nothing here, so moments are carried over by the wall clock.
+        """
+        sites = []
+        for (body,) in self._db.execute("SELECT body FROM sites WHERE camera = ?", (camera_id,)):
+            try:
+                sites.append(_unpack(json.loads(body), now))
+            except (KeyError, TypeError, ValueError):
+                continue  # written by another version: the place is found again in a minute
+        return sites
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _pack(site: Site) -> dict[str, Any]:
+    def moment(m: Moment | None) -> list[float] | None:
+        return None if m is None else [m.at.timestamp(), m.mono_s]
+
+    return {
+        "id": site.id,
+        "issue": site.issue.value,
+        "zone": site.zone_id,
+        "state": site.state.value,
+        "origin": site.origin,
+        "first": moment(site.first),
+        "last": moment(site.last),
+        "candidate": moment(site.candidate),
+        "confirmed": moment(site.confirmed),
+        "cleared": moment(site.cleared),
+        "counts": [site.hits, site.misses, site.attended, site.count],
+        "boxes": list(site.boxes),
+        "scores": list(site.scores),
+        "names": dict(site.names),
+        "patch": None if site.patch is None else np.round(site.patch.ravel(), 4).tolist(),
+        "timeline": [[at.timestamp(), words] for at, words in site.timeline],
+    }
+
+
+def _unpack(row: dict[str, Any], now: Moment) -> Site:
+    last_wall, last_mono = row["last"] or row["first"]
+    # A wall clock that was set back must not put the past into the future.
+    away = max(0.0, now.at.timestamp() - last_wall)
+    shift = now.mono_s - away - last_mono
+
+    def moment(pair: list[float] | None) -> Moment | None:
+        return None if pair is None else Moment(datetime.fromtimestamp(pair[0], UTC), pair[1] + shift)
+
+    first = moment(row["first"])
+    if first is None:
+        raise ValueError("first: missing")
+    hits, misses, attended, count = row["counts"]
+    patch = row["patch"]
+    return Site(
+        issue=IssueClass(row["issue"]),
+        zone_id=row["zone"],
+        first=Moment(min(first.at, now.at - timedelta(0)), first.mono_s),
+        origin=tuple(row["origin"]),
+        id=row["id"],
+        state=SiteState(row["state"]),
+        last=moment(row["last"]),
+        candidate=moment(row["candidate"]),
+        confirmed=moment(row["confirmed"]),
+        cleared=moment(row["cleared"]),
+        hits=hits,
+        misses=misses,
+        attended=attended,
+        count=count,
+        boxes=deque((tuple(b) for b in row["boxes"]), maxlen=9),
+        scores=deque(row["scores"], maxlen=99),
+        names=Counter(row["names"]),
+        patch=None if patch is None else np.asarray(patch, np.float32).reshape(24, 24),
+        timeline=[(datetime.fromtimestamp(t, UTC), words) for t, words in row["timeline"]],
+    )

@@ -1,0 +1,200 @@
+"""Sites: place + class + appearance. The dwell belongs to the site, in seconds of the monotonic clock.
+
+A lost track, a person in front, a detector that sees the object in one frame of five, dusk or a restart of the box
+change nothing: the site is still there until there is evidence that the place is empty.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import IssueClass, new_id
+from edge.geometry import Box, contact, covered, iou
+
+Grey = NDArray[np.uint8]
+PATCH = (24, 24)
+# Normalised correlation of a still object with itself over minutes of CCTV noise stays above 0.8; an emptied place
+# or another car falls below 0.4.
+SAME_LOOK, OTHER_LOOK = 0.75, 0.4
+# Chance of a run of misses by a detector that sees the object with its usual rate; below it the place is empty.
+GONE_CHANCE = 0.01
+MAX_TIMELINE = 40
+
+
+class SiteState(StrEnum):
+    """Where a site stands."""
+
+    SEEN = "seen"
+    CANDIDATE = "candidate"
+    CONFIRMED = "confirmed"
+    CLEARED = "cleared"
+
+
+_STEPS = {
+    SiteState.SEEN: {SiteState.CANDIDATE, SiteState.CLEARED},
+    SiteState.CANDIDATE: {SiteState.CONFIRMED, SiteState.CLEARED},
+    SiteState.CONFIRMED: {SiteState.CLEARED},
+    SiteState.CLEARED: set(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One object of one frame that a rule cares about. The box is in shares of the picture."""
+
+    box: Box
+    name: str
+    score: float
+    zone_id: str
+    count: int = 1
+    attended: bool = False
+    born_mono_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When, on both clocks."""
+
+    at: datetime
+    mono_s: float
+
+
+@dataclass
+class Site:
+    """One place with one issue."""
+
+    issue: IssueClass
+    zone_id: str
+    first: Moment
+    origin: Box
+    id: str = field(default_factory=new_id)
+    state: SiteState = SiteState.SEEN
+    last: Moment | None = None
+    candidate: Moment | None = None
+    confirmed: Moment | None = None
+    cleared: Moment | None = None
+    hits: int = 0
+    misses: int = 0
+    missed_in_row: int = 0
+    strange_in_row: int = 0
+    attended: int = 0
+    count: int = 1
+    boxes: deque[Box] = field(default_factory=lambda: deque(maxlen=9))
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=99))
+    names: Counter[str] = field(default_factory=Counter)
+    patch: NDArray[np.float32] | None = None
+    timeline: list[tuple[datetime, str]] = field(default_factory=list)
+
+    @property
+    def box(self) -> Box:
+        """Median of the last boxes: a weak detector's boxes jitter."""
+        x1, y1, x2, y2 = np.median(np.asarray(self.boxes or [self.origin]), axis=0)
+        return float(x1), float(y1), float(x2), float(y2)
+
+    @property
+    def open(self) -> bool:
+        """True until the site is cleared."""
+        return self.state is not SiteState.CLEARED
+
+    def dwell_s(self, mono_s: float) -> float:
+        """Seconds since first seen."""
+        return max(0.0, mono_s - self.first.mono_s)
+
+    def go(self, state: SiteState, now: Moment, words: str) -> None:
+        """Step to a state.
+
+        Raises:
+            ValueError: the step is not allowed.
+        """
+        if state not in _STEPS[self.state]:
+            raise ValueError(f"a site cannot go from {self.state} to {state}")
+        self.state = state
+        if state is SiteState.CANDIDATE:
+            self.candidate = now
+        elif state is SiteState.CONFIRMED:
+            self.confirmed = now
+        else:
+            self.cleared = now
+        self.say(now.at, words)
+
+    def say(self, at: datetime, words: str) -> None:
+        """Add a line to the decision's timeline."""
+        if len(self.timeline) < MAX_TIMELINE:
+            self.timeline.append((at, words))
+
+    def matches(self, box: Box) -> bool:
+        """True when a box is this site's object, which has not moved."""
+        mine = self.box
+        overlap = iou(mine, box)
+        (x, y), (bx, by) = contact(mine), contact(box)
+        width, height = mine[2] - mine[0], mine[3] - mine[1]
+        near = abs(x - bx) <= 0.25 * width and abs(y - by) <= 0.25 * height
+        return overlap >= 0.5 or (near and overlap >= 0.3)
+
+    def moved(self) -> bool:
+        """True when the object has crept away from where it was first seen."""
+        mine, width = self.box, max(self.origin[2] - self.origin[0], self.box[2] - self.box[0])
+        (x, y), (ox, oy) = contact(mine), contact(self.origin)
+        height = max(self.origin[3] - self.origin[1], mine[3] - mine[1])
+        return abs(x - ox) > 0.4 * width or abs(y - oy) > 0.4 * height
+
+    def hit(self, sighting: Sighting, now: Moment) -> None:
+        """Note that the object was seen."""
+        self.boxes.append(sighting.box)
+        self.scores.append(sighting.score)
+        self.names[sighting.name] += 1
+        self.hits += 1
+        self.attended += sighting.attended
+        self.count = max(self.count, sighting.count)
+        self.missed_in_row = 0
+        self.last = now
+
+    def miss(self) -> None:
+        """Note that the place was in plain view and the object was not seen."""
+        self.misses += 1
+        self.missed_in_row += 1
+
+    def empty_by_misses(self) -> bool:
+        """True when the misses in a row cannot be the detector's weakness."""
+        seen_before = max(0, self.misses - self.missed_in_row)
+        rate = (self.hits + 1) / (self.hits + seen_before + 2)
+        return self.missed_in_row >= 3 and float((1 - rate) ** self.missed_in_row) < GONE_CHANCE
+
+    @property
+    def hit_share(self) -> float:
+        """Share of the frames in plain view in which the object was seen."""
+        return self.hits / max(1, self.hits + self.misses)
+
+
+def patch_of(grey: Grey | None, box: Box) -> NDArray[np.float32] | None:
+    """Return the normalised look of a box in a grey picture: (24, 24) float32, mean 0, norm 1; None when too small or flat."""
+    import cv2
+
+    if grey is None:
+        return None
+    height, width = grey.shape
+    x1, y1 = max(0, round(box[0] * width)), max(0, round(box[1] * height))
+    x2, y2 = min(width, round(box[2] * width)), min(height, round(box[3] * height))
+    if x2 - x1 < 6 or y2 - y1 < 6:
+        return None
+    small = cv2.resize(grey[y1:y2, x1:x2], PATCH, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small -= small.mean()
+    norm = float(np.linalg.norm(small))
+    # Flat patches (norm under 3 grey levels a pixel) correlate with anything.
+    return np.asarray(small / norm, np.float32) if norm > 3.0 * PATCH[0] else None
+
+
+def likeness(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float | None:
+    """Return the normalised correlation of two looks, -1 to 1; None when one is unknown."""
+    return None if a is None or b is None else float((a * b).sum())
+
+
+def hidden(box: Box, others: list[Box]) -> bool:
+    """True when something else stands in front of 30 % of a box or more."""
+    return any(covered(box, other) >= 0.3 for other in others)
