@@ -73,6 +73,15 @@ class Manifest(_Closed):
     nms_iou: Unit = 0.5
     max_detections: Annotated[int, Field(ge=1, le=3000)] = 300
     provenance: tuple[Provenance, ...]
+    one_per_place: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Roles of which a place holds one object: a van seen as car and as truck is one vehicle."
+        ),
+    ] = ()
+    bfloat16: Annotated[
+        bool, Field(description="Measured: the figures hold where a processor computes in bfloat16.")
+    ] = False
     metrics: dict[str, float] = {}
     files: Annotated[dict[str, str], Field(description="SHA-256 of every file but the manifest.")]
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract import ModelRef
-from models.bundle import Bundle, BundleError, Family
+from models.bundle import Bundle
 from models.detections import Detections, Floats, Ints, Picture
 from models.families import DECODERS, NEEDS_NMS, nms
+from models.read_onnx import check_fit
+from models.session import available, choose, open_session
 
 # Fixed, warmed sizes: ONNX Runtime's memory grows with every new batch shape.
 BATCH_SIZES = (1, 2, 4, 8, 16)
-_PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
+# Two boxes of one role and of at least this IoU are one object, whatever class each was given.
+_SAME_PLACE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +37,31 @@ class Detector:
     def __init__(self, bundle: Bundle, provider: str = "auto", threads: int = 1, max_batch: int = 4) -> None:
         """Load the bundle.
 
+        Args:
+            bundle: a verified bundle.
+            provider: a name of `models.session.RUNTIMES`, or `auto`.
+            threads: threads of one inference; 0 takes every core.
+            max_batch: most pictures of one run; memory is bounded by it.
+
         Raises:
             BundleError: the ONNX file cannot be loaded, or its shapes do not fit the manifest.
+            ValueError: the provider is unknown, or not on this machine.
         """
         self.bundle = bundle
-        self.provider = choose_provider(provider, ort.get_available_providers())
+        self.provider = choose(provider, available())
         self._spec = bundle.manifest.input
-        self._session = _session(bundle, self.provider, threads)
-        self._batches = tuple(b for b in BATCH_SIZES if b <= max(1, max_batch))
-        shape = _check(bundle, self._session)
-        if isinstance(shape[0], int):
-            self._batches = (shape[0],)
+        self._session = open_session(bundle, self.provider, threads, max_batch)
         self._channels: Ints = np.array([c.index for c in bundle.manifest.classes], np.int32)
+        fixed = check_fit(
+            self._session,
+            bundle.manifest.family,
+            self._spec.name,
+            self.input_size,
+            int(self._channels.max()),
+        )
+        self._batches = (fixed,) if fixed else tuple(b for b in BATCH_SIZES if b <= max(1, max_batch))
         self._thresholds: Floats = np.array([c.threshold for c in bundle.manifest.classes], np.float32)
+        self._groups = _groups(bundle)
         self._row_of = np.full(int(self._channels.max()) + 1, -1, np.int32)
         self._row_of[self._channels] = np.arange(len(self._channels))
 
@@ -91,12 +99,49 @@ class Detector:
             out += self._batch(pictures[start : start + most])
         return out
 
+    def detect_regions(self, picture: Picture, regions: Floats) -> Detections:
+        """Look at the whole picture and, enlarged, at each region, so that far objects have pixels enough.
+
+        A box that a region's edge cuts through is left to the views that see it whole.
+
+        Args:
+            picture: RGB uint8 (H, W, 3).
+            regions: float32 (N, 4), x1, y1, x2, y2 normalised to 0-1 of the picture.
+
+        Raises:
+            ValueError: regions of a wrong shape, not finite, or without area inside the picture.
+        """
+        height, width = picture.shape[:2]
+        crops = _crops(regions, width, height)
+        views = [picture, *(np.ascontiguousarray(picture[y1:y2, x1:x2]) for x1, y1, x2, y2 in crops)]
+        whole, *parts = self.detect(views)
+        seen = [whole]
+        for crop, found in zip(crops, parts, strict=True):
+            moved = found.boxes + np.array([crop[0], crop[1]] * 2, np.float32)
+            inside = ~_cut(moved, crop, width, height)
+            seen.append(Detections(moved, found.scores, found.classes, found.names).select(inside))
+        boxes, scores, classes = (
+            np.concatenate([getattr(s, what) for s in seen]) for what in ("boxes", "scores", "classes")
+        )
+        best = self._suppress(boxes, scores, classes)
+        return Detections(boxes[best], scores[best], classes[best], self.names)
+
+    def _suppress(self, boxes: Floats, scores: Floats, rows: Ints) -> NDArray[np.intp]:
+        """Return the rows that stay: NMS inside each class, then one box a place for the roles that ask for it."""
+        manifest = self.bundle.manifest
+        best = nms(boxes, scores, rows, manifest.nms_iou, manifest.max_detections)
+        if manifest.one_per_place:
+            best = best[
+                nms(boxes[best], scores[best], self._groups[rows[best]], _SAME_PLACE, manifest.max_detections)
+            ]
+        return best
+
     def _batch(self, pictures: Sequence[Picture]) -> list[Detections]:
         size = next(b for b in self._batches if b >= len(pictures))
         tensor = np.empty((size, 3, self._spec.height, self._spec.width), np.float32)
         tensor[len(pictures) :] = 0
         boxes_of = [self._fill(tensor[i], picture) for i, picture in enumerate(pictures)]
-        outputs = self._session.run(None, {self._spec.name: tensor})
+        outputs = self._session.run(tensor)
         lowest = float(self._thresholds.min())
         raw = DECODERS[self.bundle.manifest.family](outputs, lowest, self._channels, self.input_size)
         return [self._finish(r, fit, p) for r, fit, p in zip(raw, boxes_of, pictures, strict=False)]
@@ -126,9 +171,8 @@ class Detector:
         rows = self._row_of[channels]
         keep = scores >= self._thresholds[rows]
         boxes, scores, rows = boxes[keep], scores[keep], rows[keep]
-        manifest = self.bundle.manifest
-        if NEEDS_NMS[manifest.family]:
-            best = nms(boxes, scores, rows, manifest.nms_iou, manifest.max_detections)
+        if NEEDS_NMS[self.bundle.manifest.family] or self.bundle.manifest.one_per_place:
+            best = self._suppress(boxes, scores, rows)
             boxes, scores, rows = boxes[best], scores[best], rows[best]
         boxes = (boxes - np.array([fit.left, fit.top, fit.left, fit.top], np.float32)) / fit.scale
         height, width = picture.shape[:2]
@@ -136,73 +180,34 @@ class Detector:
         return Detections.clean(boxes, scores, rows, self.names)
 
 
-def choose_provider(wish: str, available: Sequence[str]) -> str:
-    """Return the ONNX Runtime provider for a wish: `auto` takes CUDA where it is, else OpenVINO, else the CPU.
-
-    Raises:
-        ValueError: the wish is unknown, or its provider is not in this ONNX Runtime.
-    """
-    if wish == "auto":
-        return next(
-            p
-            for p in ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider")
-            if p in available
-        )
-    if wish not in _PROVIDERS:
-        raise ValueError(f"model.provider: {wish!r} is unknown; use auto, {', '.join(_PROVIDERS)}")
-    if _PROVIDERS[wish] not in available:
-        raise ValueError(
-            f"model.provider: {wish} is not in this ONNX Runtime (it has {', '.join(available)}); use auto"
-        )
-    return _PROVIDERS[wish]
+def _groups(bundle: Bundle) -> Ints:
+    """Group of each class in the second pass: a number for each role of `one_per_place`, else the class alone."""
+    roles = {role: i for i, role in enumerate(bundle.manifest.one_per_place)}
+    classes = bundle.manifest.classes
+    return np.array([roles.get(c.role, len(roles) + i) for i, c in enumerate(classes)], np.int32)
 
 
-def _session(bundle: Bundle, provider: str, threads: int) -> Any:
-    options: Any = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A spinning thread burns the core that the decoders need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    chain = [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
-    try:
-        return ort.InferenceSession(str(bundle.onnx_path), options, providers=chain)
-    except Exception as exc:  # ONNX Runtime raises its own undocumented types
-        raise BundleError(f"{bundle.onnx_path}: ONNX Runtime cannot load it: {exc}") from None
+def _crops(regions: Floats, width: int, height: int) -> list[tuple[int, int, int, int]]:
+    if regions.ndim != 2 or regions.shape[1] != 4 or not np.isfinite(regions).all():
+        raise ValueError(f"regions: expected finite (N, 4) normalised x1 y1 x2 y2, got shape {regions.shape}")
+    corners = np.clip(regions, 0, 1) * np.array([width, height, width, height])
+    pixels = np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], 1).astype(int)
+    if (pixels[:, 2:] - pixels[:, :2] < 2).any():
+        raise ValueError("regions: one has no area inside the picture; give x1 < x2 and y1 < y2 in 0-1")
+    return [(int(a), int(b), int(c), int(d)) for a, b, c, d in pixels]
 
 
-def _check(bundle: Bundle, session: Any) -> list[Any]:
-    spec, family = bundle.manifest.input, bundle.manifest.family
-    inputs = {i.name: i.shape for i in session.get_inputs()}
-    if spec.name not in inputs:
-        raise BundleError(f"input.name: {spec.name!r} is none of the model's inputs {sorted(inputs)}")
-    shape = list(inputs[spec.name])
-    if (
-        len(shape) != 4
-        or shape[1] != 3
-        or any(
-            isinstance(g, int) and g != w for g, w in zip(shape[2:], (spec.height, spec.width), strict=True)
-        )
-    ):
-        raise BundleError(
-            f"input: the model takes {shape}, the manifest says (N, 3, {spec.height}, {spec.width})"
-        )
-    outs = [o.shape for o in session.get_outputs()]
-    highest = max(c.index for c in bundle.manifest.classes)
-    classes: dict[Family, Callable[[], Any]] = {
-        Family.YOLO: lambda: outs[0][1] - 4,
-        Family.YOLO_END2END: lambda: 10**6 if outs[0][2] == 6 else 0,
-        Family.YOLOX: lambda: outs[0][2] - 5,
-        Family.CENTERNET: lambda: max(o[1] for o in outs) if len(outs) == 2 else 0,
-    }
-    try:
-        count = int(classes[family]())
-    except (TypeError, IndexError, ValueError):
-        raise BundleError(f"family: {family} does not fit outputs of the shapes {outs}") from None
-    if count <= highest:
-        raise BundleError(
-            f"family: {family} reads {count} classes from outputs {outs}, the manifest names channel {highest}"
-        )
-    return shape
+def _cut(boxes: Floats, crop: tuple[int, int, int, int], width: int, height: int) -> NDArray[np.bool_]:
+    """Boxes that touch a side of the crop which is no side of the picture."""
+    x1, y1, x2, y2 = crop
+    near = 2.0
+    return np.asarray(
+        ((boxes[:, 0] < x1 + near) & (x1 > 0))
+        | ((boxes[:, 1] < y1 + near) & (y1 > 0))
+        | ((boxes[:, 2] > x2 - near) & (x2 < width))
+        | ((boxes[:, 3] > y2 - near) & (y2 < height)),
+        np.bool_,
+    )
 
 
 def iou(a: Floats, b: Floats) -> NDArray[np.float32]:

@@ -65,6 +65,7 @@ def main() -> None:
         family=Family.CENTERNET,
         input=InputSpec(name="tower_0/images", width=512, height=512, scale=1.0, pad=0),
         classes=classes,
+        one_per_place=("vehicle",),
         provenance=(origin,),
         metrics={"published_map_coco": 0.251},
         files={"model.onnx": "0" * 64},
