@@ -24,9 +24,13 @@ _SAME_PLACE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a picture was fitted into the input: x' = x * scale + left."""
+    """How a picture was fitted into the input: x' = x * scale_x + left, y' = y * scale_y + top.
 
-    scale: float
+    The two scales differ by the rounding of each side to whole pixels: up to 1 px of the picture at 1280 x 719.
+    """
+
+    scale_x: float
+    scale_y: float
     left: int
     top: int
 
@@ -151,7 +155,7 @@ class Detector:
             raise ValueError(f"picture: expected RGB uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
         height, width = picture.shape[:2]
         scale = min(self._spec.width / width, self._spec.height / height)
-        w, h = round(width * scale), round(height * scale)
+        w, h = max(round(width * scale), 1), max(round(height * scale), 1)
         # Rounding as ultralytics' LetterBox does it, so that boxes agree to the pixel.
         left, top = round((self._spec.width - w) / 2 - 0.1), round((self._spec.height - h) / 2 - 0.1)
         small = (
@@ -164,7 +168,7 @@ class Detector:
         )
         target[:] = self._spec.pad / self._spec.scale
         np.divide(planes, self._spec.scale, out=target[:, top : top + h, left : left + w], casting="unsafe")
-        return Letterbox(scale, left, top)
+        return Letterbox(w / width, h / height, left, top)
 
     def _finish(self, raw: tuple[Floats, Floats, Ints], fit: Letterbox, picture: Picture) -> Detections:
         boxes, scores, channels = raw
@@ -174,7 +178,9 @@ class Detector:
         if NEEDS_NMS[self.bundle.manifest.family] or self.bundle.manifest.one_per_place:
             best = self._suppress(boxes, scores, rows)
             boxes, scores, rows = boxes[best], scores[best], rows[best]
-        boxes = (boxes - np.array([fit.left, fit.top, fit.left, fit.top], np.float32)) / fit.scale
+        shift = np.array([fit.left, fit.top] * 2, np.float32)
+        scale = np.array([fit.scale_x, fit.scale_y] * 2, np.float32)
+        boxes = np.asarray((boxes - shift) / scale, np.float32)
         height, width = picture.shape[:2]
         np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
         return Detections.clean(boxes, scores, rows, self.names)
@@ -208,11 +214,3 @@ def _cut(boxes: Floats, crop: tuple[int, int, int, int], width: int, height: int
         | ((boxes[:, 3] > y2 - near) & (y2 < height)),
         np.bool_,
     )
-
-
-def iou(a: Floats, b: Floats) -> NDArray[np.float32]:
-    """Return the IoU of every pair: (N, 4) and (M, 4) boxes x1 y1 x2 y2 give (N, M)."""
-    corner = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    inter = np.prod(np.clip(corner, 0, None), axis=2)
-    area_a, area_b = np.prod(a[:, 2:] - a[:, :2], axis=1), np.prod(b[:, 2:] - b[:, :2], axis=1)
-    return np.asarray(inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9), np.float32)

