@@ -20,7 +20,7 @@ from camera_adapters.frame import Frame
 from camera_adapters.open import open_stream
 from camera_adapters.stream import StreamEvent, StreamOptions
 from edge.config import CameraConfig
-from edge.judge import Change, Judge
+from edge.judge import Change, Judge, SiteView
 from edge.pipeline import CameraPipeline
 from edge.worker import picture_for
 from models.detections import Detections
@@ -44,7 +44,9 @@ class _Recorder:
     def __init__(self, run: ClipRun, start: datetime, pictures: Path | None) -> None:
         self._run, self._start, self._pictures = run, start, pictures
 
-    def record(self, change: Change, frame: Frame, _detections: Detections) -> None:
+    def record(
+        self, change: Change, frame: Frame, _detections: Detections, _width: int, _height: int
+    ) -> None:
         """Note a confirmed site."""
         if change.kind != "confirmed":
             return
@@ -65,7 +67,15 @@ class _Recorder:
             name = f"{self._run.clip.id}-{len(self._run.alerts)}-{site.issue.value}.jpg"
             annotate(frame, change, self._pictures / name)
 
-    def tick(self, frame: Frame) -> None:
+    def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
+        """No evidence is kept here."""
+
+    def resume(
+        self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int
+    ) -> None:
+        """There was no earlier start."""
+
+    def tick(self, now: datetime) -> None:
         """Nothing waits for later frames here."""
 
 

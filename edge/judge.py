@@ -103,6 +103,8 @@ class Judge:
         self._people = ShortTracks()
         self._loaded = store is None
         self._saved = float("-inf")
+        self._unsaved = False
+        self._now: Moment | None = None
         self.refused_boxes = 0
 
     @property
@@ -140,8 +142,24 @@ class Judge:
         for site in [s for s in self._sites if s.open]:
             self._advance(site, scene, now, changes)
         self._tidy(now)
-        self._save(now, bool(changes))
+        self._unsaved = self._unsaved or bool(changes) or now.mono_s - self._saved >= SAVE_EVERY_S
+        self._now = now
         return changes
+
+    def waiting(self) -> list[SiteView]:
+        """Return the candidates, whose dwell clock runs."""
+        if self._now is None:
+            return []
+        return [self._view(s, self._now.mono_s) for s in self._sites if s.state is SiteState.CANDIDATE]
+
+    def save(self) -> None:
+        """Write the sites to disk when they changed. Called after the changes are safe in the outbox, never before:
+
+        a crash in between confirms the same site, with the same id, once more.
+        """
+        if self._store is not None and self._unsaved and self._now is not None:
+            self._unsaved, self._saved = False, self._now.mono_s
+            self._store.save(self._camera_id, _worth_keeping(self._sites))
 
     def _scene(self, obs: Observation) -> Scene:
         things, refused = things_of(obs.detections, obs.width, obs.height, self._roles)
@@ -367,11 +385,6 @@ class Judge:
                 # What happened while the box was off is unknown: the memory begins anew, the dwell does not.
                 site.last, site.missed_in_row = now, 0
                 self._sites.append(site)
-
-    def _save(self, now: Moment, changed: bool) -> None:
-        if self._store is not None and (changed or now.mono_s - self._saved >= SAVE_EVERY_S):
-            self._saved = now.mono_s
-            self._store.save(self._camera_id, _worth_keeping(self._sites))
 
 
 def _worth_keeping(sites: Iterable[Site]) -> list[Site]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from camera_adapters.frame import Frame
 from contract import ZoneKind
 from edge.config import CameraConfig
 from edge.gate import MotionGate
-from edge.judge import Change, Judge, Observation
+from edge.judge import Change, Judge, Observation, SiteView
 from edge.left_objects import LeftObject, LeftObjectDetector
 from edge.scheduler import CameraScheduler, Plan
 from models.detections import Detections
@@ -31,10 +32,18 @@ OCCUPANTS = frozenset({"person", "bicycle", "car", "motorcycle", "bus", "truck"}
 class Recorder(Protocol):
     """Turns the changes of one frame into alerts and evidence."""
 
-    def record(self, change: Change, frame: Frame, detections: Detections) -> None:
-        """Record one change seen in `frame`."""
+    def record(self, change: Change, frame: Frame, detections: Detections, width: int, height: int) -> None:
+        """Record one change seen in `frame`; `detections` are in pixels of a `width` x `height` picture of it."""
 
-    def tick(self, frame: Frame) -> None:
+    def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
+        """Keep the middle picture of a dwell when it is time."""
+
+    def resume(
+        self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int
+    ) -> None:
+        """Send what an earlier start of the box confirmed and could not send."""
+
+    def tick(self, now: datetime) -> None:
         """Do what waits for later frames, such as the rest of a clip."""
 
 
@@ -74,6 +83,7 @@ class CameraPipeline:
         self._offered += 1
         if meta.key:
             self.scheduler.saw_key_frame(meta.mono_s)
+        self._recorder.tick(meta.captured_at)
         if meta.tainted:
             self._tainted += 1
             return Plan(judge=False, demand=self.scheduler.demand(meta.mono_s), dense=False)
@@ -107,9 +117,13 @@ class CameraPipeline:
                     grey=grey,
                 )
             )
+            if self._judged == 1:
+                self._recorder.resume(self.judge_.sites(), frame, detections, width, height)
             for change in changes:
-                self._recorder.record(change, frame, detections)
-            self._recorder.tick(frame)
+                self._recorder.record(change, frame, detections, width, height)
+            for site in self.judge_.waiting():
+                self._recorder.middle(site, frame, detections, width, height)
+            self.judge_.save()
             return changes
 
     def _left_objects(

@@ -183,12 +183,16 @@ def convert_onnx(
 @cli.command("pull")
 @click.argument("name")
 @click.option("--into", type=_FOLDER, default=Path("var/models"), show_default=True)
-def pull_command(name: str, into: Path) -> None:
+@click.option(
+    "--file", type=_FILE, help="A .pt file that is here already, for a machine without the internet."
+)
+@click.option("--sha256", help="The hash that you trust, for a name without a pin.")
+def pull_command(name: str, into: Path, file: Path | None, sha256: str | None) -> None:
     """Fetch a stronger public model (yolo11n, …) through ultralytics and make a bundle of it. Needs the internet."""
     from models.convert.pull import PullError, pull
 
     try:
-        made = pull(name, into, click.echo)
+        made = pull(name, into, click.echo, file=file, sha256=sha256)
     except (PullError, BundleError) as exc:
         raise click.ClickException(str(exc)) from None
     click.echo(f"use it: model.bundle: {made.folder}")

@@ -1,0 +1,178 @@
+"""`curbwatch api`: the centre's own commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.db import Database
+from api.migrate import current, migrate
+from api.security import add_device, add_user, first_admin
+from api.settings import Settings
+from contract import utc_now
+
+DATA = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), default=Path("var/api"), show_default=True
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+
+
+@click.group("api")
+def cli() -> None:
+    """Run and keep the centre."""
+
+
+def _open(data: Path) -> tuple[Settings, Database]:
+    settings = Settings.from_env(data=data)
+    db = Database(settings)
+    migrate(db.engine)
+    return settings, db
+
+
+def _tell(as_json: bool, body: dict[str, Any], text: str) -> None:
+    click.echo(json.dumps(body) if as_json else text)
+
+
+@cli.command("init")
+@DATA
+@JSON
+def init(data: Path, as_json: bool) -> None:
+    """Make the database and the first admin; print the password, once."""
+    _, db = _open(data)
+    with db.write() as session:
+        password = first_admin(session, utc_now())
+    db.close()
+    if password is None:
+        raise click.ClickException(
+            f"{data} has users already; `curbwatch api user password NAME` makes a new password"
+        )
+    body = {"username": "admin", "password": password}
+    _tell(as_json, body, f"user admin, password {password} (shown this once; keep it)")
+
+
+@cli.command("run")
+@DATA
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option(
+    "--forwarded-allow-ips", default="127.0.0.1", show_default=True, help="Proxies that are believed."
+)
+def run(data: Path, host: str, port: int, forwarded_allow_ips: str) -> None:
+    """Serve the API and the console."""
+    import uvicorn
+
+    from api.app import create_app
+    from api.log import configure
+
+    configure()
+    settings = Settings.from_env(data=data)
+    app = create_app(settings)
+    with app.state.core.db.write() as session:
+        password = first_admin(session, utc_now())
+    if password is not None:
+        click.echo(f"first start: user admin, password {password} (shown this once; keep it)")
+    uvicorn.run(
+        app, host=host, port=port, access_log=False, log_config=None, server_header=False,
+        timeout_graceful_shutdown=10, forwarded_allow_ips=forwarded_allow_ips, timeout_keep_alive=30,
+    )  # fmt: skip
+
+
+@cli.command("migrate")
+@DATA
+@click.option("--to", default="head", show_default=True, help="A revision, `head`, or `base`.")
+def migrate_command(data: Path, to: str) -> None:
+    """Bring the database to a revision."""
+    db = Database(Settings.from_env(data=data))
+    migrate(db.engine, to)
+    click.echo(f"at revision {current(db.engine) or 'base'}")
+    db.close()
+
+
+@cli.group("device")
+def device() -> None:
+    """Boxes and their tokens."""
+
+
+@device.command("add")
+@click.argument("name")
+@click.option("--tenant", default="/", show_default=True)
+@DATA
+@JSON
+def device_add(name: str, tenant: str, data: Path, as_json: bool) -> None:
+    """Add a box, or renew its token (the old one works for another day); print the token, once."""
+    token = _write(data, lambda s: add_device(s, _slug(name), utc_now(), _tenant(tenant)))
+    _tell(
+        as_json,
+        {"device": name, "token": token},
+        f"{token}\n(shown this once; the box keeps it in api.token_file)",
+    )
+
+
+@device.command("revoke")
+@click.argument("name")
+@DATA
+def device_revoke(name: str, data: Path) -> None:
+    """Make a box's tokens worthless."""
+    from api.tables import Device
+
+    def revoke(session: Any) -> None:
+        found = session.get(Device, name)
+        if found is None:
+            raise click.ClickException(f"no box {name}")
+        found.revoked_at = utc_now()
+
+    _write(data, revoke)
+    click.echo(f"{name} is revoked")
+
+
+@cli.group("user")
+def user() -> None:
+    """People who sign in."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(["reviewer", "supervisor", "dispatcher", "handler", "auditor", "admin"]),
+    default="reviewer",
+    show_default=True,
+)
+@click.option("--tenant", default="/", show_default=True)
+@DATA
+@JSON
+def user_add(name: str, role: str, tenant: str, data: Path, as_json: bool) -> None:
+    """Add a person; print the password, once."""
+    password = _write(data, lambda s: add_user(s, name, role, utc_now(), _tenant(tenant)))
+    _tell(as_json, {"username": name, "password": password}, f"password {password} (shown this once)")
+
+
+def _write(data: Path, act: Callable[[Any], Any]) -> Any:
+    from sqlalchemy.exc import IntegrityError
+
+    _, db = _open(data)
+    try:
+        with db.write() as session:
+            return act(session)
+    except IntegrityError as exc:
+        raise click.ClickException("this name is taken") from exc
+    finally:
+        db.close()
+
+
+def _slug(name: str) -> str:
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise click.BadParameter("letters, digits, dot, dash, underscore; 64 at most", param_hint="NAME")
+    return name
+
+
+def _tenant(path: str) -> str:
+    if not path.startswith("/"):
+        raise click.BadParameter("a tenant is a path such as /city/north/", param_hint="--tenant")
+    return path if path.endswith("/") else path + "/"

@@ -1,0 +1,156 @@
+"""A box put together from its configuration, with its heartbeat; started and stopped as one thing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import httpx
+import psutil
+
+from camera_adapters.clock import Clock, SystemClock
+from camera_adapters.ring import PacketRing
+from contract import CameraHealth, Heartbeat, new_id
+from edge.config import BoxConfig, CameraConfig
+from edge.geometry import GroundPlane
+from edge.judge import Judge
+from edge.ledger import AlertLedger
+from edge.outbox import Outbox
+from edge.pipeline import CameraPipeline
+from edge.recorder import AlertRecorder, BoxFacts
+from edge.site_store import SiteStore
+from edge.stills import StillStore
+from edge.uplink import Uplink, client_for
+from edge.worker import Worker
+from models.bundle import load_bundle
+from models.detector import Detector
+
+
+class Box:
+    """One box beside its cameras."""
+
+    def __init__(self, config: BoxConfig, log: Any, clock: Clock | None = None) -> None:
+        self._config, self._log, self._clock = config, log, clock or SystemClock()
+        data = config.data_dir
+        data.mkdir(parents=True, exist_ok=True)
+        bundle = load_bundle(config.model.bundle)
+        self._detector = Detector(bundle, config.model.provider, config.model.threads, config.model.max_batch)
+        self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20)
+        self._ledger = AlertLedger(data / "alerts.db")
+        self._sites = SiteStore(data / "sites.db")
+        self._facts = BoxFacts(config.device, self._detector.ref, version("curbwatch"), config.privacy.blur)
+        self._client = client_for(config.api.url, config.api.read_token())
+        cap = config.api.rate_cap_kib_s
+        self._uplink = Uplink(self._outbox, self._client, log, cap * 1024 if cap else None)
+        self.worker = Worker(config, self._detector, self._clock, self._pipeline, log)
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._uplink.run, args=(self._stop,), name="uplink", daemon=True),
+            threading.Thread(target=self._beat, name="heartbeat", daemon=True),
+        ]
+        self._began = time.monotonic()
+
+    def start(self) -> None:
+        """Start the cameras, the detector, the uplink and the heartbeat."""
+        for thread in self._threads:
+            thread.start()
+        self.worker.start()
+        self._log.info(
+            "box.started",
+            device=self._config.device,
+            cameras=len(self.worker.lanes),
+            provider=self._detector.provider,
+        )
+
+    def stop(self) -> None:
+        """Stop everything in order; what was not sent stays in the outbox."""
+        self.worker.stop()
+        self._stop.set()
+        self._outbox.changed.set()
+        for thread in self._threads:
+            thread.join(5)
+        self._client.close()
+        self._outbox.close()
+        self._sites.close()
+        self._ledger.close()
+        self._log.info("box.stopped", device=self._config.device)
+
+    def _pipeline(self, camera: CameraConfig, ring: Callable[[], PacketRing | None]) -> CameraPipeline:
+        data = self._config.data_dir
+        recorder = AlertRecorder(
+            camera,
+            self._facts,
+            ring,
+            StillStore(data / "stills" / camera.id),
+            self._outbox,
+            self._ledger,
+            data / "clips",
+            self._log,
+        )
+        ground = GroundPlane.fit(camera.ground) if camera.ground else None
+        judge = Judge(
+            camera.id,
+            camera.zones,
+            camera.policy,
+            camera.place.point(),
+            ground,
+            self._config.city_timezone,
+            self._sites,
+        )
+        return CameraPipeline(camera, judge, recorder)
+
+    def _beat(self) -> None:
+        process = psutil.Process()
+        process.cpu_percent()
+        while not self._stop.wait(self._config.api.heartbeat_s):
+            try:
+                self._client.post("/heartbeats", json=self._heartbeat(process).wire())
+            except httpx.HTTPError as exc:
+                self._log.debug("heartbeat.failed", reason=type(exc).__name__)
+
+    def _heartbeat(self, process: psutil.Process) -> Heartbeat:
+        level = self._outbox.level()
+        ref = self._detector.ref
+        shape = hashlib.sha256(self._config.model_dump_json().encode()).hexdigest()
+        return Heartbeat(
+            id=new_id(),
+            device_id=self._config.device,
+            at=self._clock.now(),
+            uptime_s=time.monotonic() - self._began,
+            software_version=self._facts.software_version,
+            model_name=ref.name,
+            model_version=ref.version,
+            model_sha256=ref.sha256,
+            config_sha256=shape,
+            cameras=tuple(self._health()),
+            outbox_items=level.alerts + level.files,
+            outbox_bytes=level.bytes,
+            rss_bytes=process.memory_info().rss,
+            cpu_share=process.cpu_percent() / 100,
+            disk_free_bytes=psutil.disk_usage(os.fspath(self._config.data_dir)).free,
+        )
+
+    def _health(self) -> list[CameraHealth]:
+        out = []
+        for lane in self.worker.lanes:
+            if lane.stream is None:
+                continue
+            h = lane.stream.health()
+            out.append(
+                CameraHealth(
+                    camera_id=lane.camera.id,
+                    state=h.state.value,
+                    reason=h.reason[:200],
+                    frames_decoded=h.frames_decoded,
+                    frames_dropped=self.worker.dropped(lane.camera.id),
+                    tainted_ratio=h.tainted_ratio,
+                    clock_skew_s=h.clock_skew_s,
+                    last_frame_at=h.last_frame_at,
+                )
+            )
+        return out

@@ -1,0 +1,66 @@
+"""Pictures of a dwell that wait for their alert: first and middle, on disk, so that a restart keeps them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+MAX_SITES = 400
+NAMES = ("first", "middle")
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A JPEG and what is known of it."""
+
+    jpeg: bytes
+    at: datetime
+    width: int
+    height: int
+
+
+class StillStore:
+    """At most two pictures a site, at most `MAX_SITES` sites; the oldest site goes when one more comes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sites = sorted({p.name.split(".")[0] for p in folder.glob("*.jpg")})
+
+    def put(self, site_id: str, name: str, still: Still) -> None:
+        """Keep a picture under a name."""
+        if site_id not in self._sites:
+            self._sites.append(site_id)
+            while len(self._sites) > MAX_SITES:
+                self.forget(self._sites[0])
+        meta = json.dumps({"at": still.at.isoformat(), "width": still.width, "height": still.height})
+        for suffix, data in (("json", meta.encode()), ("jpg", still.jpeg)):
+            path = self._folder / f"{site_id}.{name}.{suffix}"
+            part = path.with_suffix(".part")
+            part.write_bytes(data)
+            part.replace(path)
+
+    def get(self, site_id: str, name: str) -> Still | None:
+        """Return a picture, or None."""
+        path = self._folder / f"{site_id}.{name}.jpg"
+        try:
+            meta = json.loads(path.with_suffix(".json").read_text())
+            return Still(path.read_bytes(), datetime.fromisoformat(meta["at"]), meta["width"], meta["height"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def has(self, site_id: str, name: str) -> bool:
+        """True when the picture is there."""
+        return (self._folder / f"{site_id}.{name}.jpg").exists()
+
+    def forget(self, site_id: str) -> None:
+        """Delete a site's pictures."""
+        if site_id in self._sites:
+            self._sites.remove(site_id)
+        for name in NAMES:
+            for suffix in ("json", "jpg"):
+                path = self._folder / f"{site_id}.{name}.{suffix}"
+                if path.exists():
+                    path.unlink()

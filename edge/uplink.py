@@ -1,0 +1,188 @@
+"""The uplink: messages first, then the pictures that the API misses, then clips. Backs off with jitter, never gives up."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from edge.outbox import Outbox, Priority, QueuedFile
+
+CHUNK = 512 * 1024
+# Clips above this size go up in parts, so that a bad line resumes instead of starting over.
+RESUMABLE_FROM = 4 * 2**20
+# The API's word on these is final: sending the same again gives the same answer.
+FINAL = frozenset({400, 403, 404, 405, 410, 413, 415, 422})
+
+
+class RetryLaterError(Exception):
+    """The API asked for patience, or could not be reached; `after_s` is its own word, if it gave one."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+@dataclass
+class UplinkCounts:
+    """Since the start."""
+
+    alerts: int = 0
+    files: int = 0
+    bytes: int = 0
+    failures: int = 0
+    refused: int = 0
+    last_error: str = ""
+
+
+class Uplink:
+    """Empties the outbox into the API. One thread; `run` returns when `stop` is set."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        client: httpx.Client,
+        log: Any,
+        rate_cap_bytes_s: float | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+        backoff_cap_s: float = 60.0,
+    ) -> None:
+        """`client` has the API's address and the device's token as its defaults (see `client_for`)."""
+        self._outbox, self._client, self._log = outbox, client, log
+        self._rate, self._uniform, self._cap = rate_cap_bytes_s, uniform, backoff_cap_s
+        self.counts = UplinkCounts()
+
+    def run(self, stop: threading.Event) -> None:
+        """Send until `stop` is set."""
+        attempt = 0
+        while not stop.is_set():
+            try:
+                busy = self.send_once(stop)
+                attempt = 0
+            except RetryLaterError as exc:
+                attempt += 1
+                self.counts.failures += 1
+                self.counts.last_error = str(exc)
+                wait = (
+                    exc.after_s
+                    if exc.after_s is not None
+                    else min(self._cap, 0.5 * 2.0 ** min(attempt, 12)) * self._uniform(0.5, 1.0)
+                )
+                if attempt in {1, 5} or attempt % 50 == 0:
+                    self._log.warning(
+                        "uplink.waiting", reason=str(exc), attempt=attempt, wait_s=round(wait, 1)
+                    )
+                stop.wait(wait)
+                continue
+            if not busy:
+                self._outbox.changed.wait(0.5)
+                self._outbox.changed.clear()
+
+    def send_once(self, stop: threading.Event) -> bool:
+        """Send a batch of each kind; False when nothing waited.
+
+        Raises:
+            RetryLaterError: the API is away or busy; what was not acknowledged stays.
+        """
+        alerts = self._outbox.next_alerts()
+        for alert in alerts:
+            answer = self._ask(
+                "POST", "/alerts", content=alert.body.encode(), headers={"Content-Type": "application/json"}
+            )
+            if answer.status_code in FINAL:
+                self._refuse("alert", alert.event_id, answer)
+            else:
+                self.counts.alerts += 1
+            self._outbox.ack_alert(alert.seq)
+            if stop.is_set():
+                return True
+        # One clip at a time between looks at the messages, so that a clip never holds an alert back for long.
+        files = self._outbox.next_files(4)
+        for file in files:
+            self._send_file(file)
+            if stop.is_set() or file.priority > Priority.PICTURE:
+                break
+        return bool(alerts or files)
+
+    def _send_file(self, file: QueuedFile) -> None:
+        began = time.monotonic()
+        if file.size > RESUMABLE_FROM:
+            answer = self._resume(file)
+        else:
+            answer = self._ask(
+                "PUT",
+                f"/evidence/{file.sha256}",
+                content=file.path.read_bytes(),
+                headers={"Content-Type": file.media_type},
+            )
+        if answer.status_code in FINAL:
+            self._refuse("file", file.sha256, answer)
+        else:
+            self.counts.files += 1
+            self.counts.bytes += file.size
+        self._outbox.ack_file(file.sha256)
+        self._throttle(file.size, began)
+
+    def _resume(self, file: QueuedFile) -> httpx.Response:
+        head = self._ask("HEAD", f"/evidence/{file.sha256}")
+        if head.status_code == httpx.codes.OK:
+            return head
+        offset = int(head.headers.get("Upload-Offset", "0"))
+        answer = head
+        with file.path.open("rb") as source:
+            while offset < file.size:
+                source.seek(offset)
+                part = source.read(4 * CHUNK)
+                began = time.monotonic()
+                answer = self._ask(
+                    "PUT",
+                    f"/evidence/{file.sha256}",
+                    content=part,
+                    headers={
+                        "Content-Type": file.media_type,
+                        "Content-Range": f"bytes {offset}-{offset + len(part) - 1}/{file.size}",
+                    },
+                )
+                if answer.status_code == httpx.codes.CONFLICT:
+                    raise RetryLaterError("the API holds another part of this file than we thought", 1.0)
+                if answer.status_code in FINAL or answer.status_code in (200, 201):
+                    return answer
+                offset += len(part)
+                self._throttle(len(part), began)
+        return answer
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._client.request(method, path, **options)
+        except httpx.HTTPError as exc:
+            # The exception's text may hold the address, never the token, which travels in a header.
+            raise RetryLaterError(f"{type(exc).__name__} on {method} {path.split('/')[1]}") from None
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise RetryLaterError("the API does not know this device token; enrol the box again", 60.0)
+        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
+            asked = answer.headers.get("Retry-After", "")
+            raise RetryLaterError(
+                f"the API answered {answer.status_code}", float(asked) if asked.isdigit() else None
+            )
+        return answer
+
+    def _refuse(self, kind: str, name: str, answer: httpx.Response) -> None:
+        self.counts.refused += 1
+        self._log.error(
+            "uplink.refused", kind=kind, name=name, status=answer.status_code, answer=answer.text[:300]
+        )
+
+    def _throttle(self, size: int, began: float) -> None:
+        if self._rate is not None and (wait := size / self._rate - (time.monotonic() - began)) > 0:
+            time.sleep(min(wait, 30.0))
+
+
+def client_for(url: str, token: str, timeout_s: float = 20.0) -> httpx.Client:
+    """Return a client for the API: HTTP/2 where it is offered, certificates checked, no proxy of the environment."""
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout_s, http2=True, trust_env=False)
