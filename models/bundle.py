@@ -41,6 +41,9 @@ class InputSpec(_Closed):
     colour: Annotated[str, Field(pattern="^(rgb|bgr)$")] = "rgb"
     scale: Annotated[float, Field(gt=0, description="Pixel values 0-255 are divided by this.")] = 255.0
     pad: Annotated[int, Field(ge=0, le=255, description="Grey value round the letterboxed picture.")] = 114
+    corner: Annotated[
+        bool, Field(description="The picture lies in the top left corner (YOLOX) and not in the middle.")
+    ] = False
 
 
 class ClassSpec(_Closed):

@@ -140,15 +140,22 @@ class Detector:
             ]
         return best
 
-    def _batch(self, pictures: Sequence[Picture]) -> list[Detections]:
-        size = next(b for b in self._batches if b >= len(pictures))
+    def tensor(self, pictures: Sequence[Picture]) -> Floats:
+        """Return the network's input float32 (B, 3, H, W) for the pictures, without running it."""
+        return self._letterboxed(pictures, len(pictures))[0]
+
+    def _letterboxed(self, pictures: Sequence[Picture], size: int) -> tuple[Floats, list[Letterbox]]:
         tensor = np.empty((size, 3, self._spec.height, self._spec.width), np.float32)
         tensor[len(pictures) :] = 0
-        boxes_of = [self._fill(tensor[i], picture) for i, picture in enumerate(pictures)]
+        return tensor, [self._fill(tensor[i], picture) for i, picture in enumerate(pictures)]
+
+    def _batch(self, pictures: Sequence[Picture]) -> list[Detections]:
+        size = next(b for b in self._batches if b >= len(pictures))
+        tensor, fits = self._letterboxed(pictures, size)
         outputs = self._session.run(tensor)
         lowest = float(self._thresholds.min())
         raw = DECODERS[self.bundle.manifest.family](outputs, lowest, self._channels, self.input_size)
-        return [self._finish(r, fit, p) for r, fit, p in zip(raw, boxes_of, pictures, strict=False)]
+        return [self._finish(r, fit, p) for r, fit, p in zip(raw, fits, pictures, strict=False)]
 
     def _fill(self, target: Floats, picture: Picture) -> Letterbox:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
@@ -158,6 +165,8 @@ class Detector:
         w, h = max(round(width * scale), 1), max(round(height * scale), 1)
         # Rounding as ultralytics' LetterBox does it, so that boxes agree to the pixel.
         left, top = round((self._spec.width - w) / 2 - 0.1), round((self._spec.height - h) / 2 - 0.1)
+        if self._spec.corner:
+            left = top = 0
         small = (
             picture
             if (w, h) == (width, height)
