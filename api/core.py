@@ -1,0 +1,35 @@
+"""What every route has at hand: settings, database, evidence, clock, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.db import Database
+from api.evidence import EvidenceStore
+from api.metrics import Metrics
+from api.settings import Settings
+
+
+@dataclass(frozen=True)
+class Core:
+    """The injected rim of one replica."""
+
+    settings: Settings
+    db: Database
+    store: EvidenceStore
+    now: Callable[[], datetime]
+    metrics: Metrics
+
+
+def core_of(request: Request) -> Core:
+    """Return the app's core."""
+    core: Core = request.app.state.core
+    return core
+
+
+CoreDep = Annotated[Core, Depends(core_of)]

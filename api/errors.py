@@ -1,0 +1,63 @@
+"""What the centre answers when it says no: one shape, always with the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: Annotated[str, Field(examples=["case 2026-000042 is closed"])]
+    allowed: Annotated[list[str] | None, Field(description="Steps that are possible now, with a 409.")] = None
+    fields: Annotated[list[str] | None, Field(description="Fields that were wrong, with a 422.")] = None
+
+
+class ApiError(Exception):
+    """A refusal with its HTTP status."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        allowed: Sequence[str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.allowed, self.headers = status, detail, allowed, headers
+
+
+async def answer(_request: Request, exc: Exception) -> JSONResponse:
+    """Turn an `ApiError` into its answer."""
+    if not isinstance(exc, ApiError):
+        raise exc
+    body: dict[str, Any] = {"detail": exc.detail}
+    if exc.allowed is not None:
+        body["allowed"] = sorted(exc.allowed)
+    return JSONResponse(body, exc.status, headers=exc.headers)
+
+
+_WHEN = {
+    400: "The request is malformed.",
+    401: "No valid session or token.",
+    403: "Not allowed for this role, tenant or origin.",
+    404: "Not found, or not in your tenant.",
+    409: "Not possible in this state; `allowed` lists what is.",
+    412: "The case has changed since the version in If-Match.",
+    413: "Too large.",
+    416: "The range is outside the file.",
+    422: "A field is wrong.",
+    429: "Too many attempts; see Retry-After.",
+    503: "Not ready.",
+    507: "No space left for evidence.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the documented refusals of a route, for its `responses`."""
+    return {s: {"model": Problem, "description": _WHEN[s]} for s in statuses}

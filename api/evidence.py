@@ -1,0 +1,186 @@
+"""The evidence store: files under their SHA-256, in a folder or an S3-compatible bucket, through obstore."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import obstore
+from obstore.exceptions import NotFoundError
+from obstore.store import LocalStore, ObjectStore, S3Store
+
+from api.errors import ApiError
+from api.settings import Settings
+
+HASH_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A finished upload."""
+
+    sha256: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """The part of a file that an upload carries: first byte and the whole size."""
+
+    start: int
+    total: int | None
+
+
+def media_type_of(head: bytes) -> str:
+    """Name the type by the file's first bytes: JPEG, PNG, MP4, or else octet-stream."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head[4:8] in {b"ftyp", b"styp"}:
+        return "video/mp4"
+    return "application/octet-stream"
+
+
+class EvidenceStore:
+    """Content-addressed files. An upload lies in a part file until its hash is right, then it is moved in."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.max_evidence_bytes
+        self._min_free = settings.min_free_bytes
+        self._incoming = settings.data / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._store = make_store(settings)
+
+    @staticmethod
+    def key(sha256: str) -> str:
+        """Return the object's key; two levels keep folders small."""
+        return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+    def held(self, sha256: str) -> int:
+        """Bytes of an unfinished upload on this replica."""
+        path = self._part(sha256)
+        return path.stat().st_size if path.exists() else 0
+
+    async def size(self, sha256: str) -> int | None:
+        """Size of a stored file, or None."""
+        try:
+            return int((await obstore.head_async(self._store, self.key(sha256)))["size"])
+        except (NotFoundError, FileNotFoundError):
+            return None
+
+    async def read(self, sha256: str, start: int, end: int) -> bytes:
+        """Return bytes [start, end)."""
+        return bytes(await obstore.get_range_async(self._store, self.key(sha256), start=start, end=end))
+
+    async def stream(self, sha256: str, start: int, end: int, chunk: int = 1 << 20) -> AsyncIterator[bytes]:
+        """Yield bytes [start, end) in pieces; one piece is in memory at a time."""
+        for at in range(start, end, chunk):
+            yield await self.read(sha256, at, min(end, at + chunk))
+
+    async def receive(
+        self, sha256: str, body: AsyncIterator[bytes], declared: str | None, part: Range | None = None
+    ) -> Stored | int:
+        """Take an upload, or the next part of one. Return what was stored, or the bytes held so far.
+
+        Raises `ApiError`: 409 on a gap or a parallel upload, 413 when too large, 415 on a type that does not
+        fit its bytes, 422 on a wrong hash, 507 without space.
+        """
+        if shutil.disk_usage(self._incoming).free < self._min_free:
+            raise ApiError(507, "no space left for evidence; free some or raise the quota")
+        path = self._part(sha256)
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise ApiError(409, "this file is being uploaded by another request; retry later") from exc
+            start = part.start if part else 0
+            if start > file.tell():
+                raise ApiError(409, f"{file.tell()} bytes are here; send the part that starts there")
+            file.truncate(start)
+            file.seek(start)
+            hasher = await asyncio.to_thread(_hash_file, path, start)
+            size = await self._write(file, body, hasher, start)
+            if part and part.total is not None and size < part.total:
+                return size
+            await asyncio.to_thread(_sync, file)
+            stored = self._check(path, sha256, hasher.hexdigest(), size, declared)
+            await obstore.put_async(self._store, self.key(sha256), path)
+            path.unlink(missing_ok=True)
+            return stored
+
+    async def _write(
+        self, file: IO[bytes], body: AsyncIterator[bytes], hasher: hashlib._Hash, size: int
+    ) -> int:
+        async for chunk in body:
+            size += len(chunk)
+            if size > self._limit:
+                file.truncate(0)
+                raise ApiError(413, f"evidence may have at most {self._limit} bytes")
+            hasher.update(chunk)
+            file.write(chunk)
+        file.flush()
+        return size
+
+    def _check(self, path: Path, sha256: str, found: str, size: int, declared: str | None) -> Stored:
+        if found != sha256 or size == 0:
+            path.unlink(missing_ok=True)
+            raise ApiError(
+                422, f"sha256: the bytes have the hash {found}; send the file again from its start"
+            )
+        with path.open("rb") as file:
+            media_type = media_type_of(file.read(16))
+        if declared not in {None, media_type}:
+            path.unlink(missing_ok=True)
+            raise ApiError(415, f"Content-Type: {declared} does not fit the bytes, which are {media_type}")
+        return Stored(sha256, size, media_type)
+
+    async def probe(self) -> None:
+        """Write, read and delete a small object; raises when the store does not work."""
+        await obstore.put_async(self._store, f"probe/{os.getpid()}", b"ok")
+        await obstore.delete_async(self._store, f"probe/{os.getpid()}")
+
+    def _part(self, sha256: str) -> Path:
+        return self._incoming / f"{sha256}.part"
+
+
+def make_store(settings: Settings) -> ObjectStore:
+    """Return the folder's or the bucket's store."""
+    if settings.evidence_url is None:
+        folder = settings.data / "evidence"
+        folder.mkdir(parents=True, exist_ok=True)
+        return LocalStore(folder)
+    bucket, _, prefix = settings.evidence_url.removeprefix("s3://").partition("/")
+    endpoint = settings.s3_endpoint
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        region=settings.s3_region,
+        endpoint=endpoint,
+        access_key_id=settings.s3_access_key.get_secret_value() if settings.s3_access_key else None,
+        secret_access_key=settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else None,
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
+    )
+
+
+def _hash_file(path: Path, size: int) -> hashlib._Hash:
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (chunk := file.read(min(size, HASH_AT_ONCE))):
+            hasher.update(chunk)
+            size -= len(chunk)
+    return hasher
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

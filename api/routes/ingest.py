@@ -1,0 +1,198 @@
+"""What boxes send: evidence, alerts, heartbeats."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from api.access import Principal, needs
+from api.casebook import file_alert
+from api.core import Core, CoreDep
+from api.db import lock
+from api.errors import ApiError, refusals
+from api.evidence import Range, Stored
+from api.examples import ALERT_EVENT, HEARTBEAT
+from api.tables import Camera, Device, Evidence, HeartbeatRow
+from contract import AlertEvent, DesiredState, Heartbeat
+from contract.base import Identifier, Sha256
+
+router = APIRouter(tags=["boxes"])
+Who = Annotated[Principal, needs("device.ingest")]
+Hash = Annotated[Sha256, Path(description="SHA-256 of the file in lower-case hexadecimal.")]
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12}|\*)")
+KEEP_HEARTBEATS = timedelta(days=2)
+
+
+class Held(BaseModel):
+    """How much of a file is here."""
+
+    sha256: Sha256
+    received: Annotated[int, Field(description="Bytes of the file that are here.")]
+    complete: bool
+
+
+class Receipt(BaseModel):
+    """What became of an alert message."""
+
+    alert_id: Identifier
+    case_id: Identifier
+    outcome: Literal["case", "joined", "reopened", "opened", "updated", "cleared", "again"]
+    missing_evidence: Annotated[
+        list[Sha256], Field(description="Files the alert names that are not here yet.")
+    ]
+
+
+def _range(value: str | None) -> Range | None:
+    if value is None:
+        return None
+    found = _CONTENT_RANGE.fullmatch(value.strip())
+    if not found:
+        raise ApiError(400, "Content-Range: write it as `bytes FIRST-LAST/TOTAL`")
+    return Range(int(found[1]), None if found[3] == "*" else int(found[3]))
+
+
+@router.put(
+    "/evidence/{sha256}",
+    status_code=201,
+    responses={
+        200: {"model": Held, "description": "The file is known already."},
+        202: {"model": Held, "description": "A part was taken; send the rest from `received`."},
+        **refusals(400, 401, 403, 409, 413, 422, 507),
+        415: refusals(422)[422] | {"description": "The type does not fit the bytes."},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                t: {"schema": {"type": "string", "format": "binary"}}
+                for t in ("image/jpeg", "image/png", "video/mp4", "application/octet-stream")
+            },
+        }
+    },
+)
+async def put_evidence(
+    sha256: Hash, request: Request, response: Response, who: Who, core: CoreDep,
+    content_range: Annotated[str | None, Header(description="`bytes FIRST-LAST/TOTAL` of a part.")] = None,
+) -> Held:  # fmt: skip
+    """Store a file under its hash. The bytes are hashed while they are written; a wrong hash stores nothing."""
+    known = await core.store.size(sha256)
+    if known is not None:
+        await run_in_threadpool(_note_evidence, core, who, sha256, known, None)
+        response.status_code = 200
+        return Held(sha256=sha256, received=known, complete=True)
+    declared = (request.headers.get("content-type") or "").split(";")[0].strip().lower() or None
+    try:
+        got = await core.store.receive(sha256, request.stream(), declared, _range(content_range))
+    except ApiError as exc:
+        core.metrics.evidence_refused.labels(exc.status).inc()
+        raise
+    if not isinstance(got, Stored):
+        response.status_code = 202
+        return Held(sha256=sha256, received=got, complete=False)
+    await run_in_threadpool(_note_evidence, core, who, sha256, got.size, got.media_type)
+    core.metrics.evidence_bytes.inc(got.size)
+    return Held(sha256=sha256, received=got.size, complete=True)
+
+
+def _note_evidence(core: Core, who: Principal, sha256: str, size: int, media_type: str | None) -> None:
+    with core.db.read() as session:
+        if session.get(Evidence, sha256) is not None:
+            return
+    # The file was stored and the process ended before its row was: the type is read again on first use.
+    with core.db.write() as session:
+        lock(session, [f"evidence:{sha256}"])
+        if session.get(Evidence, sha256) is None:
+            session.add(
+                Evidence(
+                    sha256=sha256,
+                    size=size,
+                    media_type=media_type or "",
+                    device_id=who.id,
+                    stored_at=core.now(),
+                )
+            )
+
+
+@router.head(
+    "/evidence/{sha256}",
+    responses={404: {"description": "Nothing of it is here."}, **refusals(401, 403)},
+)
+async def head_evidence(
+    sha256: Hash, core: CoreDep, _who: Annotated[Principal, needs("device.ingest", "evidence.read")]
+) -> Response:
+    """Say whether a file is here (200), in part (200 with `Upload-Complete: ?0`), or not (404)."""
+    size = await core.store.size(sha256)
+    if size is not None:
+        return Response(headers={"Upload-Offset": str(size), "Upload-Complete": "?1"})
+    held = core.store.held(sha256)
+    if held == 0:
+        return Response(status_code=404)
+    return Response(headers={"Upload-Offset": str(held), "Upload-Complete": "?0"})
+
+
+@router.post(
+    "/alerts",
+    status_code=201,
+    responses={
+        200: {"model": Receipt, "description": "The alert was known; it is up to date."},
+        **refusals(401, 403, 413, 422),
+    },
+    openapi_extra={"requestBody": {"content": {"application/json": {"example": ALERT_EVENT}}}},
+)
+def post_alert(message: AlertEvent, response: Response, who: Who, core: CoreDep) -> Receipt:
+    """File an alert message. Sending it twice changes nothing; evidence may come before or after it."""
+    if message.data.device_id != who.id:
+        raise ApiError(403, f"data.device_id: the token belongs to {who.id}, not to {message.data.device_id}")
+    with core.db.write() as session:
+        filed = file_alert(session, message, who.tenant, core.now(), core.settings)
+    core.metrics.alerts.labels(filed.outcome).inc()
+    response.status_code = 201 if filed.new else 200
+    told: dict[str, Any] = {"outcome": filed.outcome, "missing_evidence": filed.missing}
+    return Receipt(alert_id=filed.alert_id, case_id=filed.case_id, **told)
+
+
+@router.post(
+    "/heartbeats",
+    responses=refusals(401, 403, 413, 422),
+    openapi_extra={"requestBody": {"content": {"application/json": {"example": HEARTBEAT}}}},
+)
+def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
+    """Take a box's heartbeat and answer with the state the centre wants it to have."""
+    if beat.device_id != who.id:
+        raise ApiError(403, f"device_id: the token belongs to {who.id}, not to {beat.device_id}")
+    now = core.now()
+    with core.db.write() as session:
+        device = session.get_one(Device, who.id)
+        if session.get(HeartbeatRow, beat.id) is None:
+            body = beat.wire()
+            cameras = body.pop("cameras", [])
+            session.add(HeartbeatRow(id=beat.id, device_id=who.id, at=now, body=body))
+            session.execute(
+                delete(HeartbeatRow).where(
+                    HeartbeatRow.device_id == who.id, HeartbeatRow.at < now - KEEP_HEARTBEATS
+                )
+            )
+            device.last_seen_at, device.health = now, body
+            for told in cameras:
+                _camera_health(session, who, told["camera_id"], told, core)
+        wanted = dict(device.desired or {})
+    return DesiredState.model_validate(wanted | {"server_time": now})
+
+
+def _camera_health(
+    session: Session, who: Principal, camera_id: str, told: dict[str, Any], core: Core
+) -> None:
+    camera = session.get(Camera, camera_id)
+    if camera is None:
+        camera = Camera(id=camera_id, device_id=who.id, tenant=who.tenant, name="")
+        session.add(camera)
+    elif camera.tenant != who.tenant:
+        return
+    camera.device_id, camera.health, camera.health_at = who.id, told, core.now()

@@ -1,0 +1,99 @@
+"""Health, readiness, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
+from sqlalchemy import func, select, text
+
+from api.access import guards_metrics, public
+from api.core import Core, CoreDep
+from api.errors import ApiError, refusals
+from api.machine import ON_CLOCK, REVIEW_STATES
+from api.migrate import at_head
+from api.tables import Camera, CaseRow, Device
+
+router = APIRouter(tags=["operation"])
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+@router.get("/healthz", dependencies=[public("a probe has no credentials and learns nothing")])
+def healthz() -> Health:
+    """Say that the process answers; a failing database must not make an orchestrator kill it."""
+    return Health()
+
+
+def _database(core: Core) -> None:
+    with core.db.read() as session:
+        session.execute(text("SELECT 1"))
+    if not at_head(core.db.engine):
+        raise ApiError(503, "database: migrations are missing; run `curbwatch api migrate`")
+
+
+@router.get(
+    "/readyz", responses=refusals(503), dependencies=[public("a probe has no credentials and learns little")]
+)
+async def readyz(core: CoreDep, request: Request) -> Health:
+    """Say whether requests can be served: database reachable and migrated, evidence store writable."""
+    if getattr(request.app.state, "draining", False):
+        raise ApiError(503, "shutting down")
+    try:
+        await asyncio.wait_for(run_in_threadpool(_database, core), 5)
+    except ApiError:
+        raise
+    except Exception as exc:
+        raise ApiError(503, f"database: not reachable ({type(exc).__name__})") from exc
+    try:
+        await asyncio.wait_for(core.store.probe(), 5)
+    except Exception as exc:
+        raise ApiError(503, f"evidence store: not writable ({type(exc).__name__})") from exc
+    return Health()
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text."}, **refusals(401, 403)},
+    dependencies=[guards_metrics()],
+)
+def metrics(core: CoreDep) -> Response:
+    """Return Prometheus metrics: open on loopback, with a `monitoring` key or a person's right elsewhere."""
+    _gauges(core)
+    return Response(core.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _gauges(core: Core) -> None:
+    now = core.now()
+    with core.db.read() as session:
+        waiting, oldest = session.execute(
+            select(func.count(), func.min(CaseRow.opened_at)).where(
+                CaseRow.state.in_([s.value for s in REVIEW_STATES])
+            )
+        ).one()
+        overdue = session.scalar(
+            select(func.count())
+            .select_from(CaseRow)
+            .where(CaseRow.state.in_([s.value for s in ON_CLOCK]), CaseRow.deadline_at < now)
+        )
+        silent = now - timedelta(seconds=core.settings.offline_s)
+        online = session.scalar(
+            select(func.count())
+            .select_from(Camera)
+            .join(Device, Device.id == Camera.device_id)
+            .where(Device.last_seen_at >= silent)
+        )
+        every = session.scalar(select(func.count()).select_from(Camera))
+    core.metrics.queue.set(waiting)
+    core.metrics.queue_age.set((now - oldest).total_seconds() if oldest else 0)
+    core.metrics.overdue.set(overdue or 0)
+    core.metrics.cameras.labels("reporting").set(online or 0)
+    core.metrics.cameras.labels("silent").set((every or 0) - (online or 0))

@@ -1,0 +1,103 @@
+"""Sign-in and sign-out."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from sqlalchemy import delete, select
+
+from api.access import COOKIE, ROLES, Principal, needs, public, refuse_foreign
+from api.audit import record
+from api.core import CoreDep
+from api.db import lock
+from api.errors import ApiError, refusals
+from api.security import LockedError, check_locked, check_password, digest, note_failure, open_session
+from api.tables import LoginSession, User
+
+router = APIRouter(tags=["people"])
+ALL = sorted(frozenset().union(*ROLES.values()))
+
+
+class Credentials(BaseModel):
+    """A user name and a password."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"username": "admin", "password": "as printed at first start"}]},
+    )
+    username: Annotated[str, Field(min_length=1, max_length=120)]
+    password: Annotated[SecretStr, Field(max_length=1000)]
+
+
+class SessionView(BaseModel):
+    """Who is signed in."""
+
+    username: str
+    role: str
+    tenant: str
+    permissions: list[str]
+    expires_at: datetime | None = None
+
+
+def _view(user: User, expires_at: datetime | None) -> SessionView:
+    return SessionView(
+        username=user.username, role=user.role, tenant=user.tenant,
+        permissions=sorted(ROLES[user.role]), expires_at=expires_at,
+    )  # fmt: skip
+
+
+@router.post("/session", responses=refusals(401, 403, 422, 429), dependencies=[public("this is the way in")])
+def sign_in(told: Credentials, request: Request, response: Response, core: CoreDep) -> SessionView:
+    """Sign in; the answer sets an HttpOnly, SameSite=Strict cookie. Five wrong passwords lock the name for a while."""
+    refuse_foreign(request)
+    now = core.now()
+    with core.db.read() as session:
+        try:
+            check_locked(session, told.username, now)
+        except LockedError as exc:
+            core.metrics.logins.labels("locked").inc()
+            raise ApiError(429, str(exc), headers={"Retry-After": str(math.ceil(exc.retry_s))}) from exc
+        user = session.scalar(select(User).where(User.username == told.username, User.active))
+    if (
+        not check_password(user.password_hash if user else None, told.password.get_secret_value())
+        or user is None
+    ):
+        with core.db.write() as session:
+            lock(session, [f"login:{told.username.casefold()}"])
+            note_failure(session, told.username, now)
+        core.metrics.logins.labels("failed").inc()
+        raise ApiError(401, "user name or password is wrong")
+    with core.db.write() as session:
+        login = open_session(session, user, now, core.settings.session_hours)
+        record(session, "logins", now, f"user:{user.username}", "login")
+    core.metrics.logins.labels("ok").inc()
+    response.set_cookie(
+        COOKIE, login.token, max_age=int(core.settings.session_hours * 3600), httponly=True, samesite="strict",
+        secure=core.settings.secure_cookie == "always" or request.url.scheme == "https", path="/",
+    )  # fmt: skip
+    return _view(user, login.expires_at)
+
+
+@router.get("/session", responses=refusals(401, 403))
+def who_am_i(who: Annotated[Principal, needs(*ALL)]) -> SessionView:
+    """Say who is signed in."""
+    return SessionView(
+        username=who.name, role=who.role, tenant=who.tenant, permissions=sorted(who.permissions)
+    )
+
+
+@router.delete(
+    "/session", status_code=204, responses=refusals(403), dependencies=[public("ends only one's own")]
+)
+def sign_out(request: Request, response: Response, core: CoreDep) -> None:
+    """Sign out; the cookie is worthless from then on."""
+    refuse_foreign(request)
+    cookie = request.cookies.get(COOKIE)
+    if cookie:
+        with core.db.write() as session:
+            session.execute(delete(LoginSession).where(LoginSession.token_hash == digest(cookie)))
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")

@@ -1,0 +1,89 @@
+"""Settings of the centre: one closed model, read from arguments or from `CURBWATCH_API_*` variables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+PREFIX = "CURBWATCH_API_"
+
+
+class Settings(BaseModel):
+    """How one replica of the centre runs. Every replica of one service has the same settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Annotated[Path, Field(description="Folder of the database, evidence and uploads by default.")]
+    database_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="SQLAlchemy URL, such as postgresql+psycopg://user:pw@host/db; SQLite in `data` without."
+        ),
+    ] = None
+    evidence_url: Annotated[
+        str | None, Field(description="s3://bucket/prefix; a folder in `data` without.")
+    ] = None
+    s3_endpoint: Annotated[str | None, Field(description="Endpoint of an S3-compatible store.")] = None
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    max_evidence_bytes: Annotated[int, Field(gt=0, le=512 * 2**20, description="Bytes of one file.")] = (
+        128 * 2**20
+    )
+    max_body_bytes: Annotated[int, Field(gt=0, le=64 * 2**20, description="Bytes of any other body.")] = (
+        2 * 2**20
+    )
+    min_free_bytes: Annotated[
+        int, Field(ge=0, description="Uploads are refused with 507 below this free space.")
+    ] = 200 * 2**20
+    session_hours: Annotated[float, Field(gt=0, le=168)] = 12.0
+    secure_cookie: Annotated[
+        Literal["auto", "always"], Field(description="`auto`: Secure when the request came by https.")
+    ] = "auto"
+    lease_s: Annotated[float, Field(gt=0, le=3600, description="How long a case of the queue is mine.")] = (
+        90.0
+    )
+    undo_s: Annotated[float, Field(ge=0, le=3600, description="How long a verdict can be undone.")] = 30.0
+    reopen_h: Annotated[
+        float, Field(ge=0, le=720, description="A closed place that alerts again reopens.")
+    ] = 24.0
+    merge_m: Annotated[
+        float, Field(ge=0, le=500, description="Two cameras' alerts farther apart never merge, in metres.")
+    ] = 25.0
+    offline_s: Annotated[float, Field(gt=0, description="A box silent for longer is offline.")] = 90.0
+    pack: Annotated[str, Field(description="City pack: a name in api/packs or a path.")] = "example"
+    pool_size: Annotated[int, Field(ge=1, le=100)] = 10
+    migrate_at_start: Annotated[
+        bool, Field(description="Run migrations at start; or run `curbwatch api migrate` before.")
+    ] = True
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.evidence_url and not self.evidence_url.startswith("s3://"):
+            raise ValueError("evidence_url: give s3://bucket/prefix, or leave it out for a folder in `data`")
+        return self
+
+    @property
+    def db_url(self) -> str:
+        """The SQLAlchemy URL in the clear."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.data / 'curbwatch.db').absolute()}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True on SQLite."""
+        return self.db_url.startswith("sqlite")
+
+    @classmethod
+    def from_env(cls, **given: object) -> Settings:
+        """Read `CURBWATCH_API_<FIELD>`; what is given and not None wins."""
+        found: dict[str, object] = {
+            name: os.environ[PREFIX + name.upper()]
+            for name in cls.model_fields
+            if PREFIX + name.upper() in os.environ
+        }
+        return cls.model_validate(found | {k: v for k, v in given.items() if v is not None})

@@ -1,0 +1,128 @@
+"""Parts of the API tests: an app on a folder, a clock that the test moves, alerts by the dozen."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.core import Core
+from api.examples import ALERT_EVENT
+from api.security import add_device, add_user
+from api.settings import Settings
+from contract import new_id
+
+START = datetime(2026, 3, 4, 8, 0, tzinfo=UTC)
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 8
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class Clock:
+    at: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def pass_s(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass
+class Centre:
+    """One running app and its clients."""
+
+    app: FastAPI
+    clock: Clock
+    tokens: dict[str, str] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def core(self) -> Core:
+        core: Core = self.app.state.core
+        return core
+
+    def anonymous(self) -> TestClient:
+        return TestClient(self.app, base_url="http://centre", client=("203.0.113.9", 5))
+
+    def box(self, name: str = "box-1", tenant: str = "/") -> TestClient:
+        if name not in self.tokens:
+            with self.core.db.write() as session:
+                self.tokens[name] = add_device(session, name, self.clock(), tenant)
+        client = self.anonymous()
+        client.headers["Authorization"] = f"Bearer {self.tokens[name]}"
+        return client
+
+    def person(self, name: str = "rita", role: str = "reviewer", tenant: str = "/") -> TestClient:
+        if name not in self.passwords:
+            with self.core.db.write() as session:
+                self.passwords[name] = add_user(session, name, role, self.clock(), tenant)
+        client = self.anonymous()
+        answer = client.post("/session", json={"username": name, "password": self.passwords[name]})
+        assert answer.status_code == 200, answer.text
+        return client
+
+    def case(self, box: TestClient | None = None, **changes: Any) -> str:
+        answer = (box or self.box()).post("/alerts", json=event(self.clock(), **changes))
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["case_id"])
+
+
+@contextmanager
+def centre(data: Path, **settings: Any) -> Iterator[Centre]:
+    clock = Clock()
+    app = create_app(Settings(data=data, min_free_bytes=0, **settings), now=clock)
+    try:
+        yield Centre(app, clock)
+    finally:
+        app.state.core.db.close()
+
+
+def event(now: datetime, stage: str = "opened", **changes: Any) -> dict[str, Any]:
+    """An alert message of its own site; `changes` replace fields of the alert, `key.site_id` with a dot."""
+    message = copy.deepcopy(ALERT_EVENT)
+    alert = message["data"]
+    alert["id"], message["id"] = new_id(), new_id()
+    alert["key"] = {"site_id": new_id(), "ground_cell": new_id()}
+    alert["evidence"] = []
+    alert["stage"] = stage
+    for name, shift in (("first_seen_at", 185), ("candidate_at", 125), ("confirmed_at", 0)):
+        alert["dwell"][name] = (now - timedelta(seconds=shift)).isoformat()
+    alert["occurred_at"] = now.isoformat()
+    for name, value in changes.items():
+        spot = alert
+        *folders, last = name.split("__")
+        for folder in folders:
+            spot = spot[folder]
+        spot[last] = value
+    message["subject"], message["time"] = alert["id"], now.isoformat()
+    message["source"] = f"/device/{alert['device_id']}/camera/{alert['camera_id']}"
+    message["type"] = f"city.curbwatch.alert.{alert['stage']}.v1"
+    return message
+
+
+def evidence_item(data: bytes, kind: str = "context", media_type: str = "image/jpeg") -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "sha256": sha(data),
+        "media_type": media_type,
+        "size": len(data),
+        "captured_at": START.isoformat(),
+    }
+
+
+def body(data: bytes) -> io.BytesIO:
+    return io.BytesIO(data)
