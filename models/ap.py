@@ -71,6 +71,8 @@ def average_precision(scores: Floats, hits: Hits, total: int) -> Floats:
     """Return AP at each IoU, float32 (10,): hits (N, 10) of all pictures, `total` true boxes; NaN where total is 0."""
     if total == 0:
         return np.full(len(IOUS), np.nan, np.float32)
+    if len(scores) == 0:
+        return np.zeros(len(IOUS), np.float32)
     order = np.argsort(-scores, kind="stable")
     true = np.cumsum(hits[order], axis=0)
     recall = true / total
@@ -78,7 +80,7 @@ def average_precision(scores: Floats, hits: Hits, total: int) -> Floats:
     out = np.zeros(len(IOUS), np.float32)
     for k in range(len(IOUS)):
         # Precision falls to 0 at the last recall that was reached, not in a slope towards 1.
-        ends = np.concatenate([[0.0], recall[:, k], [recall[-1, k] if len(order) else 1.0], [1.0]])
+        ends = np.concatenate([[0.0], recall[:, k], [recall[-1, k]], [1.0]])
         envelope = np.concatenate([[1.0], precision[:, k], [0.0], [0.0]])
         envelope = np.maximum.accumulate(envelope[::-1])[::-1]
         out[k] = np.trapezoid(np.interp(_RECALLS, ends, envelope), _RECALLS)
