@@ -50,6 +50,7 @@ def cli(
             case = demo.first_case(children, limit)
             _describe(show, case)
             if once:
+                demo.with_clip(children, case["id"])
                 confirmed = demo.confirm(case["id"])
                 show.line(
                     f"confirmed through the API: case {confirmed['number']} is now [bold]{confirmed['state']}[/bold]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import socket
@@ -140,6 +141,14 @@ class Demo:
         """Start the edge worker (again)."""
         return children.start("edge", ["curbwatch", "edge", "run", str(self._box_file)])
 
+    def restart_edge(self, children: Children) -> None:
+        """Start the edge worker again after it has ended."""
+        self._edge = self.start_edge(children)
+
+    def left_running(self) -> bool:
+        """True while the edge worker's process lives."""
+        return self._edge.process.poll() is None
+
     @property
     def edge(self) -> Child:
         """The edge worker's process."""
@@ -161,6 +170,32 @@ class Demo:
             case = self.case(self._cases()[0]["id"])
             step.done(f"case {case['number']} after {self.timings.case_s:.1f} s")
         return case
+
+    def with_clip(self, children: Children, case_id: str, limit_s: float = 45.0) -> dict[str, Any]:
+        """Wait until the case's clip has come and return the case; every file is fetched and its hash checked."""
+        with self._show.step(
+            "waiting for the clip's last seconds, then checking every file by its hash"
+        ) as step:
+
+            def clip_there() -> bool:
+                return "clip" in {e["kind"] for a in self.case(case_id)["alerts"] for e in a["evidence"]}
+
+            self._wait(children, clip_there, limit_s, "the clip did not come", every_s=0.5)
+            case = self.case(case_id)
+            items = [e for a in case["alerts"] for e in a["evidence"]]
+            for item in items:
+                self._wait(
+                    children,
+                    lambda sha=item["sha256"]: self._stored(sha),
+                    20,
+                    f"the {item['kind']} did not come",
+                )
+            step.done(f"{len(items)} files, {sum(e['size'] for e in items) / 1024:.0f} KiB")
+        return case
+
+    def _stored(self, sha256: str) -> bool:
+        answer = self._http.get(f"/evidence/{sha256}")
+        return answer.status_code == httpx.codes.OK and hashlib.sha256(answer.content).hexdigest() == sha256
 
     def cases(self) -> list[dict[str, Any]]:
         """Return the cases in review, as the queue page lists them."""

@@ -1,0 +1,59 @@
+"""The whole house on this machine: RTSP camera, edge, API; the edge is killed on the way and makes no second case."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from curbwatch.demo.run import Demo
+from curbwatch.demo.show import Show
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(600)
+def test_a_parked_van_becomes_one_confirmed_case_though_the_edge_is_killed(tmp_path: Path) -> None:
+    demo = Demo(tmp_path / "demo", ROOT / "var" / "cache", Show())
+    with demo.running() as children:
+        time.sleep(8)
+        os.kill(demo.edge.process.pid, signal.SIGKILL)
+        demo.edge.process.wait()
+        children.started.remove(demo.edge)
+        demo.restart_edge(children)
+        case = demo.first_case(children, 120)
+        alert = case["alerts"][0]
+        assert case["issue"] == "parking.motor"
+        assert alert["zone"]["id"] == "yard"
+        # The van's box as a person read it off the frames.
+        x1, y1, x2, y2 = alert["box"]
+        assert 0.848 <= (x1 + x2) / 2 <= 0.945
+        assert 0.075 <= (y1 + y2) / 2 <= 0.175
+        assert alert["dwell"]["dwell_s"] >= 20
+        # The dwell began before the kill: the restart did not start the clock anew.
+        began = demo.timings.case_s
+        assert began is not None
+        assert began < alert["dwell"]["dwell_s"] + 20
+
+        whole = demo.with_clip(children, case["id"])
+        kinds = {e["kind"] for a in whole["alerts"] for e in a["evidence"]}
+        assert {"context", "first", "middle", "confirm", "crop", "clip"} <= kinds
+
+        os.kill(demo.edge.process.pid, signal.SIGKILL)
+        demo.edge.process.wait()
+        children.started.remove(demo.edge)
+        demo.restart_edge(children)
+        time.sleep(30)
+        assert len(demo.cases()) == 1, "the restart of the edge made a second case of the same van"
+        assert len(demo.case(case["id"])["alerts"]) == 1
+
+        confirmed = demo.confirm(case["id"])
+        assert confirmed["state"] not in {"in_review", "second_review", "rejected"}
+        assert confirmed["verdicts"][-1]["kind"] == "confirm"
+    token = (tmp_path / "demo" / "device-token").read_text()
+    for log in (tmp_path / "demo" / "logs").glob("*.log"):
+        assert token not in log.read_text(errors="replace"), f"the device token is in {log.name}"
+    assert not demo.left_running()
