@@ -17,11 +17,13 @@ from camera_adapters.clock import Clock, SystemClock
 from camera_adapters.ring import PacketRing
 from contract import CameraHealth, Heartbeat, new_id
 from edge.config import BoxConfig, CameraConfig
+from edge.evidence_clip import ClipMaker
 from edge.geometry import GroundPlane
 from edge.judge import Judge
 from edge.ledger import AlertLedger
 from edge.outbox import Outbox
 from edge.pipeline import CameraPipeline
+from edge.privacy import Sealer
 from edge.recorder import AlertRecorder, BoxFacts
 from edge.site_store import SiteStore
 from edge.stills import StillStore
@@ -43,7 +45,12 @@ class Box:
         self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20)
         self._ledger = AlertLedger(data / "alerts.db")
         self._sites = SiteStore(data / "sites.db")
-        self._facts = BoxFacts(config.device, self._detector.ref, version("curbwatch"), config.privacy.blur)
+        sealer = Sealer(config.privacy.seal_to) if config.privacy.seal_to else None
+        # A detector of its own: a session is not for two threads, and clips must not slow the cameras.
+        self._clips = ClipMaker(config.privacy.blur, lambda: Detector(bundle, "cpu", 1, 1).detect)
+        self._facts = BoxFacts(
+            config.device, self._detector.ref, version("curbwatch"), config.privacy.blur, sealer
+        )
         self._client = client_for(config.api.url, config.api.read_token())
         cap = config.api.rate_cap_kib_s
         self._uplink = Uplink(self._outbox, self._client, log, cap * 1024 if cap else None)
@@ -75,6 +82,7 @@ class Box:
         for thread in self._threads:
             thread.join(5)
         self._client.close()
+        self._clips.close()
         self._outbox.close()
         self._sites.close()
         self._ledger.close()
@@ -91,6 +99,7 @@ class Box:
             self._ledger,
             data / "clips",
             self._log,
+            self._clips,
         )
         ground = GroundPlane.fit(camera.ground) if camera.ground else None
         judge = Judge(

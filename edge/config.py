@@ -174,6 +174,13 @@ class PrivacyConfig(Section):
     blur: Annotated[
         bool, Field(description="Blur heads and plates in every picture that leaves the box.")
     ] = True
+    seal_to: Annotated[
+        str | None,
+        Field(
+            pattern=r"^age1[0-9a-z]+$",
+            description="age public key: originals go sealed to it, and the subject's plate is then blurred too.",
+        ),
+    ] = None
 
 
 class BoxConfig(Section):

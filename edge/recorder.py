@@ -6,14 +6,16 @@ The alert's id is its site's id, so that whatever is done twice after a crash is
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from camera_adapters.frame import Frame
-from camera_adapters.ring import NoPicturesError, PacketRing
+from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing
 from contract import (
     Alert,
     AlertEvent,
@@ -27,9 +29,11 @@ from contract import (
 )
 from edge import pictures
 from edge.config import CameraConfig
+from edge.evidence_clip import ClipMaker
 from edge.judge import Change, SiteView
 from edge.ledger import AlertLedger
-from edge.outbox import Outbox, Priority
+from edge.outbox import Outbox, OutboxFullError, Priority
+from edge.privacy import Sealer, blur, sensitive_of
 from edge.stills import Still, StillStore
 from models.detections import Detections
 
@@ -49,6 +53,7 @@ class BoxFacts:
     model: ModelRef
     software_version: str
     blur: bool
+    sealer: Sealer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,15 @@ class AlertRecorder:
         ledger: AlertLedger,
         work: Path,
         log: Any,
+        clips: ClipMaker,
     ) -> None:
         self._camera, self._box, self._ring = camera, box, ring
         self._stills, self._outbox, self._ledger, self._work, self._log = stills, outbox, ledger, work, log
+        self._maker = clips
         self._clips: list[_WaitingClip] = []
+        self._cutting: list[tuple[_WaitingClip, Future[ClipInfo]]] = []
+        # The stream's thread ends clips while the detector's thread clears alerts: one revision each.
+        self._lock = threading.RLock()
         work.mkdir(parents=True, exist_ok=True)
 
     def record(self, change: Change, frame: Frame, detections: Detections, width: int, height: int) -> None:
@@ -85,7 +95,8 @@ class AlertRecorder:
         elif change.kind == "confirmed":
             self._open(site, frame, detections, width, height)
         elif change.kind == "cleared":
-            self._close(site, frame)
+            with self._lock:
+                self._close(site, frame)
         elif change.kind == "dropped":
             self._stills.forget(site.site_id)
 
@@ -96,9 +107,15 @@ class AlertRecorder:
 
     def tick(self, now: datetime, final: bool = False) -> None:
         """Cut the clips whose last second is in the ring; `final` cuts what there is."""
+        ring = self._ring()
         for waiting in [c for c in self._clips if final or now >= c.end + timedelta(seconds=0.5)]:
-            self._clips.remove(waiting)
-            self._cut(waiting)
+            if ring is not None and (self._maker.free or final):
+                self._clips.remove(waiting)
+                path = self._work / f"{waiting.alert_id}.mp4"
+                self._cutting.append((waiting, self._maker.cut(ring, waiting.start, waiting.end, path)))
+        for waiting, future in [c for c in self._cutting if final or c[1].done()]:
+            self._cutting.remove((waiting, future))
+            self._add_clip(waiting.alert_id, future)
 
     def resume(
         self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int
@@ -122,15 +139,20 @@ class AlertRecorder:
             self._stills.put(site_id, name, self._still(frame, detections, width, height, site))
 
     def _still(self, frame: Frame, detections: Detections, width: int, height: int, site: SiteView) -> Still:
-        picture = frame.rgb()
-        if self._box.blur:
-            pictures.blur_people(picture, detections, width, height, site.box)
+        picture = self._clean(frame.rgb(), detections, width, height, site)
         return Still(pictures.jpeg(picture), frame.meta.captured_at, picture.shape[1], picture.shape[0])
 
+    def _clean(
+        self, picture: pictures.Picture, detections: Detections, width: int, height: int, site: SiteView
+    ) -> pictures.Picture:
+        if not self._box.blur:
+            return picture
+        found = sensitive_of(detections, width, height)
+        return blur(picture, found, site.box, subject_plate=self._box.sealer is not None)
+
     def _open(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
-        picture = frame.rgb()
-        if self._box.blur:
-            pictures.blur_people(picture, detections, width, height, site.box)
+        raw = frame.rgb()
+        picture = self._clean(raw, detections, width, height, site)
         at = frame.meta.captured_at
         shots: list[tuple[EvidenceKind, Still]] = []
         drawn = pictures.context(picture, site.zone.polygon, site.box)
@@ -145,6 +167,8 @@ class AlertRecorder:
         part = pictures.crop(picture, site.box)
         shots.append((EvidenceKind.CROP, Still(pictures.jpeg(part), at, part.shape[1], part.shape[0])))
         items = tuple(self._file(kind, still) for kind, still in shots)
+        if self._box.sealer is not None:
+            items = (*items, self._seal(self._box.sealer, raw, at))
         alert = self._alert(site, frame, items)
         self._send(alert)
         self._log.info(
@@ -174,6 +198,14 @@ class AlertRecorder:
             width=still.width,
             height=still.height,
             blurred=self._box.blur,
+        )
+
+    def _seal(self, sealer: Sealer, raw: pictures.Picture, at: datetime) -> EvidenceItem:
+        sealed = sealer.seal(pictures.jpeg(raw))
+        media_type = "application/octet-stream"
+        digest = self._outbox.put_file(sealed, Priority.SEALED, media_type, at.timestamp())
+        return EvidenceItem(
+            kind=EvidenceKind.SEALED, sha256=digest, media_type=media_type, size=len(sealed), captured_at=at
         )
 
     def _alert(self, site: SiteView, frame: Frame, items: tuple[EvidenceItem, ...]) -> Alert:
@@ -232,18 +264,14 @@ class AlertRecorder:
             "alert.cleared", alert=alert.id, camera=alert.camera_id, dwell_s=round(site.dwell_s, 1)
         )
 
-    def _cut(self, waiting: _WaitingClip) -> None:
-        alert, ring = self._ledger.get(waiting.alert_id), self._ring()
-        if alert is None or ring is None:
-            return
-        path = self._work / f"{waiting.alert_id}.mp4"
+    def _add_clip(self, alert_id: str, future: Future[ClipInfo]) -> None:
         try:
-            info = ring.clip(waiting.start, waiting.end, path)
-            digest = self._outbox.put_file(path, Priority.CLIP, "video/mp4", info.start.timestamp())
-        except (NoPicturesError, OSError, ValueError) as exc:
-            self._log.warning("clip.missing", alert=waiting.alert_id, reason=f"{type(exc).__name__}: {exc}")
+            info = future.result(60)
+            digest = self._outbox.put_file(info.path, Priority.CLIP, "video/mp4", info.start.timestamp())
+        except (NoPicturesError, OSError, ValueError, TimeoutError, CancelledError, OutboxFullError) as exc:
+            self._log.warning("clip.missing", alert=alert_id, reason=f"{type(exc).__name__}: {exc}")
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+                (self._work / f"{alert_id}.mp4").unlink()
             return
         item = EvidenceItem(
             kind=EvidenceKind.CLIP,
@@ -254,11 +282,19 @@ class AlertRecorder:
             width=info.width,
             height=info.height,
             duration_s=round(info.duration_s, 2),
+            blurred=self._maker.blurred,
         )
+        with self._lock:
+            self._revise_with(alert_id, item)
+        self._log.info("alert.clip", alert=alert_id, seconds=round(info.duration_s, 1), bytes=info.size)
+
+    def _revise_with(self, alert_id: str, item: EvidenceItem) -> None:
+        alert = self._ledger.get(alert_id)
+        if alert is None:
+            return
         stage = AlertStage.UPDATED if alert.stage is AlertStage.OPENED else alert.stage
         changes = {"stage": stage, "revision": alert.revision + 1, "evidence": (*alert.evidence, item)}
         self._send(alert.model_copy(update=changes))
-        self._log.info("alert.clip", alert=alert.id, seconds=round(info.duration_s, 1), bytes=info.size)
 
     def _send(self, alert: Alert) -> None:
         # The message is in the outbox before the ledger knows it: a crash between the two sends the same revision again.

@@ -1,0 +1,187 @@
+"""A clip in which heads and plates are unreadable: decoded, blurred, encoded again, smaller and slower.
+
+10 pictures a second and 960 pixels of width show what a reviewer needs, cost a fifth of the full stream's encoding, and
+leave faces fewer pixels to begin with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket
+from edge.privacy import Sensitive, blur, sensitive_of
+from models.detections import Detections
+
+Picture = NDArray[np.uint8]
+Detect = Callable[[Sequence[Picture]], list[Detections]]
+FPS, MAX_WIDTH = 10.0, 960
+# People walk 1.5 m/s: at five looks a second a head moves less than its own width, and the neighbours' boxes cover it.
+DETECT_EVERY = 2
+MAX_WAITING = 4
+_OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
+
+
+class ClipMaker:
+    """Makes clips on a thread of its own: a blurred one takes seconds, in which no camera may wait."""
+
+    def __init__(self, blurred: bool, detector: Callable[[], Detect]) -> None:
+        """`detector` is called once, on the clips' own thread, when the first blurred clip is due."""
+        self.blurred = blurred
+        self._detector = detector
+        self._detect: Detect | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="clips")
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    @property
+    def free(self) -> bool:
+        """True when one more clip may be asked for; each that waits holds its packets in memory."""
+        return self._waiting < MAX_WAITING
+
+    def cut(self, ring: PacketRing, t0: datetime, t1: datetime, path: Path) -> Future[ClipInfo]:
+        """Ask for the clip from `t0` to `t1`; the future raises NoPicturesError, OSError or ValueError."""
+        with self._lock:
+            self._waiting += 1
+        return self._pool.submit(self._cut, ring, t0, t1, path)
+
+    def close(self) -> None:
+        """Finish the clip at work, and let go of those that wait."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _cut(self, ring: PacketRing, t0: datetime, t1: datetime, path: Path) -> ClipInfo:
+        try:
+            if not self.blurred:
+                return ring.clip(t0, t1, path)
+            if self._detect is None:
+                self._detect = self._detector()
+            return blurred_clip(ring, t0, t1, path, self._detect)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+
+def blurred_clip(
+    ring: PacketRing, t0: datetime, t1: datetime, path: Path, detect: Detect | None, threads: int = 1
+) -> ClipInfo:
+    """Write the ring's pictures from `t0` to `t1` with heads and plates blurred, and return what was written.
+
+    `detect` finds people and vehicles in RGB pictures, in their own pixels. Without it the whole picture is averaged
+    to 32 cells across, since a clip with people in the clear must not leave the box.
+
+    Raises:
+        NoPicturesError: the ring has none of that time.
+    """
+    packets = ring.packets(t0, t1)
+    part = path.with_name(path.name + ".part")
+    try:
+        first, last, size = _write(packets, t0, part, detect, threads)
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    length = max((last - first).total_seconds(), 1 / FPS)
+    return ClipInfo(
+        path, digest, path.stat().st_size, first, length, size[0], size[1], "h264", transcoded=True
+    )
+
+
+def _write(
+    packets: Sequence[RingPacket], t0: datetime, part: Path, detect: Detect | None, threads: int
+) -> tuple[datetime, datetime, tuple[int, int]]:
+    params = packets[0].params
+    width = min(MAX_WIDTH, params.width) // 2 * 2
+    height = round(params.height * width / params.width) // 2 * 2
+    first = last = None
+    with av.open(str(part), "w", format="mp4", options=_OPTIONS) as out:
+        stream = out.add_stream("libx264", rate=round(FPS), options={"preset": "veryfast", "crf": "26"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.thread_count = threads
+        stamp = -1
+        for at, picture in _blurred(_sampled(packets, t0, width, height), detect):
+            first = first or at
+            last = at
+            stamp = max(stamp + 1, round((at - first).total_seconds() * 1000))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    if first is None or last is None:
+        raise NoPicturesError("the packets of that time do not decode")
+    return first, last, (width, height)
+
+
+def _sampled(
+    packets: Sequence[RingPacket], t0: datetime, width: int, height: int
+) -> Iterator[tuple[datetime, Picture]]:
+    """Decode one picture at a time, so that memory is a few pictures and not a clip."""
+    params = packets[0].params
+    context = cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r"))
+    context.thread_type = "NONE"
+    if params.extradata:
+        context.extradata = params.extradata
+    due, step = t0, timedelta(seconds=1 / FPS)
+    # The last round drains the decoder, which holds pictures back where the stream has B-frames.
+    for i in range(len(packets) + 1):
+        packet = None
+        if i < len(packets):
+            packet = av.Packet(packets[i].data)
+            packet.pts = packet.dts = i
+        try:
+            frames = context.decode(packet)
+        except (av.error.InvalidDataError, EOFError):
+            continue
+        for frame in frames:
+            at = packets[min(max(int(frame.pts or 0), 0), len(packets) - 1)].at
+            if at >= due:
+                due = max(due + step, at - step / 2)
+                small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+                yield at, np.ascontiguousarray(small.to_ndarray(), np.uint8)
+
+
+def _blurred(
+    pictures: Iterator[tuple[datetime, Picture]], detect: Detect | None
+) -> Iterator[tuple[datetime, Picture]]:
+    """Blur each picture by its own looks and by those before and after it: a person missed once stays covered."""
+    group: list[tuple[datetime, Picture]] = []
+    before, here = Sensitive(), Sensitive()
+    for i, (at, picture) in enumerate(pictures):
+        if detect is None:
+            yield at, _veil(picture)
+            continue
+        if i % DETECT_EVERY == 0:
+            after = _look(picture, detect)
+            yield from _cover(group, before | here | after)
+            before, here, group = here, after, []
+        group.append((at, picture))
+    yield from _cover(group, before | here)
+
+
+def _cover(group: list[tuple[datetime, Picture]], found: Sensitive) -> Iterator[tuple[datetime, Picture]]:
+    for at, picture in group:
+        yield at, blur(picture, found)
+
+
+def _look(picture: Picture, detect: Detect) -> Sensitive:
+    return sensitive_of(detect([picture])[0], picture.shape[1], picture.shape[0])
+
+
+def _veil(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    tiny = cv2.resize(picture, (32, max(1, round(32 * height / width))), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(tiny, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
