@@ -61,6 +61,7 @@ def make(package: Path, target: Path) -> None:
         input=InputSpec(name="tower_0/images", width=512, height=512, scale=1.0, pad=0),
         classes=classes,
         one_per_place=("vehicle",),
+        bfloat16=True,  # coco128: mAP50 40.3 -> 40.1
         provenance=(origin,),
         metrics={"published_map_coco": 0.251},
         files={"model.onnx": "0" * 64},

@@ -41,6 +41,7 @@ def bundle_from_onnx(
     names: tuple[str, ...] = (),
     keep_all: bool = False,
     size: tuple[int, int] | None = None,
+    bfloat16: bool = False,
 ) -> Bundle:
     """Copy `source` into the new folder `target` and write its manifest and card.
 
@@ -52,6 +53,7 @@ def bundle_from_onnx(
         names: class names by channel, used where the file has none.
         keep_all: keep classes whose role is `other` too.
         size: width and height, used where the file leaves them free.
+        bfloat16: that the figures hold in bfloat16 was measured.
 
     Raises:
         BundleError: the file is no detector of a known family, or names or size are missing.
@@ -79,6 +81,7 @@ def bundle_from_onnx(
         # Ultralytics' own default; YOLOX's demo uses 0.45, COCO evaluation 0.65.
         nms_iou=0.7 if read.family is Family.YOLO else 0.5,
         one_per_place=("vehicle",) if any(c.role == "vehicle" for c in classes) else (),
+        bfloat16=bfloat16,
         provenance=(Provenance(what="weights", source=origin.source, licence=origin.licence),),
         files={"model.onnx": "0" * 64},
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from models.bundle import Bundle, BundleError, Provenance, load_bundle, write_manifest
@@ -79,6 +80,10 @@ def _fold(source: Path, target: Path) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(str(target))
+    for number, node in enumerate(model.graph.node):  # nodes to leave out are told apart by their names
+        node.name = f"n{number}"
+    onnx.save(model, str(target))
 
 
 def _int8(bundle: Bundle, source: Path, target: Path, frames: list[Path]) -> None:
@@ -102,8 +107,6 @@ def _int8(bundle: Bundle, source: Path, target: Path, frames: list[Path]) -> Non
 
 def _last_convolutions(source: Path) -> list[str]:
     """Names of convolutions after which no other follows: they make scores and box sides, where 8 bits are too coarse."""
-    import onnx
-
     graph = onnx.load(str(source)).graph
     users: dict[str, list[Any]] = {}
     for node in graph.node:
@@ -140,7 +143,6 @@ class _Reader:
 
 
 def _float16(source: Path, target: Path) -> None:
-    import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     # Resize and the box arithmetic keep float32: pixel positions above 2048 are not exact in float16.
@@ -151,8 +153,6 @@ def _float16(source: Path, target: Path) -> None:
 
 
 def _keep_metadata(source: Path, target: Path) -> None:
-    import onnx
-
     old, new = onnx.load(str(source)), onnx.load(str(target))
     del new.metadata_props[:]
     new.metadata_props.extend(old.metadata_props)
