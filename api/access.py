@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from api.core import CoreDep
@@ -64,7 +64,7 @@ class Principal:
     def sees(self, column: InstrumentedAttribute[str]) -> ColumnElement[bool]:
         """Return the condition that a row's tenant path lies at or under ours."""
         if self.tenant == "/":
-            return or_(True)
+            return true()
         return column.startswith(self.tenant, autoescape=True)
 
 

@@ -21,10 +21,11 @@ from api.evidence import EvidenceStore
 from api.metrics import Metrics
 from api.middleware import Outer
 from api.migrate import migrate
+from api.pack import load_pack
 from api.settings import Settings
 from contract import utc_now
 
-ROUTERS = ("ingest", "people", "cases", "files", "live", "ops")
+ROUTERS = ("ingest", "people", "cases", "files", "live", "work", "exports", "keys", "stats", "ops")
 
 
 def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:
@@ -32,7 +33,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     db = Database(settings)
     if settings.migrate_at_start:
         migrate(db.engine)
-    core = Core(settings, db, EvidenceStore(settings), now, Metrics())
+    core = Core(settings, db, EvidenceStore(settings), now, Metrics(), load_pack(settings.pack))
     app = FastAPI(
         title="Curbwatch",
         version=version("curbwatch"),

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from api.db import Database
 from api.evidence import EvidenceStore
 from api.metrics import Metrics
+from api.pack import CityPack
 from api.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Core:
     store: EvidenceStore
     now: Callable[[], datetime]
     metrics: Metrics
+    pack: CityPack
 
 
 def core_of(request: Request) -> Core:

@@ -88,7 +88,7 @@ def give_verdict(
     session: Session, case: CaseRow, told: VerdictIn, who: Principal, now: datetime
 ) -> VerdictRow:
     """Judge a case and return the verdict's row."""
-    before = {
+    before: dict[str, Any] = {
         "state": case.state, "issue": case.issue, "held": dict(case.held or {}), "merged_into": case.merged_into,
         "ended_at": case.ended_at.isoformat() if case.ended_at else None,
     }  # fmt: skip

@@ -29,7 +29,7 @@ Reviewer = Annotated[Principal, needs("case.review")]
 IfMatch = Annotated[
     str | None, Header(description="The version that was seen; 412 when the case has changed.")
 ]
-_CASE = {200: {"content": {"application/json": {"example": CASE}}}}
+_CASE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": CASE}}}}
 
 
 class Page(BaseModel):
@@ -54,7 +54,7 @@ def _cursor(case: CaseRow, queue: bool) -> str:
     return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
 
 
-def _after(query: Select[tuple[CaseRow]], cursor: str, queue: bool) -> Select[tuple[CaseRow]]:
+def _after(query: Select[Any], cursor: str, queue: bool) -> Select[Any]:
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         *priority, at, case_id = values
@@ -91,7 +91,7 @@ def list_cases(
 ) -> JSONResponse:  # fmt: skip
     """List cases, the newest first, or in the queue's order."""
     queue = order == "queue"
-    query = select(CaseRow).where(who.sees(CaseRow.tenant))
+    query: Select[Any] = select(CaseRow).where(who.sees(CaseRow.tenant))
     if state:
         query = query.where(CaseRow.state.in_([s.value for s in state]))
     if issue:

@@ -176,3 +176,59 @@ def _tenant(path: str) -> str:
     if not path.startswith("/"):
         raise click.BadParameter("a tenant is a path such as /city/north/", param_hint="--tenant")
     return path if path.endswith("/") else path + "/"
+
+
+@cli.command("export-labels")
+@DATA
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--files/--no-files", default=True, show_default=True, help="Copy the evidence files too.")
+def export_labels(data: Path, out: Path, files: bool) -> None:
+    """Write judged cases for training: OUT/cases.jsonl, and OUT/evidence/ with files named by their SHA-256."""
+    import asyncio
+
+    from api.export import write_labels
+
+    settings, db = _open(data)
+    cases, copied = asyncio.run(write_labels(settings, db, out, files))
+    db.close()
+    click.echo(f"{cases} cases, {copied} files in {out}")
+
+
+@cli.command("backup")
+@DATA
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(data: Path, target: Path) -> None:
+    """Write a consistent copy of database and evidence into TARGET while the centre runs (SQLite and folder)."""
+    from api.backup import back_up
+
+    told = back_up(Settings.from_env(data=data), target)
+    click.echo(f"{told['cases']} cases, {told['files']} files in {target}")
+
+
+@cli.command("restore")
+@DATA
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def restore(data: Path, source: Path) -> None:
+    """Bring a backup into an empty data folder; every file's hash and every audit chain is checked."""
+    from api.backup import BackupError, bring_back
+
+    try:
+        told = bring_back(Settings.from_env(data=data), source)
+    except BackupError as exc:
+        raise click.ClickException(str(exc)) from exc
+    click.echo(f"{told['cases']} cases, {told['files']} files, {told['chains']} audit chains are whole")
+
+
+@cli.command("audit")
+@DATA
+def audit_command(data: Path) -> None:
+    """Check every audit chain; exit 1 with the first fault."""
+    from api.backup import check_chains
+
+    _, db = _open(data)
+    with db.read() as session:
+        count, fault = check_chains(session)
+    db.close()
+    if fault:
+        raise click.ClickException(fault)
+    click.echo(f"{count} chains are whole")

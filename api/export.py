@@ -1,0 +1,48 @@
+"""Judged cases as a folder for training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from api.access import Principal
+from api.core import Core
+from api.db import Database
+from api.evidence import EvidenceStore
+from api.metrics import Metrics
+from api.pack import load_pack
+from api.routes.exports import label_lines
+from api.settings import Settings
+from contract import EvidenceKind, utc_now
+
+EVERYTHING = Principal("system", "system", "system", "system", "/", frozenset({"export.read"}))
+
+
+async def write_labels(settings: Settings, db: Database, out: Path, files: bool) -> tuple[int, int]:
+    """Write `cases.jsonl` and, with `files`, `evidence/<sha256>`; return how many of each. Sealed files stay."""
+    core = Core(settings, db, EvidenceStore(settings), utc_now, Metrics(), load_pack(settings.pack))
+    folder = out / "evidence"
+    folder.mkdir(parents=True, exist_ok=True)
+    cases = copied = 0
+    with (out / "cases.jsonl").open("w", encoding="utf-8") as lines:
+        for line in label_lines(core, EVERYTHING, None):
+            lines.write(line)
+            cases += 1
+            if files:
+                copied += await _copy(core, folder, line)
+    return cases, copied
+
+
+async def _copy(core: Core, folder: Path, line: str) -> int:
+    copied = 0
+    for alert in json.loads(line)["alerts"]:
+        for item in alert.get("evidence", []):
+            target = folder / item["sha256"]
+            size = await core.store.size(item["sha256"])
+            if size is None or target.exists() or item["kind"] == EvidenceKind.SEALED:
+                continue
+            with target.open("wb") as file:
+                async for chunk in core.store.stream(item["sha256"], 0, size):
+                    file.write(chunk)
+            copied += 1
+    return copied
