@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class OnDemandDecoder:
         self._last_mono = float("-inf")
         self._stamps: deque[tuple[int, Stamp]] = deque(maxlen=64)
         self.errors = 0
+        # Packets in a row that were decoded without giving a picture.
+        self.barren = 0
 
     def feed(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> Iterator[Decoded]:
         """Take one packet and yield the pictures that the demand wants, spaced by its interval."""
@@ -58,6 +61,13 @@ class OnDemandDecoder:
                 if picture.stamp.mono_s - self._last_mono >= demand.min_interval_s - 0.02:
                     self._last_mono = picture.stamp.mono_s
                     yield picture
+
+    def finish(self) -> Iterator[Decoded]:
+        """Yield the pictures that the codec still holds back at the end of a file."""
+        if self._mode in {"nonref", "all"}:
+            with contextlib.suppress(av.error.FFmpegError):
+                for video in self._codec.decode(None):
+                    yield Decoded(video, self._stamp_of(video, self._stamps[-1][1]), self._tainted)
 
     def _todo(
         self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand
@@ -85,10 +95,12 @@ class OnDemandDecoder:
                 # B-frame streams would hold the key frame back for two GOPs.
                 pictures += self._codec.decode(None)
                 self._codec.flush_buffers()
-        except av.error.InvalidDataError:
+        except av.error.FFmpegError:
             self.errors += 1
+            self.barren += 1
             self._tainted = True
             return
+        self.barren = 0 if pictures else self.barren + 1
         for video in pictures:
             # Damage propagates to the next key frame, but only 5-20 % of the damaged pictures carry the flag.
             self._tainted = bool(video.is_corrupt) or (self._tainted and not video.key_frame)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fractions import Fraction
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from camera_adapters.clock import Clock, VirtualClock
-from camera_adapters.decoder import OnDemandDecoder, Stamp
+from camera_adapters.decoder import Decoded, OnDemandDecoder, Stamp
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import (
@@ -87,7 +89,9 @@ class FileStream:
             video = container.streams.video[0]
             codec = video.codec_context
             base = video.time_base or Fraction(1, 90_000)
-            params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, 1)
+            annexb = _AnnexB(video)
+            extradata = None if annexb.converts else codec.extradata
+            params = StreamParams(codec.name, codec.width, codec.height, base, extradata, 1)
             decoder = OnDemandDecoder(video)
             self._go(StreamState.LIVE, f"{codec.name} {codec.width}x{codec.height}")
             first: int | None = None
@@ -106,13 +110,16 @@ class FileStream:
                 self._packets += 1
                 self._wait_until(begin_mono + second, stop)
                 stamp = Stamp(begin_at + timedelta(seconds=second), begin_mono + second)
-                if self.ring is not None:
-                    self.ring.push(
-                        RingPacket(
-                            stamp.at, packet.is_keyframe, packet.pts, packet.dts, bytes(packet), params
-                        )
-                    )
-                self._deliver(decoder, packet, stamp)
+                self._remember(annexb, packet, stamp, params)
+                self._deliver(decoder.feed(packet, stamp, self.demand))
+            self._deliver(decoder.finish())
+
+    def _remember(
+        self, annexb: _AnnexB, packet: av.Packet[av.VideoStream], stamp: Stamp, params: StreamParams
+    ) -> None:
+        if self.ring is not None:
+            data = annexb.data(packet)
+            self.ring.push(RingPacket(stamp.at, packet.is_keyframe, packet.pts, packet.dts, data, params))
 
     def _wait_until(self, mono: float, stop: threading.Event) -> None:
         if isinstance(self._clock, VirtualClock):
@@ -120,8 +127,8 @@ class FileStream:
         elif (wait := mono - self._clock.monotonic()) > 0:
             stop.wait(wait)
 
-    def _deliver(self, decoder: OnDemandDecoder, packet: av.Packet[av.VideoStream], stamp: Stamp) -> None:
-        for picture in decoder.feed(packet, stamp, self.demand):
+    def _deliver(self, pictures: Iterator[Decoded]) -> None:
+        for picture in pictures:
             self._tainted += picture.tainted
             meta = FrameMeta(
                 self.camera_id,
@@ -139,3 +146,26 @@ class FileStream:
             self._seq += 1
             self._last_frame_at = picture.stamp.at
             self._sink.on_frame(Frame(meta, picture.video))
+
+
+class _AnnexB:
+    """MP4 and MKV hold H.264 and H.265 with length prefixes; the ring wants start codes, as cameras send them."""
+
+    def __init__(self, video: av.VideoStream) -> None:
+        codec = video.codec_context
+        lengths = codec.name in {"h264", "hevc"} and (codec.extradata or b"")[:1] == b"\1"
+        self._filter = BitStreamFilterContext(f"{codec.name}_mp4toannexb", video) if lengths else None
+
+    @property
+    def converts(self) -> bool:
+        """Whether packets are rewritten; then each key frame carries the parameter sets itself."""
+        return self._filter is not None
+
+    def data(self, packet: av.Packet[av.VideoStream]) -> bytes:
+        """Return the packet's bytes with start codes."""
+        if self._filter is None:
+            return bytes(packet)
+        copy = av.Packet(bytes(packet))
+        copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+        copy.is_keyframe = packet.is_keyframe
+        return b"".join(bytes(part) for part in self._filter.filter(copy))

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from urllib.parse import unquote, urlsplit
 
-_USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s'\"]*@")
+_USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
 _SECRET_PARAM = re.compile(
-    r"(?i)\b(pass(?:word|wd)?|pwd|token|secret|access[_-]token|auth|key|signature)=[^&\s'\"]+"
+    r"(?i)(?<![a-z])(pass(?:word|wd)?|pwd|token|secret|access[_-]token|auth|key|signature)=[^&\s'\"]+"
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{6,}")
 
 
-def redact(text: object) -> str:
-    """Return `text` with the user part of URLs, secret parameters and authorisation values replaced by `***`."""
+def redact(text: object, secrets: Iterable[str] = ()) -> str:
+    """Return `text` without the user part of URLs, secret parameters, authorisation values and the given secrets."""
     clean = _USERINFO.sub(r"\1***@", str(text))
     clean = _SECRET_PARAM.sub(lambda m: f"{m[1]}=***", clean)
-    return _BEARER.sub(lambda m: f"{m[1]} ***", clean)
+    clean = _BEARER.sub(lambda m: f"{m[1]} ***", clean)
+    for secret in secrets:
+        clean = clean.replace(secret, "***")
+    return clean
+
+
+def secrets_of(url: str) -> tuple[str, ...]:
+    """Return the password of a URL in the forms in which an error text may repeat it, the longest first."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return ()
+    forms = {password, unquote(password)} if password else set()
+    # A password of one or two letters would black out half of every message, and tells nothing.
+    return tuple(sorted((f for f in forms if len(f) > 2), key=len, reverse=True))

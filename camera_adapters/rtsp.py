@@ -6,65 +6,35 @@ import random
 import struct
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from typing import cast
+from urllib.parse import urlsplit
 
 import av
 
+from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
 from camera_adapters.decoder import OnDemandDecoder, Stamp
-from camera_adapters.frame import ClockSource, Frame, FrameMeta
-from camera_adapters.redact import redact
-from camera_adapters.ring import PacketRing, RingPacket, StreamParams
-from camera_adapters.stream import (
-    Demand,
-    FrameSink,
-    StreamEvent,
-    StreamHealth,
-    StreamOptions,
-    StreamState,
-    step,
-)
+from camera_adapters.hosts import SHARED_GATE, HostGate
+from camera_adapters.hwaccel import Accelerator
+from camera_adapters.live import LiveStream
+from camera_adapters.parameter_sets import sequence_parameter_set
+from camera_adapters.reasons import StreamFaultError
+from camera_adapters.redact import secrets_of
+from camera_adapters.ring import RingPacket, StreamParams
+from camera_adapters.stream import FrameSink, StreamOptions, StreamState
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class StallError(Exception):
-    """No packet came for longer than the stall clock allows."""
+class RtspStream(LiveStream):
+    """A camera over RTSP. See `camera_adapters.stream.CameraStream`.
 
-
-class StreamEndedError(Exception):
-    """The server closed the stream; PyAV's demuxer just ends, without an exception."""
-
-
-def classify(exc: BaseException, elapsed_s: float, timeout_s: float) -> str:
-    """Return the reason code of a failure: auth, not_found, refused, timeout, server, eof or protocol."""
-    if isinstance(exc, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)):
-        return "auth"
-    if isinstance(exc, av.error.HTTPNotFoundError):
-        return "not_found"
-    # A server that accepts and stays silent raises InvalidDataError after the timeout, not a timeout error.
-    if isinstance(exc, (StallError, TimeoutError, av.error.ExitError)) or elapsed_s >= timeout_s * 0.95:
-        return "timeout"
-    if isinstance(exc, ConnectionRefusedError):
-        return "refused"
-    if isinstance(exc, StreamEndedError):
-        return "eof"
-    if isinstance(exc, (av.error.HTTPOtherClientError, av.error.HTTPServerError)):
-        return "server"
-    return "protocol"
-
-
-def backoff_s(
-    attempt: int, reason: str, options: StreamOptions, uniform: Callable[[float, float], float]
-) -> float:
-    """Return the seconds to wait before attempt number `attempt` + 1: exponential with jitter and a cap."""
-    if reason == "auth":
-        return options.auth_backoff_s
-    grown = options.backoff_base_s * 2.0 ** min(attempt, 16)
-    return min(options.backoff_cap_s, grown) * uniform(0.5, 1.0)
-
-
-class RtspStream:
-    """A camera over RTSP. See `camera_adapters.stream.CameraStream`."""
+    `resolve` gives the address anew before each connection, for sources whose addresses are short-lived
+    (ONVIF, a GB/T 28181 gateway).
+    """
 
     def __init__(
         self,
@@ -74,77 +44,16 @@ class RtspStream:
         options: StreamOptions,
         clock: Clock,
         uniform: Callable[[float, float], float] = random.uniform,
+        gate: HostGate = SHARED_GATE,
+        resolve: Callable[[], str] | None = None,
     ) -> None:
-        self.camera_id = camera_id
-        self._url, self._sink, self._options, self._clock, self._uniform = url, sink, options, clock, uniform
-        self.ring: PacketRing | None = PacketRing(options.ring_seconds, options.ring_bytes)
-        self.demand = Demand("key")
-        self._state = StreamState.CONNECTING
-        self._reason = ""
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._seq = self._epoch = self._packets = self._tainted = 0
-        self._skew: float | None = None
-        self._last_frame_at: datetime | None = None
-        self._live_since: float | None = None
-
-    @property
-    def state(self) -> StreamState:
-        """Where the stream stands."""
-        return self._state
-
-    def health(self) -> StreamHealth:
-        """Return the counts since the start."""
-        ratio = self._tainted / self._seq if self._seq else 0.0
-        return StreamHealth(
-            self._state,
-            self._reason,
-            self._epoch,
-            self._packets,
-            self._seq,
-            ratio,
-            self._skew,
-            self._last_frame_at,
-        )
-
-    def start(self) -> None:
-        """Run in a thread of its own."""
-        self._thread = threading.Thread(
-            target=self.run, args=(self._stop,), name=f"camera-{self.camera_id}", daemon=True
-        )
-        self._thread.start()
-
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Stop and wait for the thread's end; a native call that hangs is left to its own timeout."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-
-    def run(self, stop: threading.Event) -> None:
-        """Connect, work, wait and connect again until `stop` is set."""
-        attempt = 0
-        while not stop.is_set():
-            began = self._clock.monotonic()
-            self._live_since = None
-            try:
-                self._session(stop)
-            except Exception as exc:
-                failed = self._clock.monotonic()
-                steady = self._live_since is not None and failed - self._live_since > self._options.steady_s
-                attempt = 0 if steady else attempt + 1
-                elapsed = 0.0 if self._live_since is not None else failed - began
-                reason = classify(exc, elapsed, self._options.stall_s)
-                wait = backoff_s(attempt, reason, self._options, self._uniform)
-                self._go(StreamState.BACKING_OFF, f"{reason}: {redact(exc)}; next try in {wait:.1f} s")
-                stop.wait(wait)
-                if not stop.is_set():
-                    self._go(StreamState.CONNECTING, "")
-
-    def _go(self, state: StreamState, reason: str) -> None:
-        self._state, self._reason = step(self._state, state), reason[:200]
-        self._sink.on_event(StreamEvent(self.camera_id, state, self._reason, self._clock.now()))
+        super().__init__(camera_id, url, host_of(url), sink, options, clock, uniform, gate)
+        self._resolve = resolve
+        self._accelerator = Accelerator(options.hardware)
 
     def _open(self) -> av.container.InputContainer:
+        url = self._url if self._resolve is None else self._resolve()
+        self._secrets = tuple(dict.fromkeys((*secrets_of(self._url), *secrets_of(url))))
         stall = self._options.stall_s
         options = {
             "rtsp_transport": self._options.transport,
@@ -155,69 +64,129 @@ class RtspStream:
             "analyzeduration": "0",
             "allowed_media_types": "video",
         }
-        return av.open(self._url, options=options, timeout=(stall, stall * 2))
+        return av.open(url, options=options, timeout=(stall, stall * 2), hwaccel=self._accelerator.take())
 
     def _session(self, stop: threading.Event) -> None:
         with self._open() as container:
-            video = container.streams.video[0]
-            codec = video.codec_context
-            self._epoch += 1
-            decoder = OnDemandDecoder(video)
-            base = video.time_base or Fraction(1, 90_000)
-            params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch)
+            connection = self._connection(container)
             last = self._clock.monotonic()
-            for packet in container.demux(video):
+            for packet in container.demux(connection.video):
                 mono = self._clock.monotonic()
                 # The parser flushes at 1x the timeout; the library's own exception comes only at 2x.
                 if mono - last > self._options.stall_s * 0.95:
-                    self._go(StreamState.STALLED, f"no packet for {mono - last:.1f} s")
-                    raise StallError(f"no packet for {mono - last:.1f} s")
+                    self._stalled("timeout", f"no packet for {mono - last:.1f} s")
                 last = mono
                 if stop.is_set():
                     return
                 if packet.size:
-                    self._packet(packet, decoder, params, mono)
+                    self._packet(packet, connection, mono)
         if not stop.is_set():
-            raise StreamEndedError("the server closed the stream")
+            # PyAV's demuxer just ends, without an exception.
+            raise StreamFaultError("eof", "the server closed the stream")
 
-    def _packet(
-        self, packet: av.Packet[av.VideoStream], decoder: OnDemandDecoder, params: StreamParams, mono: float
-    ) -> None:
-        self._packets += 1
-        if self._live_since is None:
-            self._live_since = mono
-            self._go(StreamState.LIVE, f"{params.codec} {params.width}x{params.height}")
-        at, source, offset = self._capture_time(packet)
-        if self.ring is not None:
-            self.ring.push(RingPacket(at, packet.is_keyframe, packet.pts, packet.dts, bytes(packet), params))
-        # The capture moment on the monotonic clock: what the packet's age is, subtracted from now.
-        age = min(max((self._clock.now() - at).total_seconds(), 0.0), 10.0)
-        for picture in decoder.feed(packet, Stamp(at, mono - age), self.demand):
-            self._tainted += picture.tainted
-            meta = FrameMeta(
-                self.camera_id,
-                self._seq,
-                picture.stamp.at,
-                picture.stamp.mono_s,
-                source,
-                offset,
-                bool(picture.video.key_frame),
-                picture.tainted,
-                self._epoch,
-                picture.video.width,
-                picture.video.height,
+    def _connection(self, container: av.container.InputContainer) -> _Connection:
+        if not container.streams.video:
+            raise StreamFaultError(
+                "codec", "the address gives no video, or in a codec that is not known here"
             )
-            self._seq += 1
-            self._last_frame_at = picture.stamp.at
-            self._sink.on_frame(Frame(meta, picture.video))
+        video = container.streams.video[0]
+        codec = video.codec_context
+        self._epoch += 1
+        base = video.time_base or Fraction(1, 90_000)
+        params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch)
+        self._accelerator.report(codec)
+        return _Connection(
+            video, params, CaptureClock(self._options.max_skew_s), self._options, self._clock.monotonic()
+        )
 
-    def _capture_time(self, packet: av.Packet[av.VideoStream]) -> tuple[datetime, ClockSource, float | None]:
-        now = self._clock.now()
-        if not packet.has_sidedata("prft"):
-            return now, "arrival", None
-        micros = struct.unpack("<q", bytes(packet.get_sidedata("prft"))[:8])[0]
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
-        self._skew = skew = (at - now).total_seconds()
-        if abs(skew) > self._options.max_skew_s:
-            return now, "arrival", skew
-        return at, "rtcp_sender_report", skew
+    def _stalled(self, code: str, why: str) -> None:
+        if self._state is StreamState.LIVE:
+            self._go(StreamState.STALLED, why)
+        raise StreamFaultError(code, why)
+
+    def _packet(self, packet: av.Packet[av.VideoStream], connection: _Connection, mono: float) -> None:
+        params = connection.seen(packet, mono)
+        self._epoch = max(self._epoch, params.epoch)
+        self._packet_came(f"{params.codec} {params.width}x{params.height}{self._accelerator.note}")
+        if mono > connection.key_due:
+            self._stalled(
+                "no_key", f"no key frame for {mono - connection.last_key:.0f} s; nothing can be decoded"
+            )
+        pts_s = None if packet.pts is None else float(packet.pts * params.time_base)
+        capture = connection.capture.stamp(pts_s, _camera_time(packet), self._clock.now(), mono)
+        self._skew = capture.offset_s
+        if self.ring is not None:
+            self.ring.push(
+                RingPacket(capture.at, packet.is_keyframe, packet.pts, packet.dts, bytes(packet), params)
+            )
+        for picture in connection.decoder.feed(packet, Stamp(capture.at, capture.mono_s), self.demand):
+            self._deliver(picture, capture.source, capture.offset_s)
+        if connection.decoder.barren > self._options.max_barren:
+            self._stalled("codec", f"{connection.decoder.barren} packets in a row did not decode")
+
+
+class _Connection:
+    """One connection: its decoder, its clock, and what its key frames say."""
+
+    def __init__(
+        self,
+        video: av.VideoStream,
+        params: StreamParams,
+        capture: CaptureClock,
+        options: StreamOptions,
+        mono: float,
+    ) -> None:
+        self.video, self.capture = video, capture
+        self.decoder = OnDemandDecoder(video)
+        self.last_key = mono
+        self._params, self._key_stall = params, options.key_stall_s
+        self._longest_gop = 0.0
+        self._sps: bytes | None = None
+
+    @property
+    def key_due(self) -> float:
+        """When the next key frame is overdue; "smart" codecs stretch their GOP, so the longest one seen counts."""
+        return self.last_key + max(self._key_stall, self._longest_gop * 4)
+
+    def seen(self, packet: av.Packet[av.VideoStream], mono: float) -> StreamParams:
+        """Note a packet and return the parameters that it belongs to: a new resolution is a new epoch."""
+        if not packet.is_keyframe:
+            return self._params
+        self._longest_gop = max(self._longest_gop, mono - self.last_key)
+        self.last_key = mono
+        sps = sequence_parameter_set(self._params.codec, bytes(packet))
+        if sps is not None and self._sps is not None and sps != self._sps:
+            width, height = _size_of(self._params.codec, packet)
+            self._params = replace(
+                self._params, width=width, height=height, extradata=None, epoch=self._params.epoch + 1
+            )
+        self._sps = sps or self._sps
+        return self._params
+
+
+def _size_of(codec: str, packet: av.Packet[av.VideoStream]) -> tuple[int, int]:
+    parser = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
+    try:
+        pictures = [*parser.decode(av.Packet(bytes(packet))), *parser.decode(None)]
+    except av.error.FFmpegError:
+        return 0, 0
+    return next(((p.width, p.height) for p in pictures), (0, 0))
+
+
+def _camera_time(packet: av.Packet[av.VideoStream]) -> datetime | None:
+    """Return the sender-report time that FFmpeg attaches to a packet (`AVProducerReferenceTime`, microseconds)."""
+    if not packet.has_sidedata("prft"):
+        return None
+    micros = struct.unpack("<q", bytes(packet.get_sidedata("prft"))[:8])[0]
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return None
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address for the limits per host; "" where it names none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -92,10 +92,19 @@ class StreamOptions:
     ring_bytes: int = 48 * 2**20
     backoff_base_s: float = 0.5
     backoff_cap_s: float = 60.0
+    # For a peer that is down or silent: a camera is seen again within seconds of its return.
+    quick_cap_s: float = 6.0
     # Cameras lock an address out after a few wrong passwords.
     auth_backoff_s: float = 300.0
     steady_s: float = 30.0
     max_skew_s: float = 2.0
+    # No key frame for this long after the connection, or for four times the longest GOP seen: nothing can be decoded.
+    key_stall_s: float = 20.0
+    # Packets in a row without a picture: the codec has changed under the connection.
+    max_barren: int = 250
+    hardware: Literal["auto", "none", "cuda", "vaapi", "qsv"] = "none"
+    # Least seconds between two requests to an HTTP snapshot camera.
+    snapshot_s: float = 1.0
     paced: bool = field(default=False)
 
 

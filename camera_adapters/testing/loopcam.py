@@ -40,6 +40,7 @@ class Faults:
     switch_to: RtpClip | None = None
     clock_skew_s: float = 0.0
     sender_reports: bool = True
+    no_key: bool = False
 
 
 @dataclass
@@ -261,6 +262,8 @@ class _Pump:
                     await asyncio.sleep(0.05)
                 stamp = (self._ts0 + base + round(i * 90_000 / clip.fps)) & 0xFFFFFFFF
                 self._report(loop.time(), stamp, faults)
+                if unit.key and faults.no_key:
+                    continue
                 self._send(unit, (self._ts0 + base + unit.pts90k) & 0xFFFFFFFF, faults)
             base += clip.duration90k
             clip = self._camera.faults.switch_to or clip

@@ -1,0 +1,235 @@
+"""The parts without a network: states, clocks, reasons, limits, redaction, ring, file."""
+
+from __future__ import annotations
+
+import random
+import threading
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from camera_parts import Memory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camera_adapters.capture import CaptureClock, Monotone
+from camera_adapters.clock import VirtualClock
+from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.hosts import HostGate
+from camera_adapters.hwaccel import Accelerator, candidates
+from camera_adapters.open import open_stream
+from camera_adapters.reasons import StreamFaultError, backoff_s, classify
+from camera_adapters.redact import redact, secrets_of
+from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
+from camera_adapters.stream import Demand, IllegalStepError, StreamOptions, StreamState, step
+
+T0 = datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "legal"),
+    [
+        ("connecting", "live", True),
+        ("connecting", "stalled", False),
+        ("live", "stalled", True),
+        ("live", "connecting", False),
+        ("stalled", "backing_off", True),
+        ("backing_off", "connecting", True),
+        ("backing_off", "live", False),
+        ("failed", "connecting", True),
+    ],
+)
+def test_steps(old: str, new: str, legal: bool) -> None:
+    if legal:
+        assert step(StreamState(old), StreamState(new)) == new
+    else:
+        with pytest.raises(IllegalStepError, match="it can go to"):
+            step(StreamState(old), StreamState(new))
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("open rtsp://admin:hunter2@10.0.0.1/x failed", "hunter2"),
+        ("rtsp://a:p@ss/word@10.0.0.1/x", "word"),
+        ("http://10.0.0.1/s.jpg?user=a&password=hunter2", "hunter2"),
+        ("rtsp://10.0.0.1/user=admin_password=hunter2_channel=1", "hunter2"),
+        ("Authorization: Basic aHVudGVyMjpodW50ZXIy", "aHVudGVy"),
+    ],
+)
+def test_credentials_never_show(text: str, gone: str) -> None:
+    assert gone not in redact(text)
+    assert "***" in redact(text)
+
+
+def test_a_password_is_found_in_both_forms() -> None:
+    secrets = secrets_of("rtsp://u:p%40ss%2Fw@h/")
+    assert redact("login p@ss/w or p%40ss%2Fw refused", secrets) == "login *** or *** refused"
+
+
+@given(st.integers(1, 60), st.sampled_from(["refused", "timeout", "eof", "server", "protocol", "not_found"]))
+def test_backoff_grows_to_its_cap(attempt: int, reason: str) -> None:
+    options = StreamOptions()
+    waits = [backoff_s(attempt, reason, options, random.Random(s).uniform) for s in range(5)]
+    cap = options.quick_cap_s if reason in {"refused", "timeout", "eof"} else options.backoff_cap_s
+    assert all(0.25 <= w <= cap for w in waits)
+    assert backoff_s(attempt, "auth", options, random.uniform) == 300
+
+
+@pytest.mark.parametrize(
+    ("exc", "elapsed", "code"),
+    [
+        (StreamFaultError("no_key", "x"), 0.0, "no_key"),
+        (ConnectionRefusedError(), 0.0, "refused"),
+        (ConnectionResetError(), 0.0, "eof"),
+        (TimeoutError(), 0.0, "timeout"),
+        (ValueError("x"), 0.0, "protocol"),
+        (ValueError("x"), 6.0, "timeout"),
+    ],
+)
+def test_reasons(exc: Exception, elapsed: float, code: str) -> None:
+    assert classify(exc, elapsed, 6.0) == code
+
+
+def test_a_host_is_not_stormed() -> None:
+    gate, stop = HostGate(limit=2, spacing_s=0.0), threading.Event()
+    first, second = gate.acquire("nvr", stop), gate.acquire("nvr", stop)
+    assert first
+    assert second
+    assert gate.acquire("other", stop)
+    taken: list[object] = []
+    waiting = threading.Thread(target=lambda: taken.append(gate.acquire("nvr", stop)))
+    waiting.start()
+    waiting.join(0.3)
+    assert not taken
+    first.release()
+    first.release()
+    waiting.join(5)
+    assert taken[0] is not None
+    stop.set()
+    assert gate.acquire("nvr", stop) is None
+
+
+@given(st.lists(st.floats(0, 0.4), min_size=2, max_size=80), st.floats(-1e6, 1e6))
+def test_arrival_is_smoothed_and_never_in_the_future(jitter: list[float], base: float) -> None:
+    clock, order, last = CaptureClock(2.0), Monotone(), -1e9
+    for n, late in enumerate(jitter):
+        mono = 100 + n * 0.04 + late
+        capture = clock.stamp(base + n * 0.04, None, T0 + timedelta(seconds=mono), mono)
+        assert capture.mono_s <= mono + 1e-6
+        _, ordered = order.ordered(capture.at, capture.mono_s)
+        assert ordered > last
+        last = ordered
+
+
+def test_a_step_of_the_boxs_clock_leaves_the_monotonic_time_alone() -> None:
+    clock = CaptureClock(2.0)
+    times = []
+    for n in range(100):
+        now = T0 + timedelta(seconds=n * 0.1 + (3600 if n >= 50 else 0))
+        times.append(clock.stamp(n * 0.1, T0 + timedelta(seconds=n * 0.1), now, 50 + n * 0.1))
+    assert np.allclose(np.diff([c.mono_s for c in times]), 0.1)
+    assert times[10].source == "rtcp_sender_report"
+    assert (times[60].source, round(times[60].offset_s or 0)) == ("arrival", -3600)
+
+
+def test_a_jump_of_the_timestamps_is_a_new_time_line() -> None:
+    clock = CaptureClock(2.0)
+    clock.stamp(1000.0, None, T0, 5.0)
+    assert clock.stamp(0.0, None, T0, 5.04).mono_s == pytest.approx(5.04)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "kinds"),
+    [
+        ("none", {"/dev/nvidia0"}, ()),
+        ("auto", {"/dev/nvidia0", "/dev/dri/renderD128"}, ("cuda", "vaapi")),
+        ("auto", set(), ()),
+        ("qsv", {"/dev/dri/renderD128"}, ("qsv",)),
+        ("cuda", set(), ()),
+    ],
+)
+def test_hardware_is_chosen_by_what_is_there(wanted: str, nodes: set[str], kinds: tuple[str, ...]) -> None:
+    assert candidates(wanted, nodes.__contains__) == kinds  # type: ignore[arg-type]
+    assert Accelerator(wanted, set().__contains__).take() is None  # type: ignore[arg-type]
+
+
+def _packet(n: int, key: bool, size: int = 100, epoch: int = 1) -> RingPacket:
+    params = StreamParams("h264", 64, 48, Fraction(1, 10), None, epoch)
+    return RingPacket(T0 + timedelta(seconds=n / 10), key, n, n, bytes(size), params)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4000)), max_size=200))
+def test_the_ring_keeps_its_limits(items: list[tuple[bool, int]]) -> None:
+    ring = PacketRing(5.0, 20_000)
+    for n, (key, size) in enumerate(items):
+        ring.push(_packet(n, key, size))
+        assert ring.size <= 20_000
+
+
+def test_a_clip_starts_at_a_key_frame_of_the_last_connection() -> None:
+    ring = PacketRing(60, 1 << 20)
+    for n in range(40):
+        ring.push(_packet(n, n % 10 == 0, epoch=1 if n < 20 else 2))
+    packets = ring.packets(T0 + timedelta(seconds=2.5), T0 + timedelta(seconds=3.5))
+    assert (packets[0].pts, packets[-1].pts) == (20, 35)
+    with pytest.raises(NoPicturesError, match="in the ring"):
+        ring.packets(T0 - timedelta(hours=2), T0 - timedelta(hours=1))
+
+
+@pytest.mark.parametrize(("name", "transcoded"), [("h264", False), ("hevc", False), ("mpeg4", True)])
+def test_a_file_is_a_camera(clips: dict[str, Path], tmp_path: Path, name: str, transcoded: bool) -> None:
+    runs = []
+    for _ in range(2):
+        memory = Memory()
+        stream = open_stream("gate", str(clips[name]), memory, StreamOptions(), VirtualClock(T0))
+        stream.demand = Demand("all")
+        stream.run(threading.Event())
+        runs.append([(f.meta.captured_at, f.meta.mono_s, f.meta.key) for f in memory.frames])
+        assert memory.states() == [StreamState.LIVE, StreamState.FAILED]
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 20
+    assert stream.ring is not None
+    clip = stream.ring.clip(T0, T0 + timedelta(seconds=1.9), tmp_path / "clip.mp4")
+    assert clip.transcoded is transcoded
+    with av.open(str(clip.path)) as container:
+        assert container.streams.video[0].codec_context.name == ("hevc" if name == "hevc" else "h264")
+        assert sum(1 for _ in container.decode(video=0)) >= 18
+    assert len(stream.ring.frames(T0, T0 + timedelta(seconds=0.9))) >= 9
+
+
+def test_a_file_keeps_the_interval(clips: dict[str, Path]) -> None:
+    memory = Memory()
+    stream = open_stream("gate", str(clips["h264"]), memory, StreamOptions(), VirtualClock(T0))
+    stream.demand = Demand("all", 0.5)
+    stream.run(threading.Event())
+    assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == [0, 0.5, 1.0, 1.5]
+
+
+def test_a_clip_on_a_full_disk_leaves_no_half_file(clips: dict[str, Path], tmp_path: Path) -> None:
+    stream = open_stream("gate", str(clips["h264"]), Memory(), StreamOptions(), VirtualClock(T0))
+    stream.run(threading.Event())
+    assert stream.ring is not None
+    with pytest.raises(OSError):
+        stream.ring.clip(T0, T0 + timedelta(seconds=1), tmp_path / "no" / "folder" / "clip.mp4")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("gopher://x/y", "no adapter"), ("/no/such/file.mp4", "is no file")]
+)
+def test_a_bad_address_says_what_is_known(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        open_stream("gate", url, Memory(), StreamOptions(), VirtualClock())
+
+
+def test_a_frame_scales(clips: dict[str, Path]) -> None:
+    meta = FrameMeta("c", 0, T0, 0.0, "file", None, True, False, 1, 40, 20)
+    frame = Frame.from_rgb(np.full((20, 40, 3), 128, np.uint8), meta)
+    assert frame.rgb(20, 10).shape == (10, 20, 3)
+    assert frame.luma(10, 5).tolist() == [[128] * 10] * 5
+    with pytest.raises(ValueError, match="expected uint8"):
+        Frame.from_rgb(np.zeros((4, 4, 3), np.uint8), meta)
