@@ -60,6 +60,10 @@ class SourceConfig(BaseModel):
         str, Field(description="regular expression with one group on the file name: pictures of one scene")
     ] = ""
     hold_out: HoldOut | None = None
+    resplit: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="deal the scenes anew, this share to validation: the given split leaks"),
+    ] = None
     ignore: Annotated[tuple[str, ...], Field(description="file name patterns to leave out")] = ()
     min_side: Annotated[float, Field(ge=0, le=1, description="drop boxes with a side below this share")] = 0.0
     repeat: Annotated[float, Field(gt=0, le=50, description="weight in sampling")] = 1.0

@@ -22,8 +22,14 @@ class Merged:
 
 
 def read_all(config: SourcesFile) -> list[Item]:
-    """Pictures of all sources."""
-    return [item for source in config.sources for item in read_source(source, config.classes)]
+    """Pictures of all sources; those whose own split leaks are dealt anew by scene."""
+    items: list[Item] = []
+    for source in config.sources:
+        mine = list(read_source(source, config.classes))
+        if source.resplit is not None:
+            mine = split_items(mine, SplitRule(val=source.resplit, test=0.0))
+        items += mine
+    return items
 
 
 def drop_leaks(items: list[Item], rule: SplitRule | None = None) -> tuple[list[Item], Counter[str]]:
