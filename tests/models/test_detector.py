@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,12 +104,13 @@ def test_no_picture(tmp_path: Path, picture: np.ndarray, words: str) -> None:
 def test_letterbox_goes_there_and_back(width: int, height: int, at: tuple[float, float]) -> None:
     """A box of the picture, moved into the input by the letterbox and read back, is the box."""
     detector = _default()
-    fit = detector._fill(np.empty((3, 512, 512), np.float32), np.zeros((height, width, 3), np.uint8))
+    wide, high = detector.input_size
+    fit = detector._fill(np.empty((3, high, wide), np.float32), np.zeros((height, width, 3), np.uint8))
     box = np.array([0.2 * width, 0.2 * height, at[0] * width, at[1] * height], np.float32)
     scale = np.array([fit.scale_x, fit.scale_y] * 2, np.float32)
     moved = box * scale + np.array([fit.left, fit.top] * 2, np.float32)
     assert (moved >= -0.5).all()
-    assert (moved <= 512.5).all()
+    assert (moved <= max(wide, high) + 0.5).all()
     raw = (moved[None], np.ones(1, np.float32), np.zeros(1, np.int32))
     back = detector._finish(raw, fit, np.zeros((height, width, 3), np.uint8))
     if len(back):
@@ -205,6 +207,19 @@ def test_detections_refuse_nonsense(boxes: list, scores: list, classes: list) ->
 def test_output_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
     out = yolo_output([(32, 32, 20, 20), (np.nan, 32, 20, 20)], [0, 0], [0.9, 0.8])
     assert len(Detector(bundle_of(tmp_path, [out]), "cpu").detect([_grey(64, 64)])[0]) == 1
+
+
+def test_memory_stays_where_warming_put_it() -> None:
+    detector = Detector(load_bundle(), "cpu", max_batch=4)
+    detector.warm()
+    process, rng = psutil.Process(), np.random.default_rng(0)
+    for _ in range(5):
+        detector.detect([_grey(320, 240)] * 4)
+    before = process.memory_info().rss
+    for _ in range(25):
+        sizes = rng.integers(60, 900, (int(rng.integers(1, 7)), 2)).tolist()
+        detector.detect([_grey(w, h) for w, h in sizes])
+    assert process.memory_info().rss - before < 40e6
 
 
 def test_the_default_sees_a_picture_the_same_in_any_batch() -> None:
