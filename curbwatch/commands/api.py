@@ -12,7 +12,7 @@ import click
 from api.db import Database
 from api.migrate import current, migrate
 from api.security import add_device, add_user, first_admin
-from api.settings import Settings
+from api.settings import PREFIX, Settings
 from contract import utc_now
 
 DATA = click.option(
@@ -61,23 +61,26 @@ def init(data: Path, as_json: bool) -> None:
 @click.option(
     "--forwarded-allow-ips", default="127.0.0.1", show_default=True, help="Proxies that are believed."
 )
-def run(data: Path, host: str, port: int, forwarded_allow_ips: str) -> None:
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes; one a core."
+)
+def run(data: Path, host: str, port: int, forwarded_allow_ips: str, workers: int) -> None:
     """Serve the API and the console."""
+    import os
+
     import uvicorn
 
-    from api.app import create_app
-    from api.log import configure
-
-    configure()
-    settings = Settings.from_env(data=data)
-    app = create_app(settings)
-    with app.state.core.db.write() as session:
+    settings, db = _open(data)
+    with db.write() as session:
         password = first_admin(session, utc_now())
+    db.close()
     if password is not None:
         click.echo(f"first start: user admin, password {password} (shown this once; keep it)")
+    os.environ[f"{PREFIX}DATA"] = str(settings.data)
     uvicorn.run(
-        app, host=host, port=port, access_log=False, log_config=None, server_header=False,
-        timeout_graceful_shutdown=10, forwarded_allow_ips=forwarded_allow_ips, timeout_keep_alive=30,
+        "api.serve:app", factory=True, host=host, port=port, workers=workers, access_log=False, log_config=None,
+        server_header=False, timeout_graceful_shutdown=10, forwarded_allow_ips=forwarded_allow_ips,
+        timeout_keep_alive=30,
     )  # fmt: skip
 
 

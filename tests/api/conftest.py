@@ -11,7 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from api_parts import Centre, centre
-from api_servers import postgres, postgres_bin
+
+from bench.servers import postgres, postgres_bin
 
 
 @pytest.fixture

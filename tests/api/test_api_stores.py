@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from api_parts import JPEG, Centre, centre, event, evidence_item, sha
-from api_servers import new_database, s3
 from sqlalchemy import func, inspect, select
 
 from api.backup import BackupError, back_up, bring_back
@@ -18,6 +17,7 @@ from api.export import write_labels
 from api.migrate import current, heads, migrate
 from api.settings import Settings
 from api.tables import Base, CaseRow
+from bench.servers import new_database, s3
 from contract import Case, new_id
 
 

@@ -1,4 +1,4 @@
-"""Real servers for the tests, on loopback: PostgreSQL from a package, and one that speaks S3."""
+"""Real servers for tests and benchmarks, on loopback: PostgreSQL from a package, and one that speaks S3."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ NOBODY = 65534
 
 
 def free_port() -> int:
+    """Return a free port of the loopback."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
@@ -43,7 +44,8 @@ def _not_root() -> dict[str, Any]:
 def postgres() -> Iterator[str]:
     """Start a server of its own and yield the URL of its maintenance database."""
     binaries = postgres_bin()
-    assert binaries is not None
+    if binaries is None:
+        raise RuntimeError("no PostgreSQL: install the dev extra or Debian's postgresql")
     folder = Path(tempfile.mkdtemp(prefix="cw-pg-"))
     if os.getuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
@@ -103,6 +105,7 @@ def _wait_sql(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def new_database(url: str, name: str) -> str:
+    """Make a database and return its URL."""
     plain = url.replace("+psycopg", "")
     with psycopg.connect(f"{plain}/postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
