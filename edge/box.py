@@ -19,6 +19,7 @@ from contract import CameraHealth, Heartbeat, new_id
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.geometry import GroundPlane
+from edge.identity import load_signer
 from edge.judge import Judge
 from edge.ledger import AlertLedger
 from edge.outbox import Outbox
@@ -42,7 +43,8 @@ class Box:
         data.mkdir(parents=True, exist_ok=True)
         bundle = load_bundle(config.model.bundle)
         self._detector = Detector(bundle, config.model.provider, config.model.threads, config.model.max_batch)
-        self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20)
+        signer = load_signer(data / "identity.key")
+        self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now)
         self._ledger = AlertLedger(data / "alerts.db")
         self._sites = SiteStore(data / "sites.db")
         sealer = Sealer(config.privacy.seal_to) if config.privacy.seal_to else None

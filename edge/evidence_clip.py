@@ -37,12 +37,14 @@ _OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer
 class ClipMaker:
     """Makes clips on a thread of its own: a blurred one takes seconds, in which no camera may wait."""
 
-    def __init__(self, blurred: bool, detector: Callable[[], Detect]) -> None:
-        """`detector` is called once, on the clips' own thread, when the first blurred clip is due."""
+    def __init__(self, blurred: bool, detector: Callable[[], Detect | None], inline: bool = False) -> None:
+        """`inline` makes each clip at once in the caller's thread, for files that run faster than time.
+
+        `detector` is called once, on the clips' own thread, when the first blurred clip is due."""
         self.blurred = blurred
         self._detector = detector
         self._detect: Detect | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="clips")
+        self._pool = None if inline else ThreadPoolExecutor(1, thread_name_prefix="clips")
         self._waiting = 0
         self._lock = threading.Lock()
 
@@ -55,11 +57,19 @@ class ClipMaker:
         """Ask for the clip from `t0` to `t1`; the future raises NoPicturesError, OSError or ValueError."""
         with self._lock:
             self._waiting += 1
-        return self._pool.submit(self._cut, ring, t0, t1, path)
+        if self._pool is not None:
+            return self._pool.submit(self._cut, ring, t0, t1, path)
+        done: Future[ClipInfo] = Future()
+        try:
+            done.set_result(self._cut(ring, t0, t1, path))
+        except (NoPicturesError, OSError, ValueError) as exc:
+            done.set_exception(exc)
+        return done
 
     def close(self) -> None:
         """Finish the clip at work, and let go of those that wait."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _cut(self, ring: PacketRing, t0: datetime, t1: datetime, path: Path) -> ClipInfo:
         try:

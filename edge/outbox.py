@@ -12,25 +12,40 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 
-from contract import AlertEvent, AlertStage
+from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # no __all__
+
+from contract import AlertEvent, AlertStage, utc_now
+from edge.evidence_chain import ORIGIN, event_body, sign_link
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS alerts (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, alert_id TEXT NOT NULL, stage TEXT NOT NULL,
   at REAL NOT NULL, body TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS refused (
+  event_id TEXT PRIMARY KEY, alert_id TEXT NOT NULL, stage TEXT NOT NULL, at REAL NOT NULL, body TEXT NOT NULL,
+  reason TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
   sha256 TEXT PRIMARY KEY, priority INTEGER NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS chain (
+  seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, alert_id TEXT NOT NULL, digest TEXT NOT NULL,
+  envelope TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS chain_alert ON chain (alert_id);
 CREATE INDEX IF NOT EXISTS files_order ON files (priority, at);
 """
 _MAX_ALERTS = 200_000
+# About 5 KB each: half a year of a busy box.
+_MAX_CHAIN = 50_000
 
 
 class Priority(IntEnum):
@@ -63,6 +78,7 @@ class QueuedAlert:
     seq: int
     event_id: str
     body: str
+    envelope: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +95,15 @@ class Level:
 class Outbox:
     """One box's queue. Safe for several threads; one process at a time."""
 
-    def __init__(self, folder: Path, quota_bytes: int = 2 * 2**30) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        quota_bytes: int = 2 * 2**30,
+        signer: Signer | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """With a `signer` each message becomes a link of the box's chain, in the transaction that queues it."""
+        self._signer, self._now = signer, now
         self._spool = folder / "spool"
         self._spool.mkdir(parents=True, exist_ok=True)
         self._quota = quota_bytes
@@ -90,7 +114,15 @@ class Outbox:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=15000"):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
-        self._dropped = self._high = 0
+        self._db.execute(
+            "INSERT OR IGNORE INTO alerts (event_id, alert_id, stage, at, body)"
+            " SELECT event_id, alert_id, stage, at, body FROM refused"
+        )
+        self._db.execute("DELETE FROM refused")
+        self._dropped = 0
+        self._held = self._high = int(
+            self._db.execute("SELECT coalesce(sum(size), 0) FROM files").fetchone()[0]
+        )
         self.changed = threading.Event()
         self._sweep()
 
@@ -128,7 +160,8 @@ class Outbox:
                 "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)",
                 (digest, int(priority), media_type, size, at),
             )
-            self._high = max(self._high, self._bytes())
+            self._held += size
+            self._high = max(self._high, self._held)
             self.changed.set()
             return digest
 
@@ -148,22 +181,29 @@ class Outbox:
                 ).rowcount
                 if not gone:
                     raise OutboxFullError(f"{count} messages wait; is the API's address right?")
-            self._db.execute(
+            done = self._db.execute(
                 "INSERT OR IGNORE INTO alerts (event_id, alert_id, stage, at, body) VALUES (?, ?, ?, ?, ?)",
                 (
                     event.id,
                     event.data.id,
                     event.data.stage.value,
                     event.time.timestamp(),
-                    event.model_dump_json(exclude_none=True),
+                    event_body(event).decode(),
                 ),
             )
+            known = self._db.execute("SELECT 1 FROM chain WHERE event_id = ?", (event.id,)).fetchone()
+            if done.rowcount and known is None and self._signer is not None:
+                self._chain(event, self._signer)
         self.changed.set()
 
     def next_alerts(self, most: int = 16) -> list[QueuedAlert]:
         """Return the oldest waiting messages."""
         with self._lock:
-            rows = self._db.execute("SELECT seq, event_id, body FROM alerts ORDER BY seq LIMIT ?", (most,))
+            rows = self._db.execute(
+                "SELECT a.seq, a.event_id, a.body, c.envelope FROM alerts a LEFT JOIN chain c USING (event_id)"
+                " ORDER BY a.seq LIMIT ?",
+                (most,),
+            )
             return [QueuedAlert(*row) for row in rows]
 
     def next_files(self, most: int = 16) -> list[QueuedFile]:
@@ -179,11 +219,43 @@ class Outbox:
         with self._lock:
             self._db.execute("DELETE FROM alerts WHERE seq = ?", (seq,))
 
+    def refuse_alert(self, seq: int, reason: str) -> None:
+        """Lay aside a message that the API will not have as it is; it is offered again after the next start."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO refused SELECT event_id, alert_id, stage, at, body, ? FROM alerts WHERE seq = ?",
+                (reason, seq),
+            )
+            self._db.execute("DELETE FROM alerts WHERE seq = ?", (seq,))
+
+    def links(self, alert_id: str) -> list[tuple[int, str, str | None]]:
+        """Return (seq, envelope, message) from an alert's first link to its last; messages of that alert alone."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT seq, envelope, CASE WHEN alert_id = ?1 THEN body END FROM chain WHERE seq BETWEEN"
+                " (SELECT min(seq) FROM chain WHERE alert_id = ?1) AND (SELECT max(seq) FROM chain WHERE alert_id = ?1)"
+                " ORDER BY seq",
+                (alert_id,),
+            )
+            return [(int(seq), str(envelope), body) for seq, envelope, body in rows]
+
+    def _chain(self, event: AlertEvent, signer: Signer) -> None:
+        last = self._db.execute("SELECT seq, digest FROM chain ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, previous = (last[0] + 1, last[1]) if last else (1, ORIGIN)
+        link, envelope = sign_link(signer, event, seq, previous, self._now())
+        self._db.execute(
+            "INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, event.id, event.data.id, link.digest(), envelope, event_body(event).decode()),
+        )
+        self._db.execute("DELETE FROM chain WHERE seq <= ?", (seq - _MAX_CHAIN,))
+
     def ack_file(self, sha256: str) -> None:
         """Forget a file that the API has."""
         with self._lock:
             # The row goes first: a crash between the two leaves an orphan, which the next start sweeps.
+            row = self._db.execute("SELECT size FROM files WHERE sha256 = ?", (sha256,)).fetchone()
             self._db.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
+            self._held -= row[0] if row else 0
             self._path(sha256).unlink(missing_ok=True)
 
     def level(self) -> Level:
@@ -191,7 +263,7 @@ class Outbox:
         with self._lock:
             (alerts,) = self._db.execute("SELECT count(*) FROM alerts").fetchone()
             (files,) = self._db.execute("SELECT count(*) FROM files").fetchone()
-            return Level(alerts, files, self._bytes(), self._dropped, self._high)
+            return Level(alerts, files, self._held, self._dropped, self._high)
 
     def close(self) -> None:
         """Close the database."""
@@ -204,11 +276,8 @@ class Outbox:
     def _has(self, sha256: str) -> bool:
         return self._db.execute("SELECT 1 FROM files WHERE sha256 = ?", (sha256,)).fetchone() is not None
 
-    def _bytes(self) -> int:
-        return int(self._db.execute("SELECT coalesce(sum(size), 0) FROM files").fetchone()[0])
-
     def _make_room(self, size: int, priority: Priority) -> None:
-        while self._bytes() + size > self._quota:
+        while self._held + size > self._quota:
             # The least worthy goes first, the newest of its kind: the beginning of an outage is the evidence of its cause.
             row = self._db.execute(
                 "SELECT sha256 FROM files WHERE priority > ? ORDER BY priority DESC, at DESC LIMIT 1",

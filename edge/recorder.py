@@ -6,11 +6,12 @@ The alert's id is its site's id, so that whatever is done twice after a crash is
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,8 @@ from edge.stills import Still, StillStore
 from models.detections import Detections
 
 MAX_WAITING_CLIPS = 64
+# Each holds a decoded picture; the rest is found again after a start.
+MAX_OWED = 16
 _CLOCKS: dict[str, Literal["rtcp_sender_report", "arrival", "file"]] = {
     "rtcp_sender_report": "rtcp_sender_report",
     "arrival": "arrival",
@@ -76,11 +79,14 @@ class AlertRecorder:
         ledger: AlertLedger,
         work: Path,
         log: Any,
-        clips: ClipMaker,
+        clips: ClipMaker | None = None,
     ) -> None:
+        """Without `clips` a maker of this camera's own is used, which has no detector and blurs the whole clip."""
         self._camera, self._box, self._ring = camera, box, ring
         self._stills, self._outbox, self._ledger, self._work, self._log = stills, outbox, ledger, work, log
-        self._maker = clips
+        self._maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
+        self._owed: dict[str, tuple[SiteView, Frame, Detections, int, int]] = {}
+        self._owed_next = datetime.min.replace(tzinfo=UTC)
         self._clips: list[_WaitingClip] = []
         self._cutting: list[tuple[_WaitingClip, Future[ClipInfo]]] = []
         # The stream's thread ends clips while the detector's thread clears alerts: one revision each.
@@ -93,7 +99,7 @@ class AlertRecorder:
         if change.kind in {"seen", "candidate"}:
             self._keep(site.site_id, "first", frame, detections, width, height, site)
         elif change.kind == "confirmed":
-            self._open(site, frame, detections, width, height)
+            self._open_or_owe(site, frame, detections, width, height)
         elif change.kind == "cleared":
             with self._lock:
                 self._close(site, frame)
@@ -107,6 +113,10 @@ class AlertRecorder:
 
     def tick(self, now: datetime, final: bool = False) -> None:
         """Cut the clips whose last second is in the ring; `final` cuts what there is."""
+        if self._owed and (final or now >= self._owed_next):
+            self._owed_next = now + timedelta(seconds=5)
+            for owed in list(self._owed.values()):
+                self._open_or_owe(*owed)
         ring = self._ring()
         for waiting in [c for c in self._clips if final or now >= c.end + timedelta(seconds=0.5)]:
             if ring is not None and (self._maker.free or final):
@@ -124,6 +134,20 @@ class AlertRecorder:
         for site in sites:
             if site.confirmed_at is not None and self._ledger.get(site.site_id) is None:
                 self._open(site, frame, detections, width, height)
+
+    def _open_or_owe(
+        self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int
+    ) -> None:
+        try:
+            self._open(site, frame, detections, width, height)
+            self._owed.pop(site.site_id, None)
+        except (OSError, sqlite3.Error, OutboxFullError) as exc:
+            # A full disk or a locked file: the alert waits in memory, and on disk as a confirmed site without an alert.
+            if site.site_id in self._owed or len(self._owed) < MAX_OWED:
+                self._owed[site.site_id] = (site, frame, detections, width, height)
+            self._log.error(
+                "alert.waits", alert=site.site_id, owed=len(self._owed), reason=f"{type(exc).__name__}: {exc}"
+            )
 
     def _keep(
         self,

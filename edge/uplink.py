@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import threading
 import time
@@ -17,7 +18,11 @@ CHUNK = 512 * 1024
 # Clips above this size go up in parts, so that a bad line resumes instead of starting over.
 RESUMABLE_FROM = 4 * 2**20
 # The API's word on these is final: sending the same again gives the same answer.
-FINAL = frozenset({400, 403, 404, 405, 410, 413, 415, 422})
+FINAL = frozenset({400, 413, 415, 422})
+# A revoked token or a proxy that is being set up: nothing is wrong with what we send, so it waits.
+PATIENT = frozenset({401, 403, 404, 405, 410, 421})
+# The signed link of the message, base64 of its DSSE envelope; about 1 KB.
+LINK_HEADER = "Curbwatch-Link"
 
 
 class RetryLaterError(Exception):
@@ -91,14 +96,16 @@ class Uplink:
         """
         alerts = self._outbox.next_alerts()
         for alert in alerts:
-            answer = self._ask(
-                "POST", "/alerts", content=alert.body.encode(), headers={"Content-Type": "application/json"}
-            )
+            headers = {"Content-Type": "application/json"}
+            if alert.envelope is not None:
+                headers[LINK_HEADER] = base64.b64encode(alert.envelope.encode()).decode()
+            answer = self._ask("POST", "/alerts", content=alert.body.encode(), headers=headers)
             if answer.status_code in FINAL:
                 self._refuse("alert", alert.event_id, answer)
+                self._outbox.refuse_alert(alert.seq, f"{answer.status_code} {answer.text[:300]}")
             else:
                 self.counts.alerts += 1
-            self._outbox.ack_alert(alert.seq)
+                self._outbox.ack_alert(alert.seq)
             if stop.is_set():
                 return True
         # One clip at a time between looks at the messages, so that a clip never holds an alert back for long.
@@ -162,8 +169,12 @@ class Uplink:
         except httpx.HTTPError as exc:
             # The exception's text may hold the address, never the token, which travels in a header.
             raise RetryLaterError(f"{type(exc).__name__} on {method} {path.split('/')[1]}") from None
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            raise RetryLaterError("the API does not know this device token; enrol the box again", 60.0)
+        if answer.status_code in PATIENT and method != "HEAD":
+            raise RetryLaterError(
+                f"the API answered {answer.status_code} to {method} {path.split('/')[1]}; "
+                "is the box enrolled, and the address right?",
+                60.0,
+            )
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
             asked = answer.headers.get("Retry-After", "")
             raise RetryLaterError(

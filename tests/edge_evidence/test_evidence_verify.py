@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from case_parts import KINDS, START, alert, jpegs, picture_item
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract import new_id
+from curbwatch.commands.evidence import cli
+from edge.evidence_chain import LinkError, open_link
+from edge.evidence_verify import verify_case, write_case
+from edge.identity import IdentityError, load_signer, public_key, read_public_key
+from edge.outbox import Outbox, Priority
+
+
+class Times:
+    def __init__(self) -> None:
+        self.at = START
+
+    def __call__(self) -> object:
+        self.at += timedelta(seconds=1)
+        return self.at
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A case of three messages, with the links of another case between them."""
+    folder = tmp_path_factory.mktemp("case")
+    signer = load_signer(folder / "identity.key")
+    outbox = Outbox(folder / "outbox", signer=signer, now=Times())  # type: ignore[arg-type]
+    mine, files = new_id(), {}
+    pictures = jpegs("a")
+    items = tuple(picture_item(data, kind) for data, kind in zip(pictures, KINDS, strict=True))
+    files = {item.sha256: data for item, data in zip(items, pictures, strict=True)}
+    outbox.put_alert(alert())
+    for revision, stage in enumerate(("opened", "updated", "cleared")):
+        outbox.put_alert(alert(mine, revision, stage, items))
+        if revision < 2:
+            outbox.put_alert(alert())
+    for item, data in zip(items, pictures, strict=True):
+        outbox.put_file(data, Priority.PICTURE, "image/jpeg", 0.0)
+        assert item.sha256 in files
+    path = folder / "CASE.zip"
+    write_case(path, mine, public_key(signer, "box-1"), outbox.links(mine), files)
+    outbox.close()
+    (folder / "alert_id").write_text(mine)
+    return path
+
+
+def entries(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pack(path: Path, content: list[tuple[str, bytes]]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content:
+            archive.writestr(name, data)
+    return path
+
+
+def test_a_whole_case_stands_and_says_what_it_does_not_prove(case: Path) -> None:
+    verdict = verify_case(case)
+    assert verdict.good, verdict.wrong
+    words = " ".join(verdict.proven)
+    assert "5 links" in words
+    assert "3 messages" in words
+    assert "5 evidence files" in words
+    assert any("key belongs to the box" in line for line in verdict.unproven)
+    assert any("RFC 3161" in line for line in verdict.unproven)
+    key = read_public_key(entries(case)["key.json"].decode())[1]
+    assert verify_case(case, key.keyid).good
+    assert not verify_case(case, "0" * 64).good
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_change_is_found(case: Path, tmp_path: Path, data: st.DataObject) -> None:
+    content = list(entries(case).items())
+    which = data.draw(st.integers(0, len(content) - 1))
+    how = data.draw(st.sampled_from(["byte", "cut", "grow", "drop", "twice", "rename", "swap", "copy"]))
+    name, body = content[which]
+    other = data.draw(st.integers(0, len(content) - 1))
+    if how == "byte":
+        at, by = data.draw(st.integers(0, len(body) - 1)), data.draw(st.integers(1, 255))
+        content[which] = (name, body[:at] + bytes([body[at] ^ by]) + body[at + 1 :])
+    elif how == "cut":
+        content[which] = (name, body[: data.draw(st.integers(0, len(body) - 1))])
+    elif how == "grow":
+        content[which] = (name, body + data.draw(st.sampled_from([b" ", b"\n", b"\0", b"="])))
+    elif how == "drop":
+        del content[which]
+    elif how == "twice":
+        content.append((f"chain/{99:08d}.json", body))
+    elif how == "rename":
+        content[which] = (name[:-1] + ("0" if name[-1] != "0" else "1"), body)
+    elif other == which:
+        return
+    elif how == "swap":
+        content[which], content[other] = (name, content[other][1]), (content[other][0], body)
+    else:
+        content[which] = (name, content[other][1])
+    assert not verify_case(pack(tmp_path / "changed.zip", content)).good
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 10**9), by=st.integers(1, 255))
+def test_a_damaged_zip_never_raises_and_never_gains_a_claim(
+    case: Path, tmp_path: Path, at: int, by: int
+) -> None:
+    raw = bytearray(case.read_bytes())
+    raw[at % len(raw)] ^= by
+    path = tmp_path / "damaged.zip"
+    path.write_bytes(raw)
+    verdict = verify_case(path)
+    if verdict.good:
+        # The container has bytes that carry nothing, such as times of entries: the content is the same.
+        assert entries(path) == entries(case)
+
+
+def test_a_link_of_another_box_with_a_copied_name_is_refused(case: Path, tmp_path: Path) -> None:
+    content = entries(case)
+    stranger = load_signer(tmp_path / "other.key")
+    content["key.json"] = public_key(stranger, "box-1").encode()
+    verdict = verify_case(pack(tmp_path / "c.zip", list(content.items())))
+    assert "not by the box's key" in verdict.wrong[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (("../evil", b"x"), "does not belong"),
+        (("files/" + "a" * 64, b"x"), "named by no message"),
+        (("files/" + "b" * 64, b"\0" * 5_000_000), "bomb"),
+        (("chain/00000009.json", b"{}"), "does not run"),
+    ],
+    ids=["path trick", "extra file", "zip bomb", "extra link"],
+)
+def test_what_does_not_belong_is_refused(
+    case: Path, tmp_path: Path, entry: tuple[str, bytes], words: str
+) -> None:
+    path = tmp_path / "c.zip"
+    path.write_bytes(case.read_bytes())
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(*entry)
+    assert words in verify_case(path).wrong[0]
+
+
+def test_not_a_zip(tmp_path: Path) -> None:
+    path = tmp_path / "c.zip"
+    path.write_bytes(b"PK\x03\x04 nothing")
+    assert "cannot be read" in verify_case(path).wrong[0]
+
+
+def test_the_command_says_it_in_words(case: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["verify", str(case)])
+    assert done.exit_code == 0
+    assert "The case stands." in done.output
+    content = entries(case)
+    name = next(n for n in content if n.startswith("files/"))
+    content[name] = content[name][:-1] + b"!"
+    done = CliRunner().invoke(cli, ["verify", str(pack(tmp_path / "x.zip", list(content.items()))), "--json"])
+    assert done.exit_code == 1
+    assert "was changed" in json.loads(done.output)["wrong"][0]
+
+
+def test_the_box_exports_what_the_verifier_accepts(case: Path, tmp_path: Path) -> None:
+    mine = (case.parent / "alert_id").read_text()
+    spool = case.parent / "outbox" / "spool"
+    out = tmp_path / "E.zip"
+    done = CliRunner().invoke(
+        cli, ["export", mine, str(out), "--box", str(case.parent), "--device", "box-1", "--files", str(spool)]
+    )
+    assert done.exit_code == 0, done.output
+    assert verify_case(out).good
+
+
+def test_the_key_is_born_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "identity.key"
+    first = load_signer(path).public_key.keyid
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert load_signer(path).public_key.keyid == first
+    assert [p.name for p in tmp_path.iterdir()] == ["identity.key"]
+    path.chmod(0o644)
+    with pytest.raises(IdentityError, match="read by others"):
+        load_signer(path)
+    path.chmod(0o600)
+    path.write_text("nonsense")
+    with pytest.raises(IdentityError, match="not a private key"):
+        load_signer(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '{"payload":1}', '{"payload":"","payloadType":"x","signatures":[{}]}']
+)
+def test_nonsense_is_no_link(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LinkError):
+        open_link(text, load_signer(tmp_path / "k").public_key)
+
+
+def test_a_real_time_stamp_is_checked(case: Path, tmp_path: Path) -> None:
+    """A time-stamping authority made with openssl signs the last link's digest."""
+    config = tmp_path / "tsa.cnf"
+    config.write_text(
+        "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN=Test TSA\n"
+        "[ext]\nextendedKeyUsage=critical,timeStamping\nbasicConstraints=CA:true\n"
+        f"[tsa]\ndefault_tsa=t\n[t]\ndir={tmp_path}\nserial={tmp_path}/serial\nsigner_cert={tmp_path}/tsa.pem\n"
+        f"signer_key={tmp_path}/tsa.key\ndefault_policy=1.2.3.4\ndigests=sha256\nsigner_digest=sha256\n"
+        "accuracy=secs:1\nordering=yes\ntsa_name=yes\ness_cert_id_alg=sha256\n"
+    )
+    (tmp_path / "serial").write_text("01")
+
+    def openssl(*args: str) -> None:
+        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=tmp_path)
+
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "tsa.key",
+        "-out",
+        "tsa.pem",
+        "-days",
+        "2",
+        "-config",
+        "tsa.cnf",
+    )
+    content = entries(case)
+    last = max(n for n in content if n.startswith("chain/"))
+    key = read_public_key(content["key.json"].decode())[1]
+    link = open_link(content[last].decode(), key)
+    for digest, name in ((link.digest(), "good.tsr"), ("0" * 64, "other.tsr")):
+        openssl("ts", "-query", "-digest", digest, "-sha256", "-no_nonce", "-cert", "-out", "q.tsq")
+        openssl("ts", "-reply", "-config", "tsa.cnf", "-queryfile", "q.tsq", "-out", name)
+    token = f"time/{link.seq:08d}.tsr"
+    for name, good in (("good.tsr", True), ("other.tsr", False)):
+        path = pack(tmp_path / "t.zip", [*content.items(), (token, (tmp_path / name).read_bytes())])
+        verdict = verify_case(path, tsa_certificate=tmp_path / "tsa.pem")
+        assert verdict.good == good, verdict.wrong
+    assert not verify_case(pack(tmp_path / "t.zip", [*content.items(), ("time/00000001.tsr", b"x")])).good
