@@ -1,0 +1,184 @@
+"""A real centre on loopback with real cases, and a real Chromium."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import uvicorn
+from playwright.sync_api import Browser, sync_playwright
+
+from api.app import create_app
+from api.security import add_device, add_user
+from api.settings import Settings
+from contract import new_id, utc_now
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Town:
+    """A centre with a box and a reviewer."""
+
+    url: str
+    token: str
+    username: str
+    password: str
+
+    def post_case(self, n: int, issue: str = "parking.motor") -> str:
+        """Send an alert with its pictures as a box does; returns the case's id."""
+        with httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, trust_env=False
+        ) as box:
+            event, files = alert_event(n, issue)
+            answer = box.post("/alerts", json=event)
+            answer.raise_for_status()
+            for digest, data in files.items():
+                box.put(
+                    f"/evidence/{digest}", content=data, headers={"Content-Type": "image/jpeg"}
+                ).raise_for_status()
+            return str(answer.json()["case_id"])
+
+    def case(self, case_id: str) -> dict[str, Any]:
+        """Read a case through the API."""
+        with httpx.Client(base_url=self.url, trust_env=False) as person:
+            person.post(
+                "/session", json={"username": self.username, "password": self.password}
+            ).raise_for_status()
+            return dict(person.get(f"/cases/{case_id}").raise_for_status().json())
+
+
+def picture(n: int, words: str) -> bytes:
+    """Return a made street picture as JPEG."""
+    rng = np.random.default_rng(n)
+    image = cv2.resize(
+        rng.integers(60, 140, (36, 64, 3), dtype=np.uint8), (1280, 720), interpolation=cv2.INTER_CUBIC
+    )
+    cv2.rectangle(image, (512, 360), (768, 504), (40, 40, 190), -1)
+    cv2.putText(image, f"{n} {words}", (40, 80), cv2.FONT_HERSHEY_SIMPLEX, 2, (255, 255, 255), 4)
+    return bytes(cv2.imencode(".jpg", image)[1].tobytes())
+
+
+def alert_event(n: int, issue: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return an alert of camera `n` and its files by hash."""
+    now = utc_now()
+    shots = {kind: picture(n, kind) for kind in ("context", "first", "middle", "confirm", "crop")}
+    files = {hashlib.sha256(data).hexdigest(): data for data in shots.values()}
+    evidence = [
+        {
+            "kind": kind,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "media_type": "image/jpeg",
+            "size": len(data),
+            "captured_at": now.isoformat(),
+            "width": 1280,
+            "height": 720,
+        }
+        for kind, data in shots.items()
+    ]
+    site = new_id()
+    alert = {
+        "id": site,
+        "stage": "opened",
+        "issue": issue,
+        "camera_id": f"cam-{n}",
+        "camera_name": f"Street {n}",
+        "device_id": "box-1",
+        "occurred_at": now.isoformat(),
+        "place": {
+            "lon": 116.39 + n * 0.01,
+            "lat": 39.9,
+            "error": {"semi_major_m": 14.0, "semi_minor_m": 5.0, "bearing_deg": 40.0},
+            "source": "homography",
+        },
+        "key": {"site_id": site, "ground_cell": f"cell-{n}"},
+        "box": [0.4, 0.5, 0.6, 0.7],
+        "zone": {
+            "id": "kerb",
+            "kind": "no_parking",
+            "street_class": "control",
+            "polygon": [[0.3, 0.4], [0.7, 0.4], [0.7, 0.8], [0.3, 0.8]],
+        },
+        "rule": {"name": f"{issue}@v1", "candidate_s": 60, "confirm_s": 300},
+        "model": {"name": "street", "version": "1", "sha256": "0" * 64, "class_name": "car", "score": 0.61},
+        "dwell": {
+            "first_seen_at": (now - timedelta(seconds=312)).isoformat(),
+            "candidate_at": (now - timedelta(seconds=250)).isoformat(),
+            "confirmed_at": now.isoformat(),
+            "dwell_s": 312.0,
+            "samples": 150,
+            "clock_source": "rtcp_sender_report",
+        },
+        "frame_width": 1280,
+        "frame_height": 720,
+        "evidence": evidence,
+        "software_version": "0.1.0",
+        "note": "first seen standing in zone kerb as car; candidate: still for 60 s; confirmed: still for 300 s",
+    }
+    event = {
+        "specversion": "1.0",
+        "id": new_id(),
+        "source": f"/device/box-1/camera/cam-{n}",
+        "type": "city.curbwatch.alert.opened.v1",
+        "time": now.isoformat(),
+        "subject": site,
+        "datacontenttype": "application/json",
+        "data": alert,
+    }
+    return event, files
+
+
+@contextmanager
+def town(data: Path) -> Iterator[Town]:
+    """Serve a centre on a free loopback port."""
+    app = create_app(Settings(data=data))
+    core = app.state.core
+    with core.db.write() as session:
+        password = add_user(session, "wang", "reviewer", core.now())
+        token = add_device(session, "box-1", core.now())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield Town(f"http://127.0.0.1:{port}", token, "wang", password)
+    server.should_exit = True
+    thread.join(10)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Debian's Chromium."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        raise RuntimeError(
+            "the browser tests need Chromium; run: scripts/install system (as root), or apt-get install chromium"
+        )
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
