@@ -206,12 +206,59 @@ def pull_command(name: str, into: Path, file: Path | None, sha256: str | None) -
     "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Street frames."
 )
 @click.option("--most", type=click.IntRange(8, 2000), default=128, show_default=True, help="Frames to use.")
-def quantise_command(bundle: str, target: Path, kind: str, pictures: Path | None, most: int) -> None:
-    """Make a smaller variant of BUNDLE in TARGET; judge it with `evaluate` before it ships."""
+@click.option("--judge", type=_FILE, help="DATA.yaml on which both are judged.")
+@click.option(
+    "--loss",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Allowed in mAP50 and recall.",
+)
+@_PROVIDER
+def quantise_command(
+    bundle: str,
+    target: Path,
+    kind: str,
+    pictures: Path | None,
+    most: int,
+    judge: Path | None,
+    loss: float,
+    provider: str,
+) -> None:
+    """Make a smaller variant of BUNDLE in TARGET; with --judge, exit status 1 where it loses more than is allowed."""
     from models.convert.quantise import quantise
 
     try:
         made = quantise(_bundle(bundle), target, kind, pictures, most)
+        click.echo(f"{target}: {made.onnx_path.stat().st_size / 1e6:.1f} MB")
+        if judge and not _inside_loss(_bundle(bundle), made, judge, loss, provider):
+            raise click.ClickException(f"{target}: loses more than {loss}; do not ship it")
     except ValueError as exc:
         raise click.ClickException(str(exc)) from None
-    click.echo(f"{target}: {made.onnx_path.stat().st_size / 1e6:.1f} MB")
+
+
+def _inside_loss(before: Bundle, after: Bundle, data: Path, loss: float, provider: str) -> bool:
+    from models.evaluate import evaluate
+    from models.yolo_data import load_yolo_data
+
+    loaded = load_yolo_data(data)
+    figures = []
+    for each in (before, after):
+        context, tick = _ticker(len(loaded.items), False, each.manifest.version)
+        with context:
+            figures.append(evaluate(each, loaded, provider, tick=tick).as_json())
+    inside = True
+    for key in ("map50", "map50_95", "precision", "recall"):
+        was, now = (f[key] or 0.0 for f in figures)
+        click.echo(f"{key}: {was:.4f} -> {now:.4f}")
+        inside = inside and (key not in {"map50", "recall"} or was - now <= loss)
+    click.echo(f"p50: {figures[0]['latency_ms']['p50']} -> {figures[1]['latency_ms']['p50']} ms")
+    return inside
+
+
+@cli.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of a bundle's manifest."""
+    from models.bundle import Manifest
+
+    click.echo(json.dumps(Manifest.model_json_schema(), indent=1, ensure_ascii=False))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from model_parts import bundle_of, constant_onnx, yolo_output
@@ -91,6 +92,12 @@ def test_the_embedded_default_is_whole_and_small() -> None:
     assert {"person", "vehicle"} <= {c.role for c in bundle.manifest.classes}
     assert all(p.licence for p in bundle.manifest.provenance)
     assert (embedded() / "card.md").exists() or (embedded() / "CARD.md").exists()
+
+
+def test_the_published_schema_is_the_manifests_and_the_default_fits_it() -> None:
+    published = json.loads((Path(__file__).parents[2] / "docs/schema/bundle.json").read_text("utf-8"))
+    assert published == Manifest.model_json_schema(), "run: curbwatch models schema > docs/schema/bundle.json"
+    jsonschema.validate(json.loads((embedded() / "manifest.json").read_text("utf-8")), published)
 
 
 def test_the_manifest_has_a_json_schema() -> None:

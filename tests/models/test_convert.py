@@ -14,10 +14,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
-from model_parts import constant_onnx, yolo_output
+from model_parts import bundle_of, constant_onnx, yolo_output
 from onnx import TensorProto, helper, numpy_helper
 
-from curbwatch.commands.models import cli
+from curbwatch.commands.models import _inside_loss, cli
 from models.bundle import BundleError, ClassSpec, Family, InputSpec, Manifest, load_bundle, write_manifest
 from models.convert.from_onnx import Origin, bundle_from_onnx
 from models.convert.pull import PINS, PullError, pull
@@ -171,6 +171,21 @@ def test_variants_answer_nearly_the_same(tmp_path: Path, kind: str, worst: float
 def test_int8_needs_frames(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="street frames"):
         quantise(load_bundle(_convolutions(tmp_path / "whole")), tmp_path / "small", "int8")
+
+
+@pytest.mark.parametrize(
+    ("worse", "loss", "inside"), [(False, 0.01, True), (True, 0.01, False), (True, 1.0, True)]
+)
+def test_a_variant_ships_inside_a_stated_loss(tmp_path: Path, worse: bool, loss: float, inside: bool) -> None:
+    seen = yolo_output([(32, 32, 20, 20)], [1], [0.9])
+    before = bundle_of(tmp_path / "a", [seen])
+    after = bundle_of(tmp_path / "b", [np.zeros_like(seen) if worse else seen])
+    for sub in ("images", "labels"):
+        (tmp_path / "d" / sub).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "d/images/1.png"), np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "d/labels/1.txt").write_text("0 0.5 0.5 0.3125 0.3125")
+    (tmp_path / "data.yaml").write_text("path: d\nval: images\nnames: [car]\n")
+    assert _inside_loss(before, after, tmp_path / "data.yaml", loss, "cpu") is inside
 
 
 def _text(value: str) -> dict[str, Any]:
