@@ -35,6 +35,12 @@ function tile(item, alert) {
     img.src = fileUrl(item.sha256);
     img.alt = "";
     button.append(img);
+  } else {
+    const sign = document.createElement("span");
+    sign.className = "film";
+    sign.textContent = "▶";
+    sign.setAttribute("aria-hidden", "true");
+    button.append(sign);
   }
   button.append(t(LABEL[item.kind] ?? item.kind));
   button.addEventListener("click", () => pick(item, alert));
