@@ -87,6 +87,11 @@ class PacketRing:
         with self._lock:
             return self._packets[-1].at if self._packets else None
 
+    def held(self) -> list[RingPacket]:
+        """Return all packets held now, the oldest first."""
+        with self._lock:
+            return list(self._packets)
+
     def push(self, packet: RingPacket) -> None:
         """Add a packet and let go of those that are too old or too many."""
         with self._lock:

@@ -1,0 +1,128 @@
+"""Cameras over HTTP: a snapshot asked for again and again, or an endless multipart of JPEG pictures."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import httpx
+
+from camera_adapters.clock import Clock
+from camera_adapters.hosts import SHARED_GATE, HostGate
+from camera_adapters.jpeg import MAX_PICTURE_BYTES, MultipartPictures
+from camera_adapters.pictures import PictureStream
+from camera_adapters.reasons import StreamFaultError
+from camera_adapters.rtsp import host_of
+from camera_adapters.stream import FrameSink, StreamOptions, StreamState
+
+
+class HttpStream(PictureStream):
+    """A camera over HTTP or HTTPS. The answer's type tells which kind it is: `image/jpeg` or multipart."""
+
+    def __init__(
+        self,
+        camera_id: str,
+        url: str,
+        sink: FrameSink,
+        options: StreamOptions,
+        clock: Clock,
+        gate: HostGate = SHARED_GATE,
+    ) -> None:
+        super().__init__(camera_id, url, host_of(url), sink, options, clock, gate=gate)
+        self._address, self._login = without_login(url)
+        self._auth: httpx.Auth | None = None
+
+    def _session(self, stop: threading.Event) -> None:
+        with _translated(), httpx.Client(timeout=self._options.stall_s) as client:
+            self._epoch += 1
+            while not stop.is_set():
+                asked = self._clock.monotonic()
+                self._request(client, stop)
+                wait = max(self._options.snapshot_s, self.demand.min_interval_s)
+                stop.wait(max(0.0, asked + wait - self._clock.monotonic()))
+
+    def _request(self, client: httpx.Client, stop: threading.Event) -> None:
+        for attempt in range(2):
+            with client.stream("GET", self._address, auth=self._auth) as response:
+                if response.status_code == 401 and attempt == 0 and self._login:
+                    self._auth = _auth_for(response.headers.get("www-authenticate", ""), self._login)
+                    continue
+                _check(response)
+                kind = response.headers.get("content-type", "")
+                if kind.startswith("multipart/"):
+                    self._multipart(response, kind, stop)
+                else:
+                    self._snapshot(response)
+                return
+
+    def _snapshot(self, response: httpx.Response) -> None:
+        data = bytearray()
+        for chunk in response.iter_bytes():
+            data += chunk
+            if len(data) > MAX_PICTURE_BYTES:
+                raise StreamFaultError("protocol", "the answer is longer than any picture")
+        if not self._now(bytes(data)):
+            raise StreamFaultError(
+                "codec", f"the answer is no JPEG but {response.headers.get('content-type', 'untyped')}"
+            )
+
+    def _multipart(self, response: httpx.Response, kind: str, stop: threading.Event) -> None:
+        found = re.search(r"boundary=([^;]+)", kind)
+        if not found:
+            raise StreamFaultError("protocol", "the multipart answer names no boundary")
+        parts, last = MultipartPictures(found[1]), self._clock.monotonic()
+        for chunk in response.iter_bytes():
+            if stop.is_set():
+                return
+            for picture in parts.feed(chunk):
+                if self._now(picture):
+                    last = self._clock.monotonic()
+            # Bytes that never make a picture keep the socket's own timeout from firing.
+            if self._clock.monotonic() - last > self._options.stall_s:
+                if self._state is StreamState.LIVE:
+                    self._go(StreamState.STALLED, "bytes, but no picture")
+                raise StreamFaultError("timeout", f"no picture for {self._options.stall_s:g} s")
+        raise StreamFaultError("eof", "the server closed the stream")
+
+    def _now(self, data: bytes) -> bool:
+        return self._take(data, "mjpeg", self._clock.now(), self._clock.monotonic(), "arrival")
+
+
+def without_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Return the address without its user part, and (user, password) where it has one."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return urlunsplit((parts.scheme, host, parts.path, parts.query, "")), login
+
+
+def _auth_for(challenge: str, login: tuple[str, str]) -> httpx.Auth:
+    if challenge.lower().lstrip().startswith("basic"):
+        return httpx.BasicAuth(*login)
+    return httpx.DigestAuth(*login)
+
+
+def _check(response: httpx.Response) -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    code = {401: "auth", 403: "auth", 404: "not_found"}.get(status, "server")
+    raise StreamFaultError(code, f"HTTP status {status}")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Give httpx's exceptions our reason codes."""
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise StreamFaultError("timeout", f"no answer ({type(exc).__name__})") from exc
+    except httpx.ConnectError as exc:
+        raise StreamFaultError("refused", str(exc)) from exc
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise StreamFaultError("eof", f"{type(exc).__name__}: {exc}") from exc
+    except ValueError as exc:
+        raise StreamFaultError("protocol", str(exc)) from exc

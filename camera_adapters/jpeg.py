@@ -1,0 +1,93 @@
+"""Single compressed pictures: their size, their decoder, and how they come in a multipart stream."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import cast
+
+import av
+
+# No picture of a camera is larger; a stream without an end must not fill the memory.
+MAX_PICTURE_BYTES = 16 * 2**20
+_SIZE_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return (width, height) in pixels from a JPEG's frame header (ITU-T T.81, B.2.2).
+
+    Raises:
+        ValueError: the bytes are no JPEG.
+    """
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], struct.unpack_from("!H", data, at + 2)[0]
+        if marker in _SIZE_MARKERS:
+            height, width = struct.unpack_from("!HH", data, at + 5)
+            return width, height
+        at += 2 + length
+    raise ValueError("the bytes are no JPEG picture")
+
+
+class PictureDecoder:
+    """Decodes pictures that stand alone. `codec` is FFmpeg's name: "mjpeg" or "png"."""
+
+    def __init__(self, codec: str) -> None:
+        self._context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
+        self._context.thread_type = "NONE"
+
+    def decode(self, data: bytes) -> av.VideoFrame | None:
+        """Return the picture; None when the bytes do not decode."""
+        try:
+            pictures = self._context.decode(av.Packet(data))
+        except av.error.FFmpegError:
+            return None
+        return pictures[0] if pictures else None
+
+
+class MultipartPictures:
+    """Cuts `multipart/x-mixed-replace` into pictures, by Content-Length where it is given, else by the boundary."""
+
+    def __init__(self, boundary: str) -> None:
+        self._mark = b"--" + boundary.strip().strip('"').removeprefix("--").encode()
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes and yield the pictures that they complete.
+
+        Raises:
+            ValueError: a part is larger than any picture.
+        """
+        self._buffer += data
+        while (part := self._next()) is not None:
+            if part:
+                yield part
+        if len(self._buffer) > MAX_PICTURE_BYTES:
+            raise ValueError(f"a part of the stream is longer than {MAX_PICTURE_BYTES} bytes")
+
+    def _next(self) -> bytes | None:
+        start = self._buffer.find(self._mark)
+        head_end = self._buffer.find(b"\r\n\r\n", start) if start >= 0 else -1
+        if head_end < 0:
+            return None
+        body = head_end + 4
+        length = _content_length(bytes(self._buffer[start:head_end]))
+        if length is None:
+            end = self._buffer.find(b"\r\n" + self._mark, body)
+            if end < 0:
+                return None
+        else:
+            end = body + length
+            if end > len(self._buffer):
+                return None
+        part = bytes(self._buffer[body:end])
+        del self._buffer[:end]
+        return part
+
+
+def _content_length(head: bytes) -> int | None:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length" and value.strip().isdigit():
+            return min(int(value), MAX_PICTURE_BYTES + 1)
+    return None

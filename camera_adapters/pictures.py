@@ -1,0 +1,52 @@
+"""A live stream whose packets are single pictures; the base of the HTTP and folder adapters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from fractions import Fraction
+
+from camera_adapters.decoder import Decoded, Stamp
+from camera_adapters.frame import ClockSource
+from camera_adapters.jpeg import PictureDecoder, jpeg_size
+from camera_adapters.live import LiveStream
+from camera_adapters.ring import RingPacket, StreamParams
+
+_MILLI = Fraction(1, 1000)
+
+
+class PictureStream(LiveStream):
+    """Takes pictures one by one: into the ring, and through the decoder when the demand's interval allows."""
+
+    _decoders: dict[str, PictureDecoder]
+    _last_mono: float = float("-inf")
+
+    def _take(self, data: bytes, codec: str, at: datetime, mono_s: float, source: ClockSource) -> bool:
+        """Take one picture; False when it is none."""
+        if codec == "mjpeg":
+            try:
+                width, height = jpeg_size(data)
+            except ValueError:
+                return False
+            self._packet_came(f"{codec} {width}x{height}")
+            self._keep(data, at, width, height)
+        else:
+            self._packet_came(codec)
+        demand = self.demand
+        # 0.02 s: as for packets, a picture that is early by a hair is still the one asked for.
+        if demand.mode == "none" or mono_s - self._last_mono < demand.min_interval_s - 0.02:
+            return True
+        if not hasattr(self, "_decoders"):
+            self._decoders = {}
+        decoder = self._decoders.setdefault(codec, PictureDecoder(codec))
+        video = decoder.decode(data)
+        if video is None:
+            return False
+        self._last_mono = mono_s
+        self._deliver(Decoded(video, Stamp(at, mono_s), False), source, None)
+        return True
+
+    def _keep(self, data: bytes, at: datetime, width: int, height: int) -> None:
+        if self.ring is not None:
+            millis = round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+            params = StreamParams("mjpeg", width, height, _MILLI, None, self._epoch)
+            self.ring.push(RingPacket(at, True, millis, millis, data, params))

@@ -1,0 +1,175 @@
+"""An ONVIF camera simulator on the standard library: device facts, profiles, stream address, place, presets, login."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import re
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from defusedxml import ElementTree
+
+_SPACES = {
+    "s": "http://www.w3.org/2003/05/soap-envelope",
+    "tds": "http://www.onvif.org/ver10/device/wsdl",
+    "trt": "http://www.onvif.org/ver10/media/wsdl",
+    "tptz": "http://www.onvif.org/ver20/ptz/wsdl",
+    "tt": "http://www.onvif.org/ver10/schema",
+    "ter": "http://www.onvif.org/ver10/error",
+}
+_NS = " ".join(f'xmlns:{k}="{v}"' for k, v in _SPACES.items())
+_OPEN = frozenset({"GetSystemDateAndTime", "GetCapabilities", "GetServices"})
+
+
+@dataclass(frozen=True)
+class SimulatedProfile:
+    """A stream that the simulator offers."""
+
+    url: str
+    width: int
+    height: int
+
+
+class OnvifCam:
+    """The simulator, a context manager. `calls` has the operations asked for."""
+
+    def __init__(
+        self,
+        profiles: dict[str, SimulatedProfile],
+        login: tuple[str, str] = ("admin", "secret"),
+        place: tuple[float, float] | None = None,
+        presets: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.profiles, self.login, self.place, self.presets = profiles, login, place, presets
+        self.calls: list[str] = []
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self.port = int(self._server.server_port)
+        self._xaddr = f"http://127.0.0.1:{self.port}/onvif/device_service"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="onvifcam", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+    def answer(self, request: bytes) -> tuple[int, bytes]:
+        """Return the HTTP status and the SOAP answer to a request."""
+        root = ElementTree.fromstring(request)
+        fields = {e.tag.split("}")[-1]: (e.text or "").strip() for e in root.iter()}
+        body = next(e for e in root if e.tag.endswith("}Body"))
+        operation = body[0].tag.split("}")[-1]
+        self.calls.append(operation)
+        if operation not in _OPEN and not self._authorised(fields):
+            return 400, _envelope(_fault("ter:NotAuthorized", "Sender not authorized"))
+        inner = self._inner(operation, fields)
+        if inner is None:
+            return 400, _envelope(_fault("ter:ActionNotSupported", "Action not supported"))
+        prefix = {"GetProfiles": "trt", "GetStreamUri": "trt", "GetPresets": "tptz"}.get(operation, "tds")
+        return 200, _envelope(f"<{prefix}:{operation}Response>{inner}</{prefix}:{operation}Response>")
+
+    def _authorised(self, fields: dict[str, str]) -> bool:
+        """Check a UsernameToken digest (OASIS WS-Security 1.1): base64(sha1(nonce + created + password))."""
+        nonce, created = fields.get("Nonce", ""), fields.get("Created", "")
+        if not nonce or fields.get("Username") != self.login[0]:
+            return False
+        plain = base64.b64decode(nonce) + created.encode() + self.login[1].encode()
+        digest = hashlib.sha1(plain, usedforsecurity=False).digest()
+        return fields.get("Password") == base64.b64encode(digest).decode()
+
+    def _inner(self, operation: str, fields: dict[str, str]) -> str | None:
+        token = fields.get("ProfileToken", "")
+        if operation == "GetDeviceInformation":
+            names = ("Manufacturer", "Model", "FirmwareVersion", "SerialNumber", "HardwareId")
+            return "".join(f"<tds:{n}>sim-{n.lower()}</tds:{n}>" for n in names)
+        if operation == "GetServices":
+            return "".join(self._service(_SPACES[p]) for p in ("tds", "trt", "tptz"))
+        if operation == "GetCapabilities":
+            parts = "".join(
+                f"<tt:{n}><tt:XAddr>{self._xaddr}</tt:XAddr></tt:{n}>" for n in ("Device", "Media", "PTZ")
+            )
+            return f"<tds:Capabilities>{parts}</tds:Capabilities>"
+        if operation == "GetSystemDateAndTime":
+            return _date_and_time()
+        if operation == "GetProfiles":
+            return "".join(_profile_xml(t, p) for t, p in self.profiles.items())
+        if operation == "GetStreamUri" and token in self.profiles:
+            return f"<trt:MediaUri><tt:Uri>{self.profiles[token].url}</tt:Uri></trt:MediaUri>"
+        if operation == "GetGeoLocation" and self.place:
+            lon, lat = self.place
+            return f'<tds:Location Entity="cam"><tt:GeoLocation lon="{lon}" lat="{lat}" elevation="4"/></tds:Location>'
+        if operation == "GetPresets":
+            return "".join(
+                f'<tptz:Preset token="{t}"><tt:Name>{n}</tt:Name></tptz:Preset>' for t, n in self.presets
+            )
+        return None
+
+    def _service(self, namespace: str) -> str:
+        version = "<tds:Version><tt:Major>2</tt:Major><tt:Minor>60</tt:Minor></tds:Version>"
+        return (
+            f"<tds:Service><tds:Namespace>{namespace}</tds:Namespace>"
+            f"<tds:XAddr>{self._xaddr}</tds:XAddr>{version}</tds:Service>"
+        )
+
+
+def _handler_for(camera: OnvifCam) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, answer = camera.answer(request)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/soap+xml; charset=utf-8")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *args: object) -> None:
+            """Stay silent."""
+
+    return Handler
+
+
+def _envelope(inner: str) -> bytes:
+    return f'<?xml version="1.0"?><s:Envelope {_NS}><s:Body>{inner}</s:Body></s:Envelope>'.encode()
+
+
+def _fault(code: str, text: str) -> str:
+    subcode = f"<s:Subcode><s:Value>{code}</s:Value></s:Subcode>"
+    reason = f'<s:Reason><s:Text xml:lang="en">{text}</s:Text></s:Reason>'
+    return f"<s:Fault><s:Code><s:Value>s:Sender</s:Value>{subcode}</s:Code>{reason}</s:Fault>"
+
+
+def _date_and_time() -> str:
+    now = time.gmtime()
+    clock = f"<tt:Hour>{now.tm_hour}</tt:Hour><tt:Minute>{now.tm_min}</tt:Minute><tt:Second>{now.tm_sec}</tt:Second>"
+    day = f"<tt:Year>{now.tm_year}</tt:Year><tt:Month>{now.tm_mon}</tt:Month><tt:Day>{now.tm_mday}</tt:Day>"
+    utc = f"<tt:UTCDateTime><tt:Time>{clock}</tt:Time><tt:Date>{day}</tt:Date></tt:UTCDateTime>"
+    kind = "<tt:DateTimeType>NTP</tt:DateTimeType><tt:DaylightSavings>false</tt:DaylightSavings>"
+    return f"<tds:SystemDateAndTime>{kind}{utc}</tds:SystemDateAndTime>"
+
+
+def _profile_xml(token: str, profile: SimulatedProfile) -> str:
+    xml = f"""<trt:Profiles token="{token}" fixed="true"><tt:Name>{token}</tt:Name>
+      <tt:VideoSourceConfiguration token="vs"><tt:Name>vs</tt:Name><tt:UseCount>1</tt:UseCount>
+        <tt:SourceToken>v0</tt:SourceToken>
+        <tt:Bounds x="0" y="0" width="{profile.width}" height="{profile.height}"/>
+      </tt:VideoSourceConfiguration>
+      <tt:VideoEncoderConfiguration token="ve"><tt:Name>ve</tt:Name><tt:UseCount>1</tt:UseCount>
+        <tt:Encoding>H264</tt:Encoding>
+        <tt:Resolution><tt:Width>{profile.width}</tt:Width><tt:Height>{profile.height}</tt:Height></tt:Resolution>
+        <tt:Quality>4</tt:Quality>
+        <tt:RateControl><tt:FrameRateLimit>25</tt:FrameRateLimit><tt:EncodingInterval>1</tt:EncodingInterval>
+          <tt:BitrateLimit>4096</tt:BitrateLimit></tt:RateControl>
+        <tt:H264><tt:GovLength>50</tt:GovLength><tt:H264Profile>Main</tt:H264Profile></tt:H264>
+      </tt:VideoEncoderConfiguration></trt:Profiles>"""
+    return re.sub(r">\s+<", "><", xml)

@@ -1,0 +1,267 @@
+"""`curbwatch camera`: what a camera gives, and its entry in a box's file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from camera_adapters.clock import SystemClock
+from camera_adapters.gateway import Gateway, GatewayAddress
+from camera_adapters.mends import mend_for, sub_stream_of
+from camera_adapters.onvif import OnvifAddress, describe, discover
+from camera_adapters.probe import ProbeReport, probe
+from camera_adapters.reasons import StreamFaultError
+from camera_adapters.redact import redact, secrets_of
+
+_PLACE = re.compile(r"^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$")
+
+
+@click.group("camera")
+def cli() -> None:
+    """Probe cameras and add them to a box."""
+
+
+@cli.command("probe")
+@click.argument("url", required=False)
+@click.option(
+    "--onvif", metavar="HOST", help="Ask a camera by ONVIF: host, host:port or onvif://user:password@host."
+)
+@click.option("--discover", "look_around", is_flag=True, help="Look for ONVIF cameras in the local network.")
+@click.option(
+    "--gb28181",
+    metavar="URL",
+    help="List a GB/T 28181 gateway's channels: gb28181+http://user:password@host:port.",
+)
+@click.option(
+    "--user", default="", help="User for --onvif; the password comes from CURBWATCH_CAMERA_PASSWORD."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(1, 60), default=5.0, show_default=True, help="How long to watch."
+)
+@click.option("--transport", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True)
+@click.option(
+    "--picture", type=click.Path(dir_okay=False, path_type=Path), help="Save the last picture here."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+def probe_command(
+    url: str | None,
+    onvif: str | None,
+    look_around: bool,
+    gb28181: str | None,
+    user: str,
+    seconds: float,
+    transport: str,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what an address gives, and how to mend it when it gives nothing."""
+    asked = [x for x in (url, onvif, gb28181, look_around or None) if x is not None]
+    if len(asked) != 1:
+        raise click.UsageError("give one of: a URL, --onvif HOST, --discover, --gb28181 URL")
+    try:
+        if onvif is not None:
+            _tell(_ask_onvif(onvif, user), as_json)
+        elif look_around:
+            _tell({"found": discover()}, as_json)
+        elif gb28181 is not None:
+            _tell(_ask_gateway(gb28181), as_json)
+        else:
+            _probe_url(str(url), seconds, transport, picture, as_json)
+    except StreamFaultError as exc:
+        secrets = secrets_of(onvif or gb28181 or url or "")
+        _fail(f"{exc.code}: {redact(exc, secrets)}", mend_for(exc.code), as_json)
+    except ValueError as exc:
+        raise click.UsageError(redact(exc, secrets_of(url or ""))) from None
+
+
+def _probe_url(url: str, seconds: float, transport: str, picture: Path | None, as_json: bool) -> None:
+    clock = SystemClock()
+    report = probe(url, clock, seconds, transport, picture)
+    sub_url = sub_stream_of(url) if report.ok else None
+    sub = probe(sub_url, clock, min(seconds, 2.0), transport) if sub_url else None
+    if as_json:
+        click.echo(json.dumps({**report.as_dict(), "sub": sub.as_dict() if sub else None}))
+    else:
+        _print_report(report)
+        if sub is not None and sub.ok:
+            click.echo(f"sub stream  {sub.codec} {sub.width}x{sub.height}, {sub.fps} fps at {sub.url}")
+        elif sub is not None:
+            click.echo(f"sub stream  none at {sub.url} ({sub.reason})")
+    if not report.ok:
+        sys.exit(1)
+
+
+def _print_report(report: ProbeReport) -> None:
+    click.echo(f"address     {report.url}")
+    if not report.ok:
+        click.echo(f"failed      {report.reason}")
+        click.echo(f"mend        {report.mend}")
+        return
+    click.echo(
+        f"reachable   yes, login right; live after {report.connected_s:.2f} s, first picture after {report.first_picture_s:.2f} s"
+    )
+    click.echo(
+        f"video       {report.codec} {report.width}x{report.height}, {report.fps} fps, {report.kbit_s} kbit/s"
+    )
+    click.echo(f"key frame   every {report.key_interval_s} s")
+    offset = "" if report.clock_offset_s is None else f", {report.clock_offset_s:+.2f} s against this machine"
+    click.echo(f"clock       {report.clock_source}{offset}")
+    if report.picture:
+        click.echo(f"picture     {report.picture}")
+    for line in report.advice:
+        click.echo(f"advice      {line}")
+
+
+def _ask_onvif(host: str, user: str) -> dict[str, Any]:
+    url = host if "://" in host else f"onvif://{host}/"
+    address = OnvifAddress.parse(url)
+    if user:
+        password = os.environ.get("CURBWATCH_CAMERA_PASSWORD", "")
+        address = OnvifAddress(
+            address.host, address.port, user, password, address.https, address.profile, address.role
+        )
+    facts = describe(address)
+    return {
+        "maker": facts.maker,
+        "model": facts.model,
+        "serial": facts.serial,
+        "place": facts.place,
+        "presets": [{"token": t, "name": n} for t, n in facts.presets],
+        "profiles": [
+            {
+                "token": p.token,
+                "codec": p.codec,
+                "size": f"{p.width}x{p.height}",
+                "fps": p.fps,
+                "address": f"onvif://{address.host}:{address.port}/?profile={p.token}",
+            }
+            for p in facts.profiles
+        ],
+    }
+
+
+def _ask_gateway(url: str) -> dict[str, Any]:
+    address = GatewayAddress.parse(url, whole=False)
+    with Gateway(address) as gateway:
+        channels = gateway.channels()
+    return {
+        "channels": [
+            {"device": c.device, "channel": c.channel, "name": c.name, "online": c.online, "place": c.place}
+            for c in channels
+        ]
+    }
+
+
+def _tell(answer: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        click.echo(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def _fail(reason: str, mend: str, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"ok": False, "reason": reason, "mend": mend}))
+    else:
+        click.echo(f"failed      {reason}\nmend        {mend}")
+    sys.exit(1)
+
+
+@cli.command("add")
+@click.argument("camera_id")
+@click.argument("url")
+@click.option("--place", required=True, metavar="LON,LAT", help="Where the camera hangs, WGS-84 degrees.")
+@click.option(
+    "--box",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="The box's file to add it to; printed by default.",
+)
+@click.option("--name", default="", help="A name for people.")
+@click.option("--transport", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True)
+def add_command(camera_id: str, url: str, place: str, box: Path | None, name: str, transport: str) -> None:
+    """Write a camera's entry. A password in URL becomes an environment variable, so that no file holds it."""
+    found = _PLACE.match(place)
+    if not found:
+        raise click.UsageError("--place: write longitude,latitude in degrees, for example 120.15,30.28")
+    address, variable = hide_password(url, camera_id)
+    entry: dict[str, Any] = {"id": camera_id}
+    if name:
+        entry["name"] = name
+    entry |= {
+        "url": address,
+        "transport": transport,
+        "place": {"lon": float(found[1]), "lat": float(found[2])},
+    }
+    text = entry_text(entry)
+    if box is None:
+        click.echo(text, nl=False)
+    else:
+        _add_to_box(box, text, variable)
+        click.echo(f"added {camera_id} to {box}; draw its zones next")
+    if variable:
+        click.echo(
+            f"before the start: export {variable}=…  (the camera's password, percent-encoded)", err=True
+        )
+
+
+def hide_password(url: str, camera_id: str) -> tuple[str, str]:
+    """Return the address with `${NAME}` in the password's place, and NAME ("" where there is no password)."""
+    found = re.match(r"^([a-zA-Z0-9+.-]+://[^:/@]+:)([^@]+)(@.*)$", url)
+    if not found or found[2].startswith("${"):
+        return url, ""
+    variable = "CAMERA_" + re.sub(r"[^A-Za-z0-9]", "_", camera_id).upper() + "_PASSWORD"
+    return f"{found[1]}${{{variable}}}{found[3]}", variable
+
+
+def entry_text(entry: dict[str, Any]) -> str:
+    """Return a camera as one item of a YAML list, indented by two."""
+    return "".join(
+        f"  {line}\n" for line in yaml.safe_dump([entry], sort_keys=False, allow_unicode=True).splitlines()
+    )
+
+
+def insert_entry(text: str, entry: str) -> str:
+    """Return a box's file with the entry at the end of its `cameras:` list; comments and order stay.
+
+    Raises:
+        ValueError: the file has no such list, or not one item a line.
+    """
+    lines = text.splitlines(keepends=True)
+    start = next((i for i, line in enumerate(lines) if re.match(r"^cameras:\s*(#.*)?$", line)), None)
+    if start is None:
+        raise ValueError("no line `cameras:` with a list below it; add one")
+    end = start + 1
+    while end < len(lines) and (not lines[end].strip() or lines[end][0] in " -#"):
+        end += 1
+    first = next((line for line in lines[start + 1 : end] if line.lstrip().startswith("- ")), "  - ")
+    indent = len(first) - len(first.lstrip())
+    item = "".join(" " * indent + line[2:] for line in entry.splitlines(keepends=True))
+    while end > start + 1 and not lines[end - 1].strip():
+        end -= 1
+    if not lines[end - 1].endswith("\n"):
+        lines[end - 1] += "\n"
+    return "".join(lines[:end]) + item + "".join(lines[end:])
+
+
+def _add_to_box(box: Path, entry: str, variable: str) -> None:
+    from edge.config import BoxConfig
+    from edge.yaml_source import ConfigError, load_yaml
+
+    part = box.with_name(box.name + ".part")
+    environ = {**os.environ, **({variable: "placeholder"} if variable else {})}
+    try:
+        part.write_text(insert_entry(box.read_text(encoding="utf-8"), entry), encoding="utf-8")
+        load_yaml(part, BoxConfig, environ)
+        part.chmod(box.stat().st_mode & 0o777)
+        part.replace(box)
+    except (ConfigError, ValueError) as exc:
+        raise click.ClickException(f"{box} was left as it is: {exc}".replace(str(part), str(box))) from None
+    finally:
+        part.unlink(missing_ok=True)

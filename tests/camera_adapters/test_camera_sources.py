@@ -1,0 +1,385 @@
+"""HTTP, folders, ONVIF, the gateway, the probe and the commands, all on loopback."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import av
+import cv2
+import numpy as np
+import pytest
+import yaml
+from camera_parts import QUICK, Memory, wait_for
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camera_adapters.clock import SystemClock, VirtualClock
+from camera_adapters.folder import time_of
+from camera_adapters.gateway import Gateway, GatewayAddress
+from camera_adapters.http import without_login
+from camera_adapters.jpeg import MultipartPictures, jpeg_size
+from camera_adapters.mends import sub_stream_of
+from camera_adapters.onvif import OnvifAddress, describe, with_login
+from camera_adapters.open import open_stream
+from camera_adapters.reasons import StreamFaultError
+from camera_adapters.stream import CameraStream, Demand, StreamOptions, StreamState
+from camera_adapters.testing.loopcam import Camera
+from camera_adapters.testing.onvifcam import OnvifCam, SimulatedProfile
+from camera_adapters.testing.rtp_clip import RtpClip
+from camera_adapters.testing.served import ServedLoopCam
+from curbwatch.commands.camera import cli, hide_password, insert_entry
+
+DEVICE, CHANNEL = "34020000001320000001", "34020000001320000101"
+Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+
+
+def _jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
+    return cv2.imencode(".jpg", np.full((height, width, 3), value, np.uint8))[1].tobytes()
+
+
+@contextmanager
+def web(answer: Answer) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+def _send(to: http.server.BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
+    to.send_response(status)
+    for name, value in headers.items():
+        to.send_header(name.replace("_", "-"), value)
+    to.send_header("Content-Length", str(len(body)))
+    to.end_headers()
+    to.wfile.write(body)
+
+
+@contextmanager
+def running(url: str) -> Iterator[tuple[CameraStream, Memory]]:
+    memory = Memory()
+    options = StreamOptions(**{**{f: getattr(QUICK, f) for f in QUICK.__slots__}, "snapshot_s": 0.1})
+    stream = open_stream("gate", url, memory, options, SystemClock())
+    stream.demand = Demand("all")
+    stream.start()
+    try:
+        yield stream, memory
+    finally:
+        stream.close(8)
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Digest"])
+def test_snapshots(scheme: str, tmp_path: Path) -> None:
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        given = to.headers.get("Authorization", "")
+        right = base64.b64encode(b"viewer:s3cret-word").decode()
+        if not (given == f"Basic {right}" or given.startswith('Digest username="viewer"')):
+            challenge = 'Basic realm="x"' if scheme == "Basic" else 'Digest realm="x", nonce="n", qop="auth"'
+            _send(to, 401, b"", WWW_Authenticate=challenge)
+        else:
+            _send(to, 200, _jpeg(100), Content_Type="image/jpeg")
+
+    with (
+        web(answer) as port,
+        running(f"http://viewer:s3cret-word@127.0.0.1:{port}/s.jpg") as (stream, memory),
+    ):
+        wait_for(lambda: len(memory.frames) >= 5)
+        assert stream.state is StreamState.LIVE
+        meta = memory.frames[-1].meta
+        assert (meta.width, meta.height, meta.clock_source) == (64, 48, "arrival")
+        assert abs(int(memory.frames[-1].luma()[10, 10]) - 100) < 3
+        assert stream.ring is not None
+        now = meta.captured_at
+        clip = stream.ring.clip(now - timedelta(seconds=5), now, tmp_path / "c.mp4")
+        assert clip.transcoded
+    assert "s3cret" not in memory.reasons()
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_mjpeg(lengths: bool) -> None:
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.send_header("Content-Type", 'multipart/x-mixed-replace; boundary="frame"')
+        to.end_headers()
+        for n in range(12):
+            picture = _jpeg(10 * n)
+            length = f"Content-Length: {len(picture)}\r\n" if lengths else ""
+            to.wfile.write(
+                f"--frame\r\nContent-Type: image/jpeg\r\n{length}\r\n".encode() + picture + b"\r\n"
+            )
+
+    with web(answer) as port, running(f"http://127.0.0.1:{port}/mjpg") as (_, memory):
+        wait_for(lambda: len(memory.frames) >= 11)
+        wait_for(lambda: "eof: the server closed" in memory.reasons())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "code"),
+    [
+        (404, "text/html", b"", "not_found"),
+        (403, "text/html", b"", "auth"),
+        (500, "text/html", b"", "server"),
+        (200, "text/html", b"<html>", "codec"),
+        (200, "multipart/x-mixed-replace", b"", "protocol"),
+    ],
+)
+def test_http_failures(status: int, kind: str, body: bytes, code: str) -> None:
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        _send(to, status, body, Content_Type=kind)
+
+    with web(answer) as port, running(f"http://127.0.0.1:{port}/x") as (_, memory):
+        wait_for(lambda: StreamState.BACKING_OFF in memory.states())
+    assert next(e for e in memory.events if e.state is StreamState.BACKING_OFF).reason.startswith(code)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=40), st.booleans())
+def test_multipart_is_cut_the_same_however_it_arrives(cuts: list[int], lengths: bool) -> None:
+    parts = [bytes([n]) * (n * 7 + 1) for n in range(1, 6)]
+    stream = (
+        b"".join(
+            b"--b\r\n"
+            + (f"Content-Length: {len(p)}\r\n".encode() if lengths else b"X: y\r\n")
+            + b"\r\n"
+            + p
+            + b"\r\n"
+            for p in parts
+        )
+        + b"--b--\r\n"
+    )
+    reader, found, at = MultipartPictures("b"), [], 0
+    while at < len(stream):
+        size = cuts[at % len(cuts)]
+        found += list(reader.feed(stream[at : at + size]))
+        at += size
+    assert found == parts
+
+
+def test_jpeg_size() -> None:
+    assert jpeg_size(_jpeg(1, 120, 40)) == (120, 40)
+    with pytest.raises(ValueError, match="no JPEG"):
+        jpeg_size(b"<html>")
+
+
+def test_a_login_is_taken_out_of_an_address() -> None:
+    assert without_login("http://a:p%40b@h:81/x?y=1") == ("http://h:81/x?y=1", ("a", "p@b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [
+        ("cam_20260301T080000Z.jpg", datetime(2026, 3, 1, 8, tzinfo=UTC)),
+        ("2026-03-01_08-00-01.5.jpg", datetime(2026, 3, 1, 8, 0, 1, 500_000, tzinfo=UTC)),
+    ],
+)
+def test_the_time_is_in_the_name(name: str, time: datetime) -> None:
+    assert time_of(Path(name)) == time
+
+
+def test_a_folder_is_a_camera(tmp_path: Path) -> None:
+    for n in (3, 1, 2):
+        (tmp_path / f"20260301T08000{n}Z.jpg").write_bytes(_jpeg(n * 20))
+    (tmp_path / "notes.txt").write_text("no still")
+    memory = Memory()
+    stream = open_stream("gate", str(tmp_path), memory, StreamOptions(), VirtualClock())
+    stream.demand = Demand("all")
+    stream.run(threading.Event())
+    assert [f.meta.captured_at.second for f in memory.frames] == [1, 2, 3]
+    assert [f.meta.mono_s for f in memory.frames] == [1000, 1001, 1002]
+
+
+def test_a_folder_is_watched(tmp_path: Path) -> None:
+    with running(str(tmp_path)) as (_, memory):
+        for n in range(2):
+            (tmp_path / f"20260301T08000{n}Z.png").write_bytes(
+                cv2.imencode(".png", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+            )
+            wait_for(lambda n=n: len(memory.frames) == n + 1)
+        assert memory.frames[0].meta.width == 30
+
+
+def test_onvif(rtp: RtpClip) -> None:
+    with ServedLoopCam({"main": Camera(rtp), "sub": Camera(rtp)}, ("admin", "secret")) as served:
+        profiles = {
+            "sub": SimulatedProfile(served.url("sub", ""), 320, 240),
+            "main": SimulatedProfile(served.url("main", ""), 1920, 1080),
+        }
+        with OnvifCam(profiles, place=(120.15, 30.28), presets=(("1", "gate"),)) as camera:
+            facts = describe(OnvifAddress.parse(f"onvif://admin:secret@127.0.0.1:{camera.port}/"))
+            assert [p.token for p in facts.profiles] == ["main", "sub"]
+            assert (facts.profiles[0].width, facts.profiles[0].codec) == (1920, "H264")
+            assert facts.place == (120.15, 30.28)
+            assert facts.presets == (("1", "gate"),)
+            with pytest.raises(StreamFaultError) as refused:
+                describe(OnvifAddress.parse(f"onvif://admin:wrong@127.0.0.1:{camera.port}/"))
+            assert refused.value.code == "auth"
+            url = f"onvif://admin:secret@127.0.0.1:{camera.port}/?role=sub"
+            with running(url) as (stream, memory):
+                wait_for(lambda: len(memory.frames) > 3)
+                assert served.cameras["sub"].plays == 1
+                assert stream.state is StreamState.LIVE
+
+
+def test_a_login_joins_an_address() -> None:
+    assert with_login("rtsp://h/x", "a", "p@/b") == "rtsp://a:p%40%2Fb@h/x"
+    assert with_login("rtsp://u:v@h/x", "a", "b") == "rtsp://u:v@h/x"
+
+
+def test_a_gateway(rtp: RtpClip) -> None:
+    started: list[str] = []
+    with ServedLoopCam({"rtp": Camera(rtp)}) as served:
+
+        def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+            parts = urlsplit(to.path)
+            query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+            if parts.path == "/api/v1/login":
+                sent = to.rfile.read(int(to.headers["Content-Length"])).decode()
+                right = "password=5ebe2294ecd0e0f08eab7690d2a6ee69" in sent
+                _send(to, 200 if right else 401, json.dumps({"URLToken": "t0ken"}).encode())
+            elif to.headers.get("access-token") != "t0ken":
+                _send(to, 401, b"{}")
+            elif parts.path == "/api/v1/device/list":
+                _send(to, 200, json.dumps({"DeviceCount": 1, "DeviceList": [{"ID": DEVICE}]}).encode())
+            elif parts.path == "/api/v1/device/channellist":
+                row = {"ID": CHANNEL, "Name": "东门", "Status": "ON", "Longitude": 120.1, "Latitude": 30.2}
+                _send(to, 200, json.dumps({"ChannelCount": 1, "ChannelList": [row]}).encode())
+            elif parts.path == "/api/v1/stream/start":
+                started.append(query["code"])
+                _send(to, 200, json.dumps({"RTSP": served.url("rtp")}).encode())
+            else:
+                _send(to, 404, b"{}")
+
+        with web(answer) as port:
+            base = f"gb28181+http://admin:secret@127.0.0.1:{port}"
+            with Gateway(GatewayAddress.parse(base, whole=False)) as gateway:
+                (channel,) = gateway.channels()
+            assert (channel.channel, channel.name, channel.online) == (CHANNEL, "东门", True)
+            assert channel.place == (120.1, 30.2)
+            listed = CliRunner().invoke(cli, ["probe", "--gb28181", base, "--json"])
+            assert json.loads(listed.output)["channels"][0]["device"] == DEVICE
+            with running(f"{base}/{DEVICE}/{CHANNEL}") as (_, memory):
+                wait_for(lambda: len(memory.frames) > 2)
+                served.stop()
+                served.restart()
+                wait_for(lambda: len(started) >= 2)
+            wrong = CliRunner().invoke(cli, ["probe", "--gb28181", base.replace("secret", "wrong-word")])
+            assert wrong.exit_code == 1
+            assert "auth" in wrong.output
+            assert "wrong-word" not in wrong.output
+
+
+@pytest.mark.parametrize(
+    "url", ["gb28181+http:///x", "gb28181+http://h/1/2", "onvif:///x", "onvif://h/?role=big"]
+)
+def test_a_bad_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="url: "):
+        open_stream("gate", url, Memory(), StreamOptions(), SystemClock())
+
+
+@pytest.mark.parametrize(
+    ("url", "sub"),
+    [
+        ("rtsp://h/Streaming/Channels/1601", "rtsp://h/Streaming/Channels/1602"),
+        (
+            "rtsp://u:p@h/cam/realmonitor?channel=2&subtype=0",
+            "rtsp://u:p@h/cam/realmonitor?channel=2&subtype=1",
+        ),
+        ("rtsp://h/other", None),
+    ],
+)
+def test_the_sub_stream_by_the_makers_habit(url: str, sub: str | None) -> None:
+    assert sub_stream_of(url) == sub
+
+
+def test_probe(rtp: RtpClip, tmp_path: Path) -> None:
+    picture = tmp_path / "p.jpg"
+    with ServedLoopCam({"main": Camera(rtp), "sub": Camera(rtp)}, ("viewer", "s3cret-word")) as served:
+        args = ["probe", served.url("main"), "--seconds", "3", "--picture", str(picture)]
+        told = CliRunner().invoke(cli, [*args, "--json"])
+        report = json.loads(told.output)
+        assert told.exit_code == 0
+        assert (report["codec"], report["width"], report["height"]) == ("h264", 320, 240)
+        assert report["fps"] == pytest.approx(10, abs=0.5)
+        assert report["key_interval_s"] == pytest.approx(1, abs=0.1)
+        assert report["sub"]["ok"]
+        assert cv2.imread(str(picture)).shape == (240, 320, 3)
+        assert "s3cret" not in told.output
+        for path, login, code in (("main", "viewer:bad-word", "auth"), ("nowhere", None, "not_found")):
+            failed = CliRunner().invoke(cli, ["probe", served.url(path, login), "--seconds", "2"])
+            assert failed.exit_code == 1
+            assert f"failed      {code}" in failed.output
+            assert "mend        " in failed.output
+            assert "bad-word" not in failed.output
+
+
+BOX = """\
+device: box-1   # the one at the gate
+api:
+  url: http://127.0.0.1:9/
+  token: t
+cameras:
+  - id: old
+    url: rtsp://h/x
+    place: {lon: 1, lat: 2}
+
+outbox:
+  quota_mib: 64
+"""
+
+
+def test_add_keeps_the_file(tmp_path: Path) -> None:
+    box = tmp_path / "box.yaml"
+    box.write_text(BOX)
+    args = ["add", "gate", "rtsp://u:p%40w@10.0.0.1/x", "--place", "120.15,30.28", "--box", str(box)]
+    told = CliRunner().invoke(cli, args)
+    assert told.exit_code == 0, told.output
+    text = box.read_text()
+    assert "# the one at the gate" in text
+    assert "p%40w" not in text
+    assert [c["id"] for c in yaml.safe_load(text)["cameras"]] == ["old", "gate"]
+    again = CliRunner().invoke(cli, args)
+    assert again.exit_code == 1
+    assert "used twice" in again.output
+    assert box.read_text() == text
+
+
+def test_add_prints(tmp_path: Path) -> None:
+    told = CliRunner().invoke(cli, ["add", "gate", "rtsp://h/x", "--place", "120.15,30.28"])
+    assert yaml.safe_load(told.output)[0]["place"] == {"lon": 120.15, "lat": 30.28}
+    assert CliRunner().invoke(cli, ["add", "gate", "rtsp://h/x", "--place", "here"]).exit_code == 2
+
+
+def test_a_password_becomes_a_variable() -> None:
+    assert hide_password("rtsp://u:p@h/x", "a-1") == (
+        "rtsp://u:${CAMERA_A_1_PASSWORD}@h/x",
+        "CAMERA_A_1_PASSWORD",
+    )
+    assert hide_password("rtsp://h/x", "a") == ("rtsp://h/x", "")
+    with pytest.raises(ValueError, match="cameras:"):
+        insert_entry("device: x\n", "  - id: a\n")
+
+
+def test_av_is_what_the_clips_need() -> None:
+    assert "libx264" in av.codecs_available
