@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -9,11 +10,16 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 
+import httpx
+import structlog
 from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
+from api.areas import Areas
 from api.core import Core
 from api.db import Database
 from api.errors import ApiError, answer
@@ -21,11 +27,26 @@ from api.evidence import EvidenceStore
 from api.metrics import Metrics
 from api.middleware import Outer
 from api.migrate import migrate
+from api.outbox import send_due
 from api.pack import load_pack
 from api.settings import Settings
 from contract import utc_now
 
-ROUTERS = ("ingest", "people", "cases", "files", "live", "work", "exports", "keys", "stats", "ops")
+LOG = structlog.get_logger("api")
+ROUTERS = (
+    "ingest",
+    "people",
+    "cases",
+    "files",
+    "live",
+    "work",
+    "exports",
+    "keys",
+    "stats",
+    "geo",
+    "hooks",
+    "ops",
+)
 
 
 def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:
@@ -33,7 +54,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     db = Database(settings)
     if settings.migrate_at_start:
         migrate(db.engine)
-    core = Core(settings, db, EvidenceStore(settings), now, Metrics(), load_pack(settings.pack))
+    core = Core(settings, db, EvidenceStore(settings), now, Metrics(), load_pack(settings.pack), Areas())
     app = FastAPI(
         title="Curbwatch",
         version=version("curbwatch"),
@@ -62,11 +83,31 @@ def _outer(settings: Settings, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    core: Core = app.state.core
+    sender = asyncio.create_task(_send_hooks(core))
     try:
         yield
     finally:
         app.state.draining = True
-        app.state.core.db.close()
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+        core.db.close()
+
+
+async def _send_hooks(core: Core) -> None:
+    """Send webhooks for as long as the replica lives; a fault waits and tries again."""
+    settings = core.settings
+    with httpx.Client(timeout=10, follow_redirects=False, trust_env=False) as client:
+        while True:
+            sent = 0
+            try:
+                sent = await run_in_threadpool(
+                    send_due, core.db, client, core.now, settings.hook_tries, settings.allow_private_hooks
+                )
+            except SQLAlchemyError as exc:
+                LOG.warning("webhooks.failed", error=type(exc).__name__)
+            if not sent:
+                await asyncio.sleep(2)
 
 
 async def _invalid(_request: Request, exc: Exception) -> JSONResponse:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from api.audit import record_case
 from api.db import lock, next_number, plain
 from api.merge import Match, find_case, follow, lock_names
+from api.outbox import enqueue
 from api.settings import Settings
 from api.tables import AlertEvidence, AlertMessage, AlertRow, Camera, CaseRow, Event, Evidence, VerdictRow
 from contract import Alert, AlertEvent, AlertStage, CaseSource, CaseState, StreetClass, new_id
@@ -178,6 +179,7 @@ def publish(session: Session, case: CaseRow, kind: str, now: datetime) -> None:
         "lon": case.lon, "lat": case.lat,
     }  # fmt: skip
     session.add(Event(at=now, tenant=case.tenant, kind=kind, body=plain(body)))
+    enqueue(session, case.tenant, kind, plain(body), now)
 
 
 def verdict_view(row: VerdictRow) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.areas import Areas
 from api.db import Database
 from api.evidence import EvidenceStore
 from api.metrics import Metrics
@@ -26,6 +27,7 @@ class Core:
     now: Callable[[], datetime]
     metrics: Metrics
     pack: CityPack
+    areas: Areas
 
 
 def core_of(request: Request) -> Core:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from api.access import Principal
+from api.areas import Areas
 from api.core import Core
 from api.db import Database
 from api.evidence import EvidenceStore
@@ -20,7 +21,7 @@ EVERYTHING = Principal("system", "system", "system", "system", "/", frozenset({"
 
 async def write_labels(settings: Settings, db: Database, out: Path, files: bool) -> tuple[int, int]:
     """Write `cases.jsonl` and, with `files`, `evidence/<sha256>`; return how many of each. Sealed files stay."""
-    core = Core(settings, db, EvidenceStore(settings), utc_now, Metrics(), load_pack(settings.pack))
+    core = Core(settings, db, EvidenceStore(settings), utc_now, Metrics(), load_pack(settings.pack), Areas())
     folder = out / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
     cases = copied = 0

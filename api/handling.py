@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.access import Principal
+from api.areas import Areas, Located
 from api.audit import record_case
 from api.calendar import LimitUnit, deadline, remaining, resume
 from api.casebook import publish, touch
@@ -19,7 +20,7 @@ from api.machine import STEPS
 from api.pack import CityPack
 from api.review import finish, step
 from api.tables import AlertRow, CaseRow
-from contract import CaseState, IssueClass, new_id
+from contract import CaseState, IssueClass, StreetClass, new_id
 
 StepName = Literal[
     "self_resolve", "file", "accept", "return", "dispatch", "start", "extend", "suspend", "resume",
@@ -39,6 +40,27 @@ class StepIn(BaseModel):
     hours: Annotated[
         float | None, Field(gt=0, le=720, description="With `extend`: by how many hours of its limit.")
     ] = None
+
+
+def responsible(pack: CityPack, issue: IssueClass, street_class: StreetClass, at: Located) -> str | None:
+    """Return the unit that answers: the pack's first fitting route, the area's unit, the class's unit."""
+    for route in pack.routing:
+        fits = (
+            route.issue in {None, issue}
+            and route.street_class in {None, street_class}
+            and route.grid in {None, at.codes.get("grid")}
+            and route.district in {None, at.codes.get("district")}
+        )
+        if fits:
+            return route.unit
+    return at.unit or pack.issues[issue].unit
+
+
+def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack) -> None:
+    """Set the case's grid cell, district and unit."""
+    found = areas.locate(session, case.tenant, case.lon, case.lat)
+    case.grid, case.district = found.codes.get("grid"), found.codes.get("district")
+    case.unit = responsible(pack, IssueClass(case.issue), StreetClass(case.street_class), found)
 
 
 def walk(

@@ -31,6 +31,7 @@ SECURITY = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+MAX_GEO_BYTES = 32 * 2**20  # 10 000 cells as GeoJSON are 3 MB
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -58,6 +59,8 @@ class Outer:
         started, status = time.perf_counter(), 500
         upload = scope["method"] == "PUT" and scope["path"].startswith("/evidence/")
         limit = self._settings.max_evidence_bytes if upload else self._settings.max_body_bytes
+        if scope["path"].startswith("/geo/"):
+            limit = max(limit, MAX_GEO_BYTES)
         answered = False
 
         async def guarded_send(message: Message) -> None:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from api.calendar import LimitUnit, WorkCalendar
-from contract import IssueClass
+from contract import IssueClass, StreetClass
 
 HERE = Path(__file__).parent / "packs"
 
@@ -42,6 +42,16 @@ class IssuePack(_Closed):
     two_persons: Annotated[bool, Field(description="A confirmed case needs a second reviewer.")] = False
 
 
+class Route(_Closed):
+    """A routing rule: what is left out fits everything; the first that fits names the unit."""
+
+    issue: IssueClass | None = None
+    street_class: StreetClass | None = None
+    grid: Annotated[str | None, Field(max_length=80)] = None
+    district: Annotated[str | None, Field(max_length=80)] = None
+    unit: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
 class CityPack(_Closed):
     """A whole pack."""
 
@@ -52,6 +62,7 @@ class CityPack(_Closed):
     calendar: Literal["china", "weekdays"]
     days: dict[date, Literal["work", "rest"]] = {}
     issues: dict[IssueClass, IssuePack]
+    routing: Annotated[tuple[Route, ...], Field(max_length=10_000)] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -56,6 +56,10 @@ class Settings(BaseModel):
     offline_s: Annotated[float, Field(gt=0, description="A box silent for longer is offline.")] = 90.0
     pack: Annotated[str, Field(description="City pack: a name in api/packs or a path.")] = "example"
     pool_size: Annotated[int, Field(ge=1, le=100)] = 10
+    allow_private_hooks: Annotated[
+        bool, Field(description="Let webhooks reach loopback and private addresses.")
+    ] = False
+    hook_tries: Annotated[int, Field(ge=1, le=30, description="Then a delivery is dead.")] = 10
     migrate_at_start: Annotated[
         bool, Field(description="Run migrations at start; or run `curbwatch api migrate` before.")
     ] = True

@@ -251,3 +251,46 @@ class Counter(Base):
     __tablename__ = "counters"
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger)
+
+
+class Area(Base):
+    """A polygon of the city: a unit grid cell, district or frontage; or a component, which is a point."""
+
+    __tablename__ = "areas"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(20))
+    code: Mapped[str] = mapped_column(String(80))
+    name: Mapped[str] = mapped_column(String(200))
+    unit: Mapped[str | None] = mapped_column(String(80))
+    geometry: Mapped[Body]
+    __table_args__ = (Index("ix_areas_code", "tenant", "kind", "code", unique=True),)
+
+
+class Hook(Base):
+    """A webhook: where events go. The secret signs them, so it is kept as it is."""
+
+    __tablename__ = "hooks"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(200))
+    url: Mapped[str] = mapped_column(String(500))
+    secret: Mapped[str] = mapped_column(String(100))
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime]
+
+
+class Delivery(Base):
+    """One event for one webhook, written with the change itself and sent after it."""
+
+    __tablename__ = "deliveries"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    hook_id: Mapped[str] = mapped_column(ForeignKey("hooks.id"))
+    state: Mapped[str] = mapped_column(String(10))
+    tries: Mapped[int]
+    next_at: Mapped[datetime]
+    error: Mapped[str] = mapped_column(String(300), default="")
+    body: Mapped[Body]
+    __table_args__ = (
+        Index("ix_deliveries_due", "state", "next_at"),
+        Index("ix_deliveries_hook", "hook_id", "state"),
+    )

@@ -19,7 +19,8 @@ from api.db import lock
 from api.errors import ApiError, refusals
 from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
-from api.tables import Camera, Device, Evidence, HeartbeatRow
+from api.handling import locate
+from api.tables import Camera, CaseRow, Device, Evidence, HeartbeatRow
 from contract import AlertEvent, DesiredState, Heartbeat
 from contract.base import Identifier, Sha256
 
@@ -152,6 +153,8 @@ def post_alert(message: AlertEvent, response: Response, who: Who, core: CoreDep)
         raise ApiError(403, f"data.device_id: the token belongs to {who.id}, not to {message.data.device_id}")
     with core.db.write() as session:
         filed = file_alert(session, message, who.tenant, core.now(), core.settings)
+        if filed.outcome == "case":
+            locate(session, session.get_one(CaseRow, filed.case_id), core.areas, core.pack)
     core.metrics.alerts.labels(filed.outcome).inc()
     response.status_code = 201 if filed.new else 200
     told: dict[str, Any] = {"outcome": filed.outcome, "missing_evidence": filed.missing}

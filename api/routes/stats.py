@@ -130,5 +130,5 @@ def public_stats(core: CoreDep, days: Annotated[Literal[30, 90, 365], Query()] =
             .group_by(CaseRow.issue)
         ).all()
     return PublicStats(
-        days=days, counts={i: (n if n >= SMALL else None) for i, n in sorted(r._tuple() for r in rows)}
+        days=days, counts={i: (n if n >= SMALL else None) for i, n in sorted((r[0], r[1]) for r in rows)}
     )

@@ -39,6 +39,14 @@ MATRIX: dict[tuple[str, str], str] = {
     ("DELETE", "/devices/{device_id}"): "device.manage",
     ("POST", "/keys"): "key.manage",
     ("DELETE", "/keys/{key_id}"): "key.manage",
+    ("PUT", "/geo/{kind}"): "geo.write",
+    ("GET", "/geo/{kind}"): "geo.read",
+    ("GET", "/resolve"): "geo.read",
+    ("GET", "/hooks"): "hook.manage",
+    ("POST", "/hooks"): "hook.manage",
+    ("DELETE", "/hooks/{hook_id}"): "hook.manage",
+    ("GET", "/hooks/{hook_id}/deliveries"): "hook.manage",
+    ("POST", "/hooks/{hook_id}/deliveries/{delivery_id}"): "hook.manage",
     ("GET", "/stats"): "stats.read",
     ("GET", "/public/stats"): PUBLIC,
     ("GET", "/healthz"): PUBLIC,
@@ -57,10 +65,14 @@ def _call(client: object, method: str, path: str) -> int:
     url = path
     for name, value in (
         ("sha256", "0" * 64), ("case_id", new_id()), ("verdict_id", new_id()), ("username", "nobody"),
-        ("device_id", "nobody"), ("key_id", new_id()),
+        ("kind", "grid"), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
     ):  # fmt: skip
         url = url.replace(f"{{{name}}}", value)
-    return int(client.request(method, url, json={} if method == "POST" else None).status_code)  # type: ignore[attr-defined]
+    return int(
+        client.request(
+            method, url, json={} if method == "POST" or path == "/geo/{kind}" else None
+        ).status_code
+    )  # type: ignore[attr-defined]
 
 
 def _allowed(need: str, permissions: frozenset[str], person: bool) -> bool:

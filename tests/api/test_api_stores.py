@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from api_parts import JPEG, Centre, centre, event, evidence_item, sha
 from sqlalchemy import func, inspect, select
@@ -15,8 +16,9 @@ from api.backup import BackupError, back_up, bring_back
 from api.db import Database
 from api.export import write_labels
 from api.migrate import current, heads, migrate
+from api.outbox import send_due
 from api.settings import Settings
-from api.tables import Base, CaseRow
+from api.tables import Base, CaseRow, Hook
 from bench.servers import new_database, s3
 from contract import Case, new_id
 
@@ -72,6 +74,35 @@ def test_the_walk_on_postgresql(replicas: tuple[Centre, Centre]) -> None:
     sue = two.person("sue", "supervisor")
     assert sue.post(f"/cases/{case}/steps", json={"step": "file"}).json()["state"] == "filed"
     assert two.person("aud", "auditor").get(f"/cases/{case}/audit").json()["intact"]
+    root = two.person("root", "admin")
+    hook = root.post("/hooks", json={"url": "https://127.0.0.1/x"})
+    assert hook.status_code == 422
+    with two.core.db.write() as session:
+        session.add(
+            Hook(
+                id=new_id(),
+                tenant="/",
+                url="https://127.0.0.1/x",
+                secret="whsec_eA==",
+                active=True,
+                created_at=one.clock(),
+            )
+        )
+    one.case()
+    with httpx.Client(trust_env=False) as client:
+        assert send_due(two.core.db, client, two.clock, 3, False) == 1
+        assert send_due(one.core.db, client, one.clock, 3, False) == 0
+    ring = [[112.5, 37.8], [112.6, 37.8], [112.6, 37.9], [112.5, 37.8]]
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"code": "d1"},
+    }
+    root.put("/geo/district", json={"type": "FeatureCollection", "features": [feature]})
+    at = {"lon": 112.58, "lat": 37.82}
+    assert one.person("root").get("/resolve", params=at).json()["codes"] == {"district": "d1"}, (
+        "replicas agree"
+    )
     assert two.person("root", "admin").get("/stats").json()["groups"][0]["filed"] == 1
 
 

@@ -1,0 +1,130 @@
+"""Webhooks: a transactional outbox. CloudEvents 1.0, signed as Standard Webhooks has it, retried, never lost."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import socket
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.db import Database
+from api.tables import Delivery, Hook
+from contract import new_id
+
+FIRST_WAIT_S, MAX_WAIT_S, AT_ONCE = 5.0, 6 * 3600.0, 50
+CLAIM_S = 60.0
+
+
+def enqueue(session: Session, tenant: str, kind: str, data: dict[str, Any], now: datetime) -> None:
+    """Write a delivery for each active webhook of the tenant or above it, within the change's transaction."""
+    hooks = session.execute(select(Hook.id, Hook.tenant).where(Hook.active)).all()
+    for hook_id, owner in hooks:
+        if not tenant.startswith(owner):
+            continue
+        event_id = new_id()
+        body = {
+            "specversion": "1.0", "id": event_id, "source": "/curbwatch/cases", "type": f"city.curbwatch.{kind}.v1",
+            "time": now.isoformat(), "subject": data["case_id"], "datacontenttype": "application/json", "data": data,
+        }  # fmt: skip
+        session.add(
+            Delivery(id=event_id, hook_id=hook_id, state="due", tries=0, next_at=now, error="", body=body)
+        )
+
+
+def signature(secret: str, message_id: str, stamp: int, body: bytes) -> str:
+    """Return `v1,<base64>` over id, time and body (https://www.standardwebhooks.com); the time stops replays."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    mac = hmac.new(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256)
+    return f"v1,{base64.b64encode(mac.digest()).decode()}"
+
+
+def check_address(url: str, allow_private: bool) -> str | None:
+    """Return why the URL may not be called, or None. Names are resolved, so that none hides a private address."""
+    parts = urlsplit(url)
+    if parts.scheme not in ({"https", "http"} if allow_private else {"https"}) or not parts.hostname:
+        return "url: must begin with https://"
+    if parts.username or parts.password:
+        return "url: must not hold a password"
+    if allow_private:
+        return None
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    except OSError:
+        return "url: the host name is unknown"
+    if any(not ipaddress.ip_address(a[4][0]).is_global for a in found):
+        return "url: private and loopback addresses are not allowed here"
+    return None
+
+
+def wait_s(tries: int) -> float:
+    """Seconds before the next try: 5 s, doubled each time, six hours at most."""
+    return min(MAX_WAIT_S, FIRST_WAIT_S * 2.0 ** max(0, tries - 1))
+
+
+def send_due(
+    db: Database, client: httpx.Client, now: Callable[[], datetime], tries: int, allow_private: bool
+) -> int:
+    """Send what is due and return how many were tried. Two replicas never send one delivery at once."""
+    with db.write() as session:
+        due = session.execute(
+            select(Delivery, Hook)
+            .join(Hook, Hook.id == Delivery.hook_id)
+            .where(Delivery.state == "due", Delivery.next_at <= now(), Hook.active)
+            .order_by(Delivery.next_at)
+            .limit(AT_ONCE)
+            .with_for_update(skip_locked=True, of=Delivery)
+        ).all()
+        for delivery, _ in due:
+            # Claimed for a minute: a replica that dies while sending leaves the delivery to another.
+            delivery.next_at = now() + timedelta(seconds=CLAIM_S)
+        work = [(d.id, d.body, h.url, h.secret) for d, h in due]
+    for delivery_id, body, url, secret in work:
+        error = _send(client, url, secret, delivery_id, body, now(), allow_private)
+        with db.write() as session:
+            _note(session.get_one(Delivery, delivery_id), error, now(), tries)
+    return len(work)
+
+
+def _send(
+    client: httpx.Client,
+    url: str,
+    secret: str,
+    message_id: str,
+    body: dict[str, Any],
+    at: datetime,
+    private: bool,
+) -> str:
+    refused = check_address(url, private)
+    if refused:
+        return refused
+    raw, stamp = json.dumps(body, ensure_ascii=False).encode(), int(at.timestamp())
+    headers = {
+        "Content-Type": "application/cloudevents+json", "webhook-id": message_id, "webhook-timestamp": str(stamp),
+        "webhook-signature": signature(secret, message_id, stamp, raw),
+    }  # fmt: skip
+    try:
+        answer = client.post(url, content=raw, headers=headers)
+    except httpx.HTTPError as exc:
+        return type(exc).__name__
+    return "" if answer.is_success else f"HTTP {answer.status_code}"
+
+
+def _note(delivery: Delivery, error: str, now: datetime, tries: int) -> None:
+    delivery.tries += 1
+    delivery.error = error[:300]
+    if not error:
+        delivery.state = "sent"
+    elif delivery.tries >= tries:
+        delivery.state = "dead"
+    else:
+        delivery.next_at = now + timedelta(seconds=wait_s(delivery.tries))

@@ -1,0 +1,220 @@
+"""Geography, routing, webhooks, statistics, the live feed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from api_parts import Centre, centre, event
+
+from api.outbox import check_address, send_due, wait_s
+from bench.servers import free_port
+
+
+def cell(code: str, lon: float, lat: float, size: float = 0.001, **more: Any) -> dict[str, Any]:
+    ring = [[lon, lat], [lon + size, lat], [lon + size, lat + size], [lon, lat + size], [lon, lat]]
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"code": code, **more},
+    }
+
+
+def collection(*features: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": list(features)}
+
+
+def test_a_case_knows_its_cell_and_unit(house: Centre) -> None:
+    root = house.person("root", "admin")
+    assert house.case() is not None
+    assert root.put(
+        "/geo/grid", json=collection(cell("g1", 112.5485, 37.8702, unit="east-office"))
+    ).json() == {
+        "kind": "grid",
+        "features": 1,
+    }
+    root.put(
+        "/geo/district", json=collection(cell("d1", 112.5, 37.8, 0.1, unit="d-office"), cell("d2", 0, 0))
+    )
+    house.case()
+    rows = root.get("/exports/cases").text.splitlines()
+    assert rows[1].endswith(",traffic-police,,")
+    assert rows[2].endswith(",east-office,g1,d1")
+    found = root.get("/resolve", params={"lon": 112.51, "lat": 37.81}).json()
+    assert found == {"codes": {"district": "d1"}, "unit": "d-office"}
+    assert len(root.get("/geo/district").json()["features"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({"type": "Feature"}, "type"),
+        (collection({"type": "Feature", "geometry": None, "properties": {"code": "x"}}), "features[0]"),
+        (collection(cell("a", 1, 1), cell("a", 2, 2)), "features[1].properties.code"),
+        (collection(cell("a", 500_000, 4_000_000)), "WGS-84"),
+        (
+            collection(
+                {
+                    "type": "Feature",
+                    "properties": {"code": "bow"},
+                    "geometry": {
+                        "type": "Polygon",
+                        "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]],
+                    },
+                }
+            ),
+            "crosses itself",
+        ),
+    ],
+)
+def test_a_wrong_import_names_the_feature(house: Centre, body: dict[str, Any], names: str) -> None:
+    answer = house.person("root", "admin").put("/geo/grid", json=body)
+    assert answer.status_code == 422
+    assert names in answer.json()["detail"]
+
+
+def test_ten_thousand_cells_resolve_fast(house: Centre) -> None:
+    from api.areas import import_areas
+
+    cells = [cell(f"{i}-{j}", 112 + i / 1000, 37 + j / 1000) for i in range(100) for j in range(100)]
+    with house.core.db.write() as session:
+        assert import_areas(session, "/", "grid", collection(*cells)) == 10_000
+    with house.core.db.read() as session:
+        house.core.areas.locate(session, "/", 112.05, 37.05)
+        began = time.perf_counter()
+        for i in range(100):
+            found = house.core.areas.locate(session, "/", 112 + i / 1000 + 0.0005, 37.0505)
+            assert found.codes == {"grid": f"{i}-50"}
+        took = (time.perf_counter() - began) / 100
+    assert took < 0.02, "0.2 ms on a quiet machine; the bound leaves room for a busy one"
+
+
+class Receiver(BaseHTTPRequestHandler):
+    got: list[tuple[dict[str, str], bytes]]
+    fail: list[int]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).got.append((dict(self.headers), body))
+        self.send_response(self.fail.pop() if self.fail else 204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        return
+
+
+@contextmanager
+def receiver(fail: list[int]) -> Iterator[tuple[str, type[Receiver]]]:
+    kind = type("Mine", (Receiver,), {"got": [], "fail": fail})
+    server = HTTPServer(("127.0.0.1", 0), kind)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", kind
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_webhooks_are_signed_retried_and_die_in_sight(tmp_path: Path) -> None:
+    with (
+        centre(tmp_path, allow_private_hooks=True, hook_tries=2) as house,
+        receiver([500, 500, 500]) as (url, kind),
+        httpx.Client(trust_env=False) as client,
+    ):
+        root = house.person("root", "admin")
+        made = root.post("/hooks", json={"url": url}).json()
+        case = house.case()
+
+        def send() -> int:
+            return send_due(house.core.db, client, house.clock, 2, True)
+
+        assert send() == 1
+        assert send() == 0, "it waits before it tries again"
+        house.clock.pass_s(wait_s(1) + 1)
+        assert send() == 1
+        dead = root.get(f"/hooks/{made['id']}/deliveries", params={"state": "dead"}).json()
+        assert [(d["error"], d["tries"]) for d in dead] == [("HTTP 500", 2)]
+        kind.fail.clear()
+        assert root.post(f"/hooks/{made['id']}/deliveries/{dead[0]['id']}").status_code == 204
+        assert send() == 1
+        headers, body = kind.got[-1]
+        assert json.loads(body)["subject"] == case
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        key = base64.b64decode(made["secret"].removeprefix("whsec_"))
+        mac = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+        assert headers["webhook-signature"] == f"v1,{mac}"
+        assert len({h["webhook-id"] for h, _ in kind.got}) == 1, (
+            "one id for all tries, so a receiver can drop doubles"
+        )
+        assert root.delete(f"/hooks/{made['id']}").status_code == 204
+        house.case()
+        assert send() == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.org/x", "https://127.0.0.1/x", "https://[::1]/x", "https://u:p@127.0.0.1/", "ftp://x"],
+)
+def test_webhooks_do_not_reach_inside(url: str) -> None:
+    assert check_address(url, allow_private=False)
+
+
+def test_statistics(house: Centre) -> None:
+    rita, root = house.person(), house.person("root", "admin")
+    for i in range(6):
+        told = (
+            {"kind": "confirm", "seconds": 2.0} if i < 5 else {"kind": "reject", "reason": 1, "seconds": 4.0}
+        )
+        rita.post(f"/cases/{house.case()}/verdicts", json=told)
+    stats = root.get("/stats", params={"by": "camera_id"}).json()
+    assert stats["groups"][0]["precision"] == pytest.approx(5 / 6, abs=1e-4)
+    assert stats["median_decision_s"] == 2.0
+    assert house.anonymous().get("/public/stats").json()["counts"] == {"parking.motor": 5}
+    case = house.case(issue="dumping.exposed")
+    rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
+    assert house.anonymous().get("/public/stats").json()["counts"]["dumping.exposed"] is None
+
+
+def test_the_live_feed_over_a_real_server(house: Centre) -> None:
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(house.app, port=port, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    rita = house.person()
+    cookie = {"Cookie": f"curbwatch_session={rita.cookies['curbwatch_session']}"}
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.05)
+        first = house.case()
+        url, kinds, ids = f"http://127.0.0.1:{port}/events", [], []
+        with httpx.stream(
+            "GET", url, params={"after": 0}, headers=cookie, timeout=20, trust_env=False
+        ) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("event:"):
+                    kinds.append(line[6:].strip())
+                if line.startswith("data:") and "case_id" in line:
+                    ids.append(json.loads(line[5:])["case_id"])
+                    if len(ids) == 2:
+                        break
+                    house.box().post("/alerts", json=event(house.clock()))
+        assert kinds[:3] == ["hello", "case.opened", "case.opened"]
+        assert ids[0] == first
+        assert ids[1] != first
+    finally:
+        server.should_exit = True
+        thread.join(20)
