@@ -1,0 +1,45 @@
+"""OpenVINO answers as ONNX Runtime does, within what bfloat16 costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_parts import bundle_of, yolo_output
+
+from models.bundle import Bundle, load_bundle
+from models.detector import Detector
+from models.session import OpenVinoSession, available, open_session
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert available()[-1] == "cpu"
+
+
+@pytest.mark.parametrize(("bfloat16", "worst"), [(False, 1e-3), (True, 0.05)])
+def test_openvino_agrees(bfloat16: bool, worst: float) -> None:
+    pytest.importorskip("openvino")
+    whole = load_bundle()
+    bundle = Bundle(whole.folder, whole.manifest.model_copy(update={"bfloat16": bfloat16}))
+    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    tensor = Detector(bundle, "cpu").tensor([picture])
+    wanted = open_session(bundle, "cpu", 1).run(tensor)[0]
+    got = open_session(bundle, "openvino", 1).run(tensor)[0]
+    assert np.abs(got - wanted).max() < worst
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_openvino_in_batches(tmp_path: Path, count: int) -> None:
+    pytest.importorskip("openvino")
+    detector = Detector(bundle_of(tmp_path, [yolo_output([(32, 32, 20, 20)], [1], [0.9])]), "openvino")
+    detector.warm()
+    assert isinstance(detector._session, OpenVinoSession)
+    assert set(detector._session._requests) == {(b, 3, 64, 64) for b in (1, 2, 4)}
+    found = detector.detect([np.zeros((64, 64, 3), np.uint8)] * count)
+    assert [len(f) for f in found] == [1] * count
+    # Results of one call are not overwritten by the next.
+    first = detector._session.run(detector.tensor([np.zeros((64, 64, 3), np.uint8)]))[0]
+    kept = first.copy()
+    detector._session.run(detector.tensor([np.full((64, 64, 3), 255, np.uint8)]))
+    assert np.array_equal(first, kept)
