@@ -63,7 +63,7 @@ def make(package: Path, target: Path) -> None:
         one_per_place=("vehicle",),
         bfloat16=True,  # coco128: mAP50 40.3 -> 40.1
         provenance=(origin,),
-        metrics={"published_map_coco": 0.251},
+        metrics={"published_map_coco": 0.251, "coco128_map50": 0.4029, "coco128_map50_95": 0.227},
         files={"model.onnx": "0" * 64},
     )
     write_manifest(target, manifest)
