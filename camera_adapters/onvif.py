@@ -182,7 +182,7 @@ def _profile(raw: dict[str, Any]) -> OnvifProfile:
         codec=str(encoder.get("encoding") or encoder.get("codec") or ""),
         width=int(encoder.get("width") or 0),
         height=int(encoder.get("height") or 0),
-        fps=float(encoder.get("frame_rate") or encoder.get("fps") or 0),
+        fps=float(encoder.get("fps_limit") or 0),
     )
 
 

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from camera_adapters.view import Grey, ViewReference, ViewWatch, read_view
+
+
+def street(seed: int = 1) -> Grey:
+    rng = np.random.default_rng(seed)
+    picture = np.full((360, 640), 120, np.uint8)
+    for _ in range(60):
+        x, y, w, h = rng.integers(0, 600), rng.integers(0, 330), rng.integers(10, 120), rng.integers(10, 80)
+        cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), int(rng.integers(30, 220)), -1)
+    return noisy(picture, seed)
+
+
+def noisy(picture: Grey, seed: int) -> Grey:
+    noise = np.random.default_rng(seed).normal(0, 3, picture.shape)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+def passing_bus(picture: Grey) -> Grey:
+    out = picture.copy()
+    out[120:330, 150:520] = 90
+    return out
+
+
+CHANGES: list[tuple[str, Callable[[Grey], Grey], str]] = [
+    ("same", lambda p: p, "good"),
+    ("cloud", lambda p: (p * 0.5).astype(np.uint8), "good"),
+    ("sun", lambda p: np.clip(p * 1.3, 0, 255).astype(np.uint8), "good"),
+    ("bus", passing_bus, "good"),
+    ("shaken by the wind", lambda p: np.roll(p, 2, 1), "good"),
+    ("turned", lambda p: np.roll(p, 90, 1), "moved"),
+    ("another street", lambda _: street(5), "moved"),
+    ("hand", lambda p: noisy(np.full_like(p, 70), 3), "covered"),
+    ("out of focus", lambda p: cv2.GaussianBlur(p, (0, 0), 9).astype(np.uint8), "blurred"),
+    ("sun in the lens", lambda p: np.where(np.arange(640)[None] < 400, 255, p).astype(np.uint8), "dazzled"),
+    ("lights out", lambda p: (p * 0.08).astype(np.uint8), "dark"),
+]
+
+
+@pytest.mark.parametrize(("change", "verdict"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES])
+def test_one_picture(change: Callable[[Grey], Grey], verdict: str) -> None:
+    scene = street()
+    reference = ViewReference.of([noisy(scene, s) for s in range(5)])
+    reading = read_view(change(noisy(scene, 9)), reference)
+    assert reading.verdict == verdict, reading
+
+
+def test_a_passing_thing_raises_nothing_but_a_lasting_one_does() -> None:
+    scene = street()
+    watch = ViewWatch(ViewReference.of([scene]))
+    for t in range(60):
+        away = 20 <= t < 32
+        picture = street(5) if away else scene
+        assert watch.observe(noisy(picture, t), float(t)) in {"unknown", "good"}
+    seen = [watch.observe(noisy(np.roll(scene, 90, 1), t), float(t)) for t in range(60, 120)]
+    assert seen[-1] == "moved"
+    assert 20 <= seen.index("moved") <= 30
+    back = [watch.observe(noisy(scene, t), float(t)) for t in range(120, 180)]
+    assert back[-1] == "good"
+
+
+def test_frozen() -> None:
+    scene = street()
+    watch = ViewWatch(ViewReference.of([scene]))
+    assert [watch.observe(scene, float(t)) for t in range(0, 90, 5)][-1] == "frozen"
+    assert watch.observe(noisy(scene, 1), 95.0) != "frozen"
+
+
+def test_a_reference_is_kept() -> None:
+    reference = ViewReference.of([street()])
+    again = ViewReference.from_bytes(reference.to_bytes())
+    assert read_view(street(), again).match == pytest.approx(read_view(street(), reference).match, abs=0.02)
+    with pytest.raises(ValueError, match="commission"):
+        ViewReference.from_bytes(b"nothing")
+    with pytest.raises(ValueError, match="pictures"):
+        ViewReference.of([])
