@@ -86,6 +86,7 @@ class AlertRecorder:
         self._stills, self._outbox, self._ledger, self._work, self._log = stills, outbox, ledger, work, log
         self._maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
         self._owed: dict[str, tuple[SiteView, Frame, Detections, int, int]] = {}
+        self._owed_clear: dict[str, tuple[SiteView, Frame]] = {}
         self._owed_next = datetime.min.replace(tzinfo=UTC)
         self._clips: list[_WaitingClip] = []
         self._cutting: list[tuple[_WaitingClip, Future[ClipInfo]]] = []
@@ -101,8 +102,7 @@ class AlertRecorder:
         elif change.kind == "confirmed":
             self._open_or_owe(site, frame, detections, width, height)
         elif change.kind == "cleared":
-            with self._lock:
-                self._close(site, frame)
+            self._close_or_owe(site, frame)
         elif change.kind == "dropped":
             self._stills.forget(site.site_id)
 
@@ -113,10 +113,12 @@ class AlertRecorder:
 
     def tick(self, now: datetime, final: bool = False) -> None:
         """Cut the clips whose last second is in the ring; `final` cuts what there is."""
-        if self._owed and (final or now >= self._owed_next):
+        if (self._owed or self._owed_clear) and (final or now >= self._owed_next):
             self._owed_next = now + timedelta(seconds=5)
             for owed in list(self._owed.values()):
                 self._open_or_owe(*owed)
+            for owed_clear in list(self._owed_clear.values()):
+                self._close_or_owe(*owed_clear)
         ring = self._ring()
         for waiting in [c for c in self._clips if final or now >= c.end + timedelta(seconds=0.5)]:
             if ring is not None and (self._maker.free or final):
@@ -148,6 +150,21 @@ class AlertRecorder:
             self._log.error(
                 "alert.waits", alert=site.site_id, owed=len(self._owed), reason=f"{type(exc).__name__}: {exc}"
             )
+
+    def _close_or_owe(self, site: SiteView, frame: Frame) -> None:
+        if site.site_id in self._owed:
+            # Opened and cleared while the disk was full: the opening goes first, this comes again after it.
+            self._owed_clear[site.site_id] = (site, frame)
+            return
+        try:
+            with self._lock:
+                self._close(site, frame)
+            self._owed_clear.pop(site.site_id, None)
+        except (OSError, sqlite3.Error, OutboxFullError) as exc:
+            self._owed_clear[site.site_id] = (site, frame)
+            self._log.error("alert.waits", alert=site.site_id, reason=f"{type(exc).__name__}: {exc}")
+            while len(self._owed_clear) > MAX_OWED:
+                del self._owed_clear[next(iter(self._owed_clear))]
 
     def _keep(
         self,

@@ -137,7 +137,8 @@ class Uplink:
 
     def _resume(self, file: QueuedFile) -> httpx.Response:
         head = self._ask("HEAD", f"/evidence/{file.sha256}")
-        if head.status_code == httpx.codes.OK:
+        # The API answers 200 for a part as well; only the header tells a whole file from a part of it.
+        if head.status_code == httpx.codes.OK and head.headers.get("Upload-Complete", "?1") != "?0":
             return head
         offset = int(head.headers.get("Upload-Offset", "0"))
         answer = head

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from case_parts import KINDS, alert, jpegs, picture_item
+from fastapi import FastAPI, Request, Response
+
+from edge.evidence_chain import open_link
+from edge.identity import load_signer
+from edge.log import get_logger
+from edge.outbox import Outbox, Priority
+from edge.uplink import CHUNK, LINK_HEADER, RetryLaterError, Uplink, client_for
+
+
+class Server:
+    """A small centre on loopback that can be told to fail."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.alerts: list[bytes] = []
+        self.links: list[str] = []
+        self.files: dict[str, bytes] = {}
+        self.parts: dict[str, bytes] = {}
+        self.answers: list[tuple[int, dict[str, str]]] = []
+        self.fail_part_at: int | None = None
+        app = FastAPI()
+        app.add_api_route("/alerts", self._alert, methods=["POST"])
+        app.add_api_route("/evidence/{sha256}", self._head, methods=["HEAD"])
+        app.add_api_route("/evidence/{sha256}", self._put, methods=["PUT"])
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [sock]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def _fault(self) -> Response | None:
+        if not self.answers:
+            return None
+        status, headers = self.answers.pop(0)
+        return Response(status_code=status, headers=headers)
+
+    async def _alert(self, request: Request) -> Response:
+        self.log.append("alert")
+        if fault := self._fault():
+            return fault
+        self.alerts.append(await request.body())
+        self.links.append(request.headers.get(LINK_HEADER, ""))
+        assert request.headers["authorization"] == "Bearer secret"
+        return Response(json.dumps({"missing_evidence": []}), 201)
+
+    async def _head(self, sha256: str) -> Response:
+        if sha256 in self.files:
+            return Response(headers={"Upload-Complete": "?1", "Upload-Offset": str(len(self.files[sha256]))})
+        held = len(self.parts.get(sha256, b""))
+        return (
+            Response(headers={"Upload-Complete": "?0", "Upload-Offset": str(held)})
+            if held
+            else Response(status_code=404)
+        )
+
+    async def _put(self, sha256: str, request: Request) -> Response:
+        body = await request.body()
+        span = request.headers.get("content-range")
+        self.log.append(f"part {span}" if span else "file")
+        if fault := self._fault():
+            return fault
+        if span:
+            start, total = int(span.split()[1].split("-")[0]), int(span.split("/")[1])
+            if self.fail_part_at is not None and start >= self.fail_part_at:
+                self.fail_part_at = None
+                return Response(status_code=503)
+            body = self.parts.get(sha256, b"")[:start] + body
+            self.parts[sha256] = body
+            if len(body) < total:
+                return Response(status_code=202)
+        if hashlib.sha256(body).hexdigest() != sha256:
+            return Response(status_code=422)
+        self.files[sha256] = body
+        return Response(status_code=201)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.server.should_exit = True
+    running.thread.join(5)
+
+
+def uplink_of(outbox: Outbox, server: Server, **options: Any) -> Uplink:
+    return Uplink(outbox, client_for(server.url, "secret", 5.0), get_logger(), **options)
+
+
+def run_until(uplink: Uplink, outbox: Outbox, seconds: float = 15) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=uplink.run, args=(stop,))
+    thread.start()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and (outbox.level().alerts or outbox.level().files):
+        time.sleep(0.02)
+    stop.set()
+    outbox.changed.set()
+    thread.join(10)
+
+
+def fill(outbox: Outbox) -> str:
+    pictures = jpegs("u")
+    items = tuple(picture_item(d, k) for d, k in zip(pictures, KINDS, strict=True))
+    outbox.put_file(b"\0\0\0\x18ftypisom" + b"v" * 500, Priority.CLIP, "video/mp4", 0.0)
+    for data in pictures:
+        outbox.put_file(data, Priority.PICTURE, "image/jpeg", 1.0)
+    event = alert(items=items)
+    outbox.put_alert(event)
+    return event.id
+
+
+def test_messages_then_pictures_then_clips_with_a_signed_link(tmp_path: Path, server: Server) -> None:
+    signer = load_signer(tmp_path / "k")
+    outbox = Outbox(tmp_path / "outbox", signer=signer)
+    event_id = fill(outbox)
+    run_until(uplink_of(outbox, server), outbox)
+    assert server.log == ["alert"] + ["file"] * 6
+    assert list(server.files.values())[-1].startswith(b"\0\0\0\x18ftyp")
+    link = open_link(base64.b64decode(server.links[0]).decode(), signer.public_key)
+    assert link.event_id == event_id
+    assert hashlib.sha256(server.alerts[0]).hexdigest() == link.event_sha256
+    assert not list((tmp_path / "outbox/spool").glob("*/*"))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 502, 503, 507])
+def test_an_answer_that_may_change_keeps_the_message(tmp_path: Path, server: Server, status: int) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put_alert(alert())
+    server.answers = [(status, {})]
+    uplink = uplink_of(outbox, server)
+    with pytest.raises(RetryLaterError):
+        uplink.send_once(threading.Event())
+    assert outbox.level().alerts == 1
+    uplink.send_once(threading.Event())
+    assert (outbox.level().alerts, len(server.alerts)) == (0, 1)
+
+
+def test_a_refused_message_does_not_hold_back_the_next_and_is_not_lost(
+    tmp_path: Path, server: Server
+) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    refused, good = alert(), alert()
+    outbox.put_alert(refused)
+    outbox.put_alert(good)
+    server.answers = [(422, {})]
+    uplink = uplink_of(outbox, server)
+    uplink.send_once(threading.Event())
+    assert json.loads(server.alerts[0])["id"] == good.id
+    assert uplink.counts.refused == 1
+    outbox.close()
+    assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]
+
+
+def test_retry_after_is_respected(tmp_path: Path, server: Server) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put_alert(alert())
+    server.answers = [(503, {"Retry-After": "1"})]
+    began = time.monotonic()
+    run_until(uplink_of(outbox, server), outbox)
+    assert time.monotonic() - began >= 1.0
+    assert len(server.alerts) == 1
+
+
+def test_a_clip_resumes_where_it_was_broken_off(tmp_path: Path, server: Server) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    clip = bytes(range(256)) * (5 * 2**20 // 256)
+    name = outbox.put_file(clip, Priority.CLIP, "video/mp4", 0.0)
+    server.fail_part_at = 4 * CHUNK
+    run_until(uplink_of(outbox, server, uniform=lambda *_: 0.1), outbox)
+    assert server.files[name] == clip
+    starts = [int(line.split()[2].split("-")[0]) for line in server.log]
+    assert starts.count(0) == 1, "the first part is not sent again"
+    assert starts.count(4 * CHUNK) == 2
+
+
+def test_the_rate_cap_holds(tmp_path: Path, server: Server) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    for i in range(4):
+        outbox.put_file(bytes([i]) * 50_000, Priority.PICTURE, "image/jpeg", float(i))
+    began = time.monotonic()
+    run_until(uplink_of(outbox, server, rate_cap_bytes_s=200_000), outbox)
+    assert time.monotonic() - began >= 0.9
+
+
+def test_backoff_grows_has_jitter_and_an_end(tmp_path: Path) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        asked.append((low, high))
+        return 0.0
+
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.put_alert(alert())
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    uplink = Uplink(
+        outbox, client_for(f"http://127.0.0.1:{port}", "secret-token"), get_logger(), uniform=uniform
+    )
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    uplink.run(stop)
+    assert len(asked) >= 2
+    assert uplink.counts.failures >= 2
+    assert "secret-token" not in uplink.counts.last_error
+    assert outbox.level().alerts == 1
