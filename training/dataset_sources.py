@@ -62,7 +62,9 @@ class SourceConfig(BaseModel):
     hold_out: HoldOut | None = None
     resplit: Annotated[
         float | None,
-        Field(gt=0, lt=1, description="deal the scenes anew, this share to validation: the given split leaks"),
+        Field(
+            gt=0, lt=1, description="deal the scenes anew, this share to validation: the given split leaks"
+        ),
     ] = None
     ignore: Annotated[tuple[str, ...], Field(description="file name patterns to leave out")] = ()
     min_side: Annotated[float, Field(ge=0, le=1, description="drop boxes with a side below this share")] = 0.0

@@ -76,7 +76,17 @@ def ensure() -> tuple[str, ...]:
             continue
         library = torch.library.Library("torchvision", "FRAGMENT")
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.impl(name, function, "QuantizedCPU" if name == "qnms" else "CompositeImplicitAutograd")
+        library.impl(name, function, "QuantizedCPU" if name == "qnms" else "CPU")
         _kept.append(library)  # the registration lives as long as the library object
         made.append(name)
+    if made:
+        _vouch()
     return tuple(made)
+
+
+def _vouch() -> None:
+    """Tell torchvision that its operators are there: its Python side asks only whether its own library was loaded."""
+    with contextlib.suppress(ImportError, RuntimeError):
+        import torchvision.extension
+
+        torchvision.extension._has_ops = lambda: True
