@@ -42,7 +42,7 @@ ROLES: dict[str, frozenset[str]] = {
 }
 KEYS: dict[str, frozenset[str]] = {
     "export": frozenset({"export.read", "case.read", "evidence.read"}),
-    "city": frozenset({"case.read", "case.callback", "evidence.read"}),
+    "city": frozenset({"case.read", "case.dispatch", "case.handle", "evidence.read"}),
     "citizen": frozenset({"report.write"}),
     "statistics": frozenset({"stats.read"}),
     "monitoring": frozenset({"metrics.read"}),

@@ -16,13 +16,13 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.types import ASGIApp
 
 from api.areas import Areas
 from api.core import Core
 from api.db import Database
-from api.errors import ApiError, answer
+from api.errors import ApiError, answer, unfit
 from api.evidence import EvidenceStore
 from api.metrics import Metrics
 from api.middleware import Outer
@@ -66,6 +66,7 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.state.core = core
     app.add_exception_handler(ApiError, answer)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(DataError, unfit)
     for name in ROUTERS:
         app.include_router(import_module(f"api.routes.{name}").router)
     if find_spec("api.console") is not None:

@@ -58,6 +58,13 @@ _WHEN = {
 }
 
 
+async def unfit(_request: Request, _exc: Exception) -> JSONResponse:
+    """Answer a value that the database cannot hold, such as a NUL character in a text on PostgreSQL."""
+    return JSONResponse({"detail": "a field holds a character or a number that cannot be stored"}, 422)
+
+
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documented refusals of a route, for its `responses`."""
+    """Return the documented refusals of a route, for its `responses`. Where a body may be too large it may be malformed."""
+    if 413 in statuses:
+        statuses = (*statuses, 400)
     return {s: {"model": Problem, "description": _WHEN[s]} for s in statuses}

@@ -15,7 +15,7 @@ from api.core import Core, CoreDep
 from api.errors import ApiError, refusals
 from api.machine import ON_CLOCK, REVIEW_STATES
 from api.migrate import at_head
-from api.tables import Camera, CaseRow, Device
+from api.tables import Camera, CaseRow, Delivery, Device
 
 router = APIRouter(tags=["operation"])
 
@@ -92,7 +92,11 @@ def _gauges(core: Core) -> None:
             .where(Device.last_seen_at >= silent)
         )
         every = session.scalar(select(func.count()).select_from(Camera))
+        unsent = select(Delivery.state, func.count()).where(Delivery.state != "sent").group_by(Delivery.state)
+        hooks = {row[0]: row[1] for row in session.execute(unsent)}
     core.metrics.queue.set(waiting)
+    for state in ("due", "dead"):
+        core.metrics.hooks.labels(state).set(hooks.get(state, 0))
     core.metrics.queue_age.set((now - oldest).total_seconds() if oldest else 0)
     core.metrics.overdue.set(overdue or 0)
     core.metrics.cameras.labels("reporting").set(online or 0)

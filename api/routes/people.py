@@ -50,7 +50,9 @@ def _view(user: User, expires_at: datetime | None) -> SessionView:
     )  # fmt: skip
 
 
-@router.post("/session", responses=refusals(401, 403, 422, 429), dependencies=[public("this is the way in")])
+@router.post(
+    "/session", responses=refusals(401, 403, 413, 422, 429), dependencies=[public("this is the way in")]
+)
 def sign_in(told: Credentials, request: Request, response: Response, core: CoreDep) -> SessionView:
     """Sign in; the answer sets an HttpOnly, SameSite=Strict cookie. Five wrong passwords lock the name for a while."""
     refuse_foreign(request)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -218,3 +219,31 @@ def test_the_live_feed_over_a_real_server(house: Centre) -> None:
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+def test_the_dashboard_asks_for_metrics_that_exist(house: Centre) -> None:
+    file = Path(__file__).parents[2] / "deploy" / "grafana" / "curbwatch-centre.json"
+    asked = set(
+        re.findall(
+            r"curbwatch_[a-z_]+",
+            " ".join(t["expr"] for p in json.loads(file.read_text())["panels"] for t in p["targets"]),
+        )
+    )
+    told = house.person("root", "admin").get("/metrics").text
+    assert {
+        m for m in asked if f"# TYPE {m.removesuffix('_bucket').removesuffix('_count')} " not in told
+    } == set()
+
+
+def test_the_citys_system_walks_a_case_with_its_key(house: Centre) -> None:
+    root, case = house.person("root", "admin"), house.case()
+    root.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
+    root.post(f"/cases/{case}/steps", json={"step": "file"})
+    city = house.anonymous()
+    city.headers["Authorization"] = (
+        f"Bearer {root.post('/keys', json={'name': 'c', 'kind': 'city'}).json()['secret']}"
+    )
+    for step in ("accept", "dispatch", "start", "done"):
+        assert city.post(f"/cases/{case}/steps", json={"step": step}).is_success
+    assert city.post(f"/cases/{case}/steps", json={"step": "close"}).status_code == 403
+    assert root.post(f"/cases/{case}/steps", json={"step": "close"}).json()["state"] == "closed"

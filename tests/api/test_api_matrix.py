@@ -79,7 +79,7 @@ def _allowed(need: str, permissions: frozenset[str], person: bool) -> bool:
     if need == PUBLIC:
         return True
     if need == "any person":
-        return person or bool(permissions - {"device.ingest", "case.callback", "report.write"})
+        return person or bool(permissions - {"device.ingest", "report.write"})
     return bool(permissions & set(need.split()))
 
 

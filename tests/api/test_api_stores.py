@@ -75,6 +75,8 @@ def test_the_walk_on_postgresql(replicas: tuple[Centre, Centre]) -> None:
     assert sue.post(f"/cases/{case}/steps", json={"step": "file"}).json()["state"] == "filed"
     assert two.person("aud", "auditor").get(f"/cases/{case}/audit").json()["intact"]
     root = two.person("root", "admin")
+    nul = root.post("/keys", json={"name": "a\u0000b", "kind": "city"})
+    assert nul.status_code == 422, "PostgreSQL holds no NUL"
     hook = root.post("/hooks", json={"url": "https://127.0.0.1/x"})
     assert hook.status_code == 422
     with two.core.db.write() as session:
