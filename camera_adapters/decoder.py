@@ -36,8 +36,8 @@ class Decoded:
 class OnDemandDecoder:
     """Feeds the codec only what the demand needs, and promotes retroactively from the GOP at hand."""
 
-    def __init__(self, stream: av.VideoStream) -> None:
-        self._codec = stream.codec_context
+    def __init__(self, codec: av.VideoCodecContext) -> None:
+        self._codec = codec
         # Frame threads add three frames (120 ms) of delay and gain nothing where many cameras share the cores.
         self._codec.thread_type = "NONE"
         self._gop: list[tuple[av.Packet[av.VideoStream], Stamp]] = []

@@ -92,7 +92,7 @@ class FileStream:
             annexb = _AnnexB(video)
             extradata = None if annexb.converts else codec.extradata
             params = StreamParams(codec.name, codec.width, codec.height, base, extradata, 1)
-            decoder = OnDemandDecoder(video)
+            decoder = OnDemandDecoder(video.codec_context)
             self._go(StreamState.LIVE, f"{codec.name} {codec.width}x{codec.height}")
             first: int | None = None
             step_s = 1 / float(video.average_rate or 25)

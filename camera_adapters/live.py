@@ -100,8 +100,7 @@ class LiveStream:
                     self._session(stop)
             # A camera may fail in any way at all; none of them may end its thread.
             except Exception as exc:
-                attempt = 0 if self._was_steady() else attempt
-                attempt += 1
+                attempt = max(0, attempt - self._forgiven()) + 1
                 self._back_off(exc, attempt, began, stop)
             finally:
                 self._release()
@@ -110,9 +109,11 @@ class LiveStream:
         """Connect and deliver until `stop` is set; any end before that is an exception."""
         raise NotImplementedError
 
-    def _was_steady(self) -> bool:
-        since = self._live_since
-        return since is not None and self._clock.monotonic() - since > self._options.steady_s
+    def _forgiven(self) -> int:
+        """Failures that the last connection made good: six for `steady_s` seconds, so that a long past weighs nothing."""
+        if self._live_since is None:
+            return 0
+        return int((self._clock.monotonic() - self._live_since) * 6 / self._options.steady_s)
 
     def _back_off(self, exc: Exception, attempt: int, began: float, stop: threading.Event) -> None:
         self._release()

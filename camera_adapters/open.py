@@ -10,6 +10,7 @@ from camera_adapters.clock import Clock
 from camera_adapters.file import FileStream
 from camera_adapters.folder import FolderStream
 from camera_adapters.gateway import open_gateway
+from camera_adapters.gb import GbStream
 from camera_adapters.http import HttpStream
 from camera_adapters.onvif import open_onvif
 from camera_adapters.redact import redact
@@ -39,6 +40,7 @@ ADAPTERS: dict[str, Factory] = {
     "https": HttpStream,
     "onvif": open_onvif,
     "onvif+https": open_onvif,
+    "gb28181": GbStream,
     "gb28181+http": open_gateway,
     "gb28181+https": open_gateway,
     "file": _open_path,

@@ -121,7 +121,12 @@ class RtspStream(LiveStream):
             )
         for picture in connection.decoder.feed(packet, Stamp(capture.at, capture.mono_s), self.demand):
             self._deliver(picture, capture.source, capture.offset_s)
-        if connection.decoder.barren > self._options.max_barren:
+        if not connection.decoder.barren:
+            connection.last_picture = mono
+        elif (
+            connection.decoder.barren > self._options.max_barren
+            and mono - connection.last_picture > self._options.stall_s
+        ):
             self._stalled("codec", f"{connection.decoder.barren} packets in a row did not decode")
 
 
@@ -137,8 +142,8 @@ class _Connection:
         mono: float,
     ) -> None:
         self.video, self.capture = video, capture
-        self.decoder = OnDemandDecoder(video)
-        self.last_key = mono
+        self.decoder = OnDemandDecoder(video.codec_context)
+        self.last_key = self.last_picture = mono
         self._params, self._key_stall = params, options.key_stall_s
         self._longest_gop = 0.0
         self._sps: bytes | None = None

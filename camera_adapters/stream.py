@@ -100,8 +100,8 @@ class StreamOptions:
     max_skew_s: float = 2.0
     # No key frame for this long after the connection, or for four times the longest GOP seen: nothing can be decoded.
     key_stall_s: float = 20.0
-    # Packets in a row without a picture: the codec has changed under the connection.
-    max_barren: int = 250
+    # This many packets in a row, over `stall_s` at least, without a picture: the codec has changed under the connection.
+    max_barren: int = 10
     hardware: Literal["auto", "none", "cuda", "vaapi", "qsv"] = "none"
     # Least seconds between two requests to an HTTP snapshot camera.
     snapshot_s: float = 1.0

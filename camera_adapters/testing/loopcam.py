@@ -258,8 +258,10 @@ class _Pump:
                 if faults.close_s is not None and elapsed > faults.close_s:
                     self._writer.transport.abort()
                     return
-                while faults.stall_s is not None and loop.time() - began > faults.stall_s:
+                while self._is_stalled(loop.time() - began):
                     await asyncio.sleep(0.05)
+                if self._writer.is_closing():
+                    return
                 stamp = (self._ts0 + base + round(i * 90_000 / clip.fps)) & 0xFFFFFFFF
                 self._report(loop.time(), stamp, faults)
                 if unit.key and faults.no_key:
@@ -267,6 +269,10 @@ class _Pump:
                 self._send(unit, (self._ts0 + base + unit.pts90k) & 0xFFFFFFFF, faults)
             base += clip.duration90k
             clip = self._camera.faults.switch_to or clip
+
+    def _is_stalled(self, elapsed: float) -> bool:
+        after = self._camera.faults.stall_s
+        return after is not None and elapsed > after and not self._writer.is_closing()
 
     def _report(self, now: float, stamp: int, faults: Faults) -> None:
         if now < self._next_report or not faults.sender_reports:

@@ -1,0 +1,113 @@
+"""The native GB/T 28181 client against our device simulator, over real sockets."""
+
+from __future__ import annotations
+
+import struct
+from datetime import timedelta
+from pathlib import Path
+
+import av
+import pytest
+from camera_parts import QUICK, Memory, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camera_adapters.clock import SystemClock
+from camera_adapters.gb import GbStream
+from camera_adapters.gb_platform import GbPlatform, gb_xml
+from camera_adapters.ps import PsDemuxer, RtpToAccessUnits
+from camera_adapters.sip import SipMessage, parse_sip
+from camera_adapters.stream import Demand
+from camera_adapters.testing.gbdevice import GbDevice, ps_frame
+
+DEVICE, CHANNEL = "34020000001320000001", "34020000001320000101"
+CHANNELS = [(CHANNEL, "东门", 116.39, 39.9), ("34020000001320000102", "gate2", 116.4, 39.91)]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_register_catalog_play_bye(
+    clips: dict[str, Path], codec: str, transport: str, tmp_path: Path
+) -> None:
+    memory = Memory()
+    with (
+        GbPlatform(("127.0.0.1", 0), "12345678") as platform,
+        GbDevice(DEVICE, "12345678", platform.address, clips[codec], CHANNELS) as device,
+    ):
+        platform.wait_for(DEVICE, 5)
+        names = {c["DeviceID"]: c["Name"] for c in platform.catalog(DEVICE)}
+        assert names[CHANNEL] == "东门"
+        assert len(names) == 2
+        url = f"gb28181://:12345678@127.0.0.1/{DEVICE}/{CHANNEL}?transport={transport}"
+        stream = GbStream("gate", url, memory, QUICK, SystemClock(), platform)
+        stream.demand = Demand("all")
+        stream.start()
+        try:
+            wait_for(lambda: len(memory.frames) >= 25)
+            metas = [f.meta for f in memory.frames]
+            assert {(m.width, m.height) for m in metas} == {(320, 240)}
+            assert not any(m.tainted for m in metas)
+            assert stream.ring is not None
+            end = metas[-1].captured_at
+            clip = stream.ring.clip(end - timedelta(seconds=1), end, tmp_path / "c.mp4")
+        finally:
+            stream.close(5)
+        wait_for(lambda: "bye" in device.log)
+    with av.open(str(clip.path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 9
+
+
+def test_a_wrong_password_never_registers(clips: dict[str, Path]) -> None:
+    with (
+        GbPlatform(("127.0.0.1", 0), "12345678") as platform,
+        GbDevice(DEVICE, "wrong", platform.address, clips["h264"], CHANNELS) as device,
+    ):
+        wait_for(lambda: "refused" in device.log)
+        assert platform.devices() == []
+
+
+@given(st.binary(min_size=1, max_size=200_000), st.integers(0, 2**33 - 1), st.booleans(), st.booleans())
+def test_a_program_stream_frame_comes_back(data: bytes, pts: int, key: bool, h265: bool) -> None:
+    demuxer = PsDemuxer()
+    unit = demuxer.frame(ps_frame(data, pts, key, h265))
+    assert unit is not None
+    assert (unit.data, unit.pts90k) == (data, pts)
+    assert demuxer.codec == ("hevc" if key and h265 else "h264")
+
+
+@given(st.binary(max_size=300))
+def test_rubbish_harms_nothing(data: bytes) -> None:
+    PsDemuxer().frame(b"\0\0\1" + data)
+    list(RtpToAccessUnits().feed(data))
+
+
+def test_a_frame_with_a_missing_packet_is_dropped_whole() -> None:
+    joiner, frame = RtpToAccessUnits(), ps_frame(bytes(5000), 0, True)
+    packets = [
+        struct.pack("!BBHII", 0x80, 96 | (0x80 if at + 1000 >= len(frame) else 0), n, 0, 1)
+        + frame[at : at + 1000]
+        for n, at in enumerate(range(0, len(frame), 1000))
+    ]
+    assert not [u for i, p in enumerate(packets) if i != 2 for u in joiner.feed(p)]
+    assert joiner.dropped == 1
+
+
+def test_sip_round_trip() -> None:
+    request = SipMessage("MESSAGE sip:a@b SIP/2.0", {"from": "<sip:1@b>", "cseq": "1 MESSAGE"}, b"x\r\n\r\ny")
+    again = parse_sip(request.pack())
+    assert (again.method, again.body, again.status) == ("MESSAGE", b"x\r\n\r\ny", None)
+    assert parse_sip(again.answer("200 OK").pack()).status == 200
+    with pytest.raises(ValueError, match="SIP"):
+        parse_sip(b"GET / HTTP/1.1\r\n\r\n")
+
+
+def test_the_encoding_that_devices_claim() -> None:
+    text = '<?xml version="1.0" encoding="GB2312"?><R><Name>东门</Name></R>'
+    assert gb_xml(text.encode("gb18030")).findtext("Name") == "东门"
+    assert gb_xml(text.encode()).findtext("Name") == "东门"
+
+
+@pytest.mark.parametrize("url", ["gb28181://h/1/2", f"gb28181:///{DEVICE}/{CHANNEL}"])
+def test_a_bad_address(url: str) -> None:
+    with pytest.raises(ValueError, match="20 digits"):
+        GbStream("gate", url, Memory(), QUICK, SystemClock())
