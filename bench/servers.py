@@ -52,7 +52,7 @@ def postgres() -> Iterator[str]:
     data, port = folder / "data", free_port()
     who: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, **_not_root()}
     try:
-        init = [
+        init: list[str | Path] = [
             binaries / "initdb",
             "-D",
             data,
