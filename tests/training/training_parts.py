@@ -71,7 +71,14 @@ def alert(evidence: tuple[EvidenceItem, ...], **more: Any) -> Alert:
         "camera_id": "gate",
         "device_id": "box-1",
         "occurred_at": at,
-        "place": GeoPoint(lon=112.5, lat=37.8),
+        "place": GeoPoint.model_validate(
+            {
+                "lon": 112.5,
+                "lat": 37.8,
+                "source": "homography",
+                "error": {"semi_major_m": 12.0, "semi_minor_m": 5.0, "bearing_deg": 30.0},
+            }
+        ),
         "key": PlaceKey(site_id=new_id(), ground_cell="c1"),
         "box": (0.25, 0.25, 0.5, 0.75),
         "zone": ZoneRef(

@@ -1,0 +1,148 @@
+"""The gate stops what is worse, says "not enough" where it can't know, and passes the rest; AP; the labelling queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_parts import scene
+
+from training.active import Seen, build_queue, disagreement, uncertainty, write_queue
+from training.gate import GateRule, Judged, compare_events, decide
+from training.gate_report import markdown, write_report
+from training.metrics import Boxes, average_precision
+
+
+def boxes(*rows: tuple[float, float, int]) -> Boxes:
+    """(x, score, class): boxes of 10 px side at x."""
+    corners = np.array([[x, 10, x + 10, 20] for x, _, _ in rows], np.float32).reshape(-1, 4)
+    return Boxes(
+        corners, np.array([s for _, s, _ in rows], np.float32), np.array([c for _, _, c in rows], np.int32)
+    )
+
+
+def pictures(
+    count: int, candidate_hits: float, champion_hits: float, scenes: int | None = None
+) -> list[Judged]:
+    """Each picture has one box; a model finds a share of them, spread evenly."""
+
+    def seen(i: int, share: float) -> Boxes:
+        return boxes((10 if int((i + 1) * share) > int(i * share) else 60, 0.9, 0))
+
+    return [
+        Judged(
+            truth=boxes((10, 1, 0)),
+            candidate=seen(i, candidate_hits),
+            champion=seen(i, champion_hits),
+            scene=f"s{i % (scenes or count)}",
+            known=frozenset({0}),
+            slices=frozenset({"night" if i % 4 == 0 else "day"}),
+            name=f"p{i}",
+        )
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("made", "rule", "decision"),
+    [
+        (pictures(80, 0.9, 0.5), GateRule(), "passed"),
+        (pictures(80, 0.5, 0.9), GateRule(), "stopped"),
+        (pictures(80, 0.9, 0.9), GateRule(), "passed"),
+        (pictures(20, 0.9, 0.5), GateRule(), "not_enough"),  # too few boxes, however good
+        (pictures(80, 0.9, 0.5, scenes=5), GateRule(), "not_enough"),  # many pictures of five scenes
+        (pictures(80, 0.9, 0.5), GateRule(required=("overflow", "cart")), "not_enough"),
+        ([], GateRule(), "not_enough"),
+    ],
+)
+def test_the_decision(made: list[Judged], rule: GateRule, decision: str) -> None:
+    report = decide(made, ("overflow", "cart"), rule)
+    assert report.decision == decision
+    assert bool(report.reasons) == (decision != "passed")
+
+
+def test_a_class_that_the_labels_do_not_know_is_not_judged() -> None:
+    made = [Judged(p.truth, p.candidate, p.champion, p.scene, frozenset()) for p in pictures(80, 0.1, 0.9)]
+    assert decide(made, ("overflow",)).decision == "not_enough"
+
+
+def test_a_worse_night_stops_a_better_day() -> None:
+    made = [
+        Judged(
+            p.truth,
+            p.champion if "night" in p.slices else p.candidate,
+            p.candidate if "night" in p.slices else p.champion,
+            p.scene,
+            p.known,
+            p.slices,
+        )
+        for p in pictures(240, 1.0, 0.6)
+    ]
+    report = decide(made, ("overflow",))
+    assert report.decision == "stopped"
+    assert {(r.slice, r.verdict) for r in report.slices} >= {("night", "worse"), ("day", "better")}
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [
+        ({"found": 5, "false": 1}, "no_worse"),
+        ({"found": 6, "false": 1}, "better"),
+        ({"found": 4, "false": 0}, "worse"),
+        ({"found": 9, "false": 2}, "worse"),
+    ],
+)
+def test_events(now: dict[str, int], verdict: str) -> None:
+    before = {"families": [{"family": "dumping", "expected": 9, "found": 5, "false": 1}]}
+    (found,) = compare_events(before, {"families": [{"family": "dumping", "expected": 9, **now}]})
+    assert found.verdict == verdict
+    report = decide(pictures(80, 0.9, 0.5), ("overflow",), events=[found])
+    assert report.decision == ("stopped" if verdict == "worse" else "passed")
+
+
+def test_the_report_shows_what_got_worse(tmp_path: Path) -> None:
+    made = pictures(80, 0.5, 0.9)
+    report = decide(made, ("overflow",))
+    written = write_report(report, made, ("overflow",), tmp_path, lambda name: scene(len(name)))
+    assert [p.name for p in written] == ["gate.json", "gate.md", "worse_overflow.jpg"]
+    assert all(p.stat().st_size for p in written)
+    assert "| overflow | all |" in markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("scores", "hit", "total", "wanted"),
+    [
+        ([0.9, 0.8], [True, True], 2, 1.0),
+        ([0.9, 0.8, 0.7], [True, False, True], 2, 0.5 + 0.5 * 2 / 3),
+        ([0.9], [False], 1, 0.0),
+        ([], [], 3, 0.0),
+        ([0.9], [False], 0, float("nan")),
+    ],
+)
+def test_average_precision(scores: list[float], hit: list[bool], total: int, wanted: float) -> None:
+    found = average_precision(np.array(scores, np.float32), np.array(hit, bool), total)
+    assert found == pytest.approx(wanted, nan_ok=True)
+
+
+def test_uncertainty_and_disagreement() -> None:
+    limits = {0: 0.5}
+    assert uncertainty(boxes((0, 0.5, 0)), limits, 0.2) == pytest.approx(1)
+    assert uncertainty(boxes((0, 0.9, 0)), limits, 0.2) == 0
+    assert uncertainty(boxes(), limits, 0.2) == 0
+    assert disagreement(boxes((0, 0.9, 0)), boxes((0, 0.8, 0)), limits) == 0
+    assert disagreement(boxes((0, 0.9, 0)), boxes((50, 0.8, 0)), limits) == 1
+    assert disagreement(boxes((0, 0.9, 0)), boxes(), limits) == 1
+    assert disagreement(boxes(), boxes(), limits) == 0
+
+
+def test_the_queue_prefers_doubt_and_rare_places_and_does_not_repeat_itself(tmp_path: Path) -> None:
+    doubt, sure = boxes((0, 0.5, 0)), boxes((0, 0.95, 0))
+    seen = [Seen(f"gate{i}", "gate", 12, doubt) for i in range(3)]
+    seen += [Seen("sure", "gate", 12, sure), Seen("rare", "school", 3, doubt)]
+    queue = build_queue(seen, [("gate", 12)] * 20, {0: 0.5}, count=4)
+    assert [e.key for e in queue][:2] == ["rare", "gate0"]
+    assert [e.score for e in queue] == sorted((e.score for e in queue), reverse=True)
+    assert "near a rule's threshold" in queue[0].why
+    write_queue(queue, tmp_path / "q.json")
+    assert '"version": 1' in (tmp_path / "q.json").read_text()

@@ -1,0 +1,101 @@
+"""Verdicts become labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from training_parts import alert, case, picture_evidence
+
+from contract import EvidenceKind
+from training.dataset_items import DatasetError
+from training.verdicts import Taken, VerdictRule, final_verdict, read_cases, take_cases, write_export
+
+RULE = VerdictRule(classes=("overflow", "garbage_bin", "cart", "garbage"))
+
+
+def take(tmp_path: Path, *verdicts: dict[str, Any], **more: Any) -> Taken:
+    evidence = write_export([], tmp_path)
+    part = picture_evidence(evidence, 5, blurred=more.pop("blurred", True))
+    made = case((alert((part,), **more),), verdicts)
+    write_export([made], tmp_path)
+    return take_cases(read_cases(tmp_path / "cases.jsonl"), evidence, tmp_path / "work", RULE)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "boxes", "name", "left_out"),
+    [
+        ({"kind": "confirm"}, 1, None, None),
+        ({"kind": "reject", "reason": 1}, 0, "bin_not_overflowing", None),
+        ({"kind": "reject", "reason": 4}, 0, "inside_shop:dumping.bin_overflow", None),
+        ({"kind": "reject", "reason": 2}, 1, "permitted:dumping.bin_overflow", None),
+        ({"kind": "reject", "reason": 6}, 1, "duplicate:dumping.bin_overflow", None),
+        ({"kind": "reject", "reason": 7}, None, None, "camera_health"),
+        ({"kind": "reject", "reason": 9, "text": "snow"}, None, None, "people"),
+        ({"kind": "unsure"}, None, None, "no agreed verdict"),
+    ],
+)
+def test_a_verdict(
+    tmp_path: Path, verdict: dict[str, Any], boxes: int | None, name: str | None, left_out: str | None
+) -> None:
+    taken = take(tmp_path, verdict)
+    if boxes is None:
+        assert not taken.items
+        assert left_out is not None
+        assert left_out in next(iter(taken.left_out))
+        return
+    (found,) = taken.items
+    assert len(found.boxes) == boxes
+    assert found.notes.get("reason") == name
+    assert found.group.startswith("site:")
+    if boxes:
+        np.testing.assert_allclose(found.boxes, [[0.375, 0.5, 0.25, 0.5]], atol=1e-6)
+        assert found.known == frozenset(), "one reviewed box says nothing about the rest of the street"
+    else:
+        assert found.notes["negative"] is True
+        assert found.known == {"overflow"}
+
+
+def test_a_corrected_issue_gives_its_class(tmp_path: Path) -> None:
+    taken = take(tmp_path, {"kind": "confirm", "issue": "dumping.exposed"})
+    assert RULE.classes[taken.items[0].classes[0]] == "garbage"
+
+
+def test_pictures_with_readable_faces_stay_out(tmp_path: Path) -> None:
+    taken = take(tmp_path, {"kind": "confirm"}, blurred=False)
+    assert not taken.items
+    assert taken.left_out["not blurred"] == 1
+
+
+def test_a_changed_file_is_left_out(tmp_path: Path) -> None:
+    evidence = write_export([], tmp_path)
+    part = picture_evidence(evidence, 5, EvidenceKind.CONTEXT)
+    made = case((alert((part,)),), ({"kind": "confirm"},))
+    (evidence / part.sha256).write_bytes(b"other")
+    taken = take_cases([made], evidence, tmp_path / "work", RULE)
+    assert taken.left_out["file doesn't match its hash"] == 1
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "kind"),
+    [
+        ([{"kind": "confirm"}, {"kind": "reject", "reason": 1}], "reject"),  # one reviewer changed their mind
+        ([{"kind": "confirm"}, {"kind": "reject", "reason": 1, "reviewer": "bo"}], None),
+        ([{"kind": "confirm"}, {"kind": "unsure", "reviewer": "bo"}], "confirm"),
+        ([{"kind": "merge"}], None),
+        ([], None),
+    ],
+)
+def test_the_verdict_that_counts(tmp_path: Path, verdicts: list[dict[str, Any]], kind: str | None) -> None:
+    evidence = write_export([], tmp_path)
+    made = case((alert((picture_evidence(evidence, 1),)),), tuple(verdicts))
+    found = final_verdict(made.verdicts)
+    assert (found.kind if found else None) == kind
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cases.jsonl").write_text("\n{}\n")
+    with pytest.raises(DatasetError, match=r"cases\.jsonl:2"):
+        list(read_cases(tmp_path / "cases.jsonl"))
