@@ -77,6 +77,10 @@ def probe_command(
     except StreamFaultError as exc:
         secrets = secrets_of(onvif or gb28181 or url or "")
         _fail(f"{exc.code}: {redact(exc, secrets)}", mend_for(exc.code), as_json)
+    except OSError as exc:
+        _fail(
+            f"refused: {exc.strerror or exc}", "This machine's network does not let the search out.", as_json
+        )
     except ValueError as exc:
         raise click.UsageError(redact(exc, secrets_of(url or ""))) from None
 
