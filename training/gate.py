@@ -190,20 +190,31 @@ def compare_slice(
 
 
 def compare_events(champion: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[EventResult]:
-    """Families of two `bench events` results (`families: [{family, expected, found, false}]`): a family is worse
-    where less is found or more is false."""
-    before = {f["family"]: f for f in champion.get("families", [])}
+    """Families of two `bench events --json` results: a family is worse where less is found or more is false.
+
+    Raises ValueError where a result has no `families`, or lacks one that the other has.
+    """
+    try:
+        before, after = dict(champion["families"]), dict(candidate["families"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "events: needs two files of `curbwatch bench events --json`, with `families`"
+        ) from error
+    if before.keys() != after.keys():
+        raise ValueError("events: the two results have other families; run both on one manifest")
     result = []
-    for now in candidate.get("families", []):
-        old = before.get(now["family"])
-        if old is None:
-            continue
+    for family, now in after.items():
+        old = before[family]
+        if now["expected"] != old["expected"]:
+            raise ValueError(
+                f"events: {family} expects {now['expected']} and {old['expected']}; run both on one manifest"
+            )
         less, more = now["found"] < old["found"], now["false"] > old["false"]
         gain = now["found"] > old["found"] or now["false"] < old["false"]
         verdict: SliceVerdict = "worse" if less or more else "better" if gain else "no_worse"
         result.append(
             EventResult(
-                family=str(now["family"]),
+                family=str(family),
                 expected=int(now["expected"]),
                 champion_found=int(old["found"]),
                 candidate_found=int(now["found"]),

@@ -94,11 +94,20 @@ def test_a_worse_night_stops_a_better_day() -> None:
     ],
 )
 def test_events(now: dict[str, int], verdict: str) -> None:
-    before = {"families": [{"family": "dumping", "expected": 9, "found": 5, "false": 1}]}
-    (found,) = compare_events(before, {"families": [{"family": "dumping", "expected": 9, **now}]})
+    before = {"families": {"dumping": {"expected": 9, "found": 5, "false": 1}}}
+    (found,) = compare_events(before, {"families": {"dumping": {"expected": 9, **now}}})
     assert found.verdict == verdict
     report = decide(pictures(80, 0.9, 0.5), ("overflow",), events=[found])
     assert report.decision == ("stopped" if verdict == "worse" else "passed")
+
+
+@pytest.mark.parametrize(
+    "other", [{}, {"families": {}}, {"families": {"dumping": {"expected": 3, "found": 1, "false": 0}}}]
+)
+def test_events_of_another_manifest_are_refused(other: dict[str, object]) -> None:
+    before = {"families": {"dumping": {"expected": 9, "found": 5, "false": 1}}}
+    with pytest.raises(ValueError, match="events:"):
+        compare_events(before, other)
 
 
 def test_the_report_shows_what_got_worse(tmp_path: Path) -> None:
