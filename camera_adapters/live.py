@@ -12,7 +12,7 @@ from camera_adapters.clock import Clock
 from camera_adapters.decoder import Decoded
 from camera_adapters.frame import ClockSource, Frame, FrameMeta
 from camera_adapters.hosts import SHARED_GATE, HostGate, Slot
-from camera_adapters.reasons import backoff_s, classify
+from camera_adapters.reasons import backoff_s, classify, family
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import PacketRing
 from camera_adapters.stream import (
@@ -53,6 +53,7 @@ class LiveStream:
         self._stop = threading.Event()
         self._slot: Slot | None = None
         self._seq = self._epoch = self._packets = self._tainted = 0
+        self._attempts, self._family = 0, ""
         self._skew: float | None = None
         self._last_frame_at: datetime | None = None
         self._live_since: float | None = None
@@ -91,7 +92,6 @@ class LiveStream:
 
     def run(self, stop: threading.Event) -> None:
         """Connect, work, wait and connect again until `stop` is set."""
-        attempt = 0
         while not stop.is_set():
             self._slot = self._gate.acquire(self._host, stop)
             began, self._live_since = self._clock.monotonic(), None
@@ -100,8 +100,7 @@ class LiveStream:
                     self._session(stop)
             # A camera may fail in any way at all; none of them may end its thread.
             except Exception as exc:
-                attempt = max(0, attempt - self._forgiven()) + 1
-                self._back_off(exc, attempt, began, stop)
+                self._back_off(exc, began, stop)
             finally:
                 self._release()
 
@@ -115,11 +114,13 @@ class LiveStream:
             return 0
         return int((self._clock.monotonic() - self._live_since) * 6 / self._options.steady_s)
 
-    def _back_off(self, exc: Exception, attempt: int, began: float, stop: threading.Event) -> None:
+    def _back_off(self, exc: Exception, began: float, stop: threading.Event) -> None:
         self._release()
         elapsed = 0.0 if self._live_since is not None else self._clock.monotonic() - began
         code = classify(exc, elapsed, self._options.stall_s)
-        wait = backoff_s(attempt, code, self._options, self._uniform)
+        before = self._attempts if family(code) == self._family else 0
+        self._family, self._attempts = family(code), max(0, before - self._forgiven()) + 1
+        wait = backoff_s(self._attempts, code, self._options, self._uniform)
         text = redact(str(exc), self._secrets) or type(exc).__name__
         self._go(StreamState.BACKING_OFF, f"{code}: {text[:140]}; next try in {wait:.1f} s")
         stop.wait(wait)

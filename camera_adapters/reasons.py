@@ -40,6 +40,11 @@ def classify(exc: BaseException, elapsed_s: float, timeout_s: float) -> str:
     return "protocol"
 
 
+def family(reason: str) -> str:
+    """Return which failures count together: ten refusals during an outage say nothing of a wrong path after it."""
+    return "quick" if reason in _QUICK else "auth" if reason == "auth" else "slow"
+
+
 def backoff_s(
     attempt: int, reason: str, options: StreamOptions, uniform: Callable[[float, float], float]
 ) -> float:

@@ -21,7 +21,7 @@ from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.hosts import HostGate
 from camera_adapters.hwaccel import Accelerator, candidates
 from camera_adapters.open import open_stream
-from camera_adapters.reasons import StreamFaultError, backoff_s, classify
+from camera_adapters.reasons import StreamFaultError, backoff_s, classify, family
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import Demand, IllegalStepError, StreamOptions, StreamState, step
@@ -77,6 +77,19 @@ def test_backoff_grows_to_its_cap(attempt: int, reason: str) -> None:
     cap = options.quick_cap_s if reason in {"refused", "timeout", "eof"} else options.backoff_cap_s
     assert all(0.25 <= w <= cap for w in waits)
     assert backoff_s(attempt, "auth", options, random.uniform) == 300
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("refused", "eof", True),
+        ("refused", "no_key", False),
+        ("auth", "eof", False),
+        ("server", "codec", True),
+    ],
+)
+def test_failures_of_another_kind_start_anew(one: str, other: str, together: bool) -> None:
+    assert (family(one) == family(other)) is together
 
 
 @pytest.mark.parametrize(
