@@ -70,7 +70,7 @@ class Chaos:
         self._say, self._api_dir, self._box_dir = say, folder / "api", folder / "box"
         self._box_dir.mkdir(parents=True, exist_ok=True)
         self._logs = folder
-        self._api_port = _free_port()
+        self._api_port = free_port()
         self._token = folder / "token"
         told = self._cli("api", "device", "add", DEVICE, "--data", str(self._api_dir), "--json")
         self._token.write_text(json.loads(told.splitlines()[-1])["token"])
@@ -202,7 +202,9 @@ class Chaos:
         key = load_signer(self._box_dir / "identity.key").public_key
         with contextlib.closing(sqlite3.connect(self._box_dir / "outbox/outbox.db")) as db:
             rows = db.execute("SELECT envelope, body FROM chain ORDER BY seq").fetchall()
-        previous, seq, cleared, items = ORIGIN, 0, set(), {}
+        previous, seq = ORIGIN, 0
+        cleared: set[str] = set()
+        items: dict[str, dict[str, Any]] = {}
         for envelope, body in rows:
             try:
                 link = open_link(envelope, key)
@@ -269,7 +271,8 @@ def _locked(path: Path) -> Iterator[None]:
             db.execute("ROLLBACK")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])

