@@ -97,7 +97,7 @@ def pixelate(rgb: Picture, wanted: Iterable[tuple[Box, int]], keep: Box | None =
         patch = rgb[top:bottom, left:right]
         before = patch.copy() if keep is not None and cells == PLATE_CELLS else None
         cell = max(8, round((right - left) / cells))
-        small = (max(1, round((right - left) / cell)), max(1, round((bottom - top) / cell)))
+        small = (max(1, (right - left) // cell), max(1, (bottom - top) // cell))
         tiny = cv2.resize(patch, small, interpolation=cv2.INTER_AREA)
         patch[:] = cv2.resize(tiny, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
         if before is not None and keep is not None:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pyrage
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
@@ -33,6 +33,7 @@ def pixels(box: tuple[float, float, float, float], width: int, height: int) -> t
 share = st.floats(0, 1)
 
 
+@settings(deadline=None)
 @given(share, share, share, share, st.sampled_from(["people", "vehicles"]))
 def test_a_region_keeps_a_few_values_and_the_rest_keeps_all(
     a: float, b: float, c: float, d: float, kind: str
