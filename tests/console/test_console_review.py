@@ -149,6 +149,30 @@ def test_a_lost_connection_is_said_and_mended(browser: Browser, centre: Town) ->
     assert centre.case(case_id)["state"] == "confirmed"
 
 
+def test_two_reviewers_on_one_case_judge_it_once(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    first, second = page_of(browser, centre), page_of(browser, centre)
+    for page in (first, second):
+        expect(page.locator("#case-title")).to_contain_text("Street 1")
+    first.keyboard.press("c")
+    expect(second.locator("#case-title")).to_contain_text("Street 2", timeout=8000)
+    assert len(centre.case(ids[0])["verdicts"]) == 1
+    assert centre.case(ids[1])["verdicts"] == []
+
+
+def test_the_queue_keeps_the_focus_and_the_labels_their_language(browser: Browser, centre: Town) -> None:
+    for n in (1, 2):
+        centre.post_case(n)
+    page = page_of(browser, centre)
+    shown(page)
+    page.locator("#queue button").nth(1).focus()
+    centre.post_case(3)
+    expect(page.locator("#queue button")).to_have_count(3, timeout=8000)
+    expect(page.locator("#queue button").nth(1)).to_be_focused()
+    page.locator("#lang").click()
+    expect(page.locator("#scrub")).to_have_attribute("aria-label", "片段位置")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
 def test_accessible_in_both_languages(browser: Browser, centre: Town, locale: str, scheme: str) -> None:

@@ -43,10 +43,12 @@ async function refresh() {
 }
 
 function list() {
+  const held = document.activeElement?.closest?.("#queue button")?.dataset.id;
   $("waiting").textContent = `${state.items.length}${state.items.length >= 50 ? "+" : ""} ${t("waiting")}`;
   $("queue").replaceChildren(...state.items.map((c) => {
     const li = document.createElement("li"), button = document.createElement("button"), small = document.createElement("small");
     button.type = "button";
+    button.dataset.id = c.id;
     button.append(issueName(c.issue), small);
     small.textContent = `${c.number} · ${c.camera_name || c.camera_id} · ${facts.dwell(c.dwell_s)}`;
     button.setAttribute("aria-current", String(c.id === state.current));
@@ -54,6 +56,8 @@ function list() {
     li.append(button);
     return li;
   }));
+  // The list is drawn anew with each piece of news; who walks it by keyboard stays where they are.
+  if (held) $("queue").querySelector(`[data-id="${held}"]`)?.focus();
 }
 
 async function open(id) {
@@ -167,6 +171,7 @@ function sheet() {
 
 function words() {
   apply();
+  stage.words();
   $("lang").textContent = t("lang");
   $("lang").lang = language() === "zh" ? "en" : "zh-CN";
   $("reasons").setAttribute("aria-label", t("askReason"));

@@ -92,10 +92,13 @@ export function frame(direction) {
   video.currentTime = Math.max(0, Math.min(video.duration || 0, video.currentTime + direction * FRAME_S));
 }
 
+export function words() {
+  $("scrub").setAttribute("aria-label", t("scrub"));
+  $("speed").setAttribute("aria-label", t("speed"));
+}
+
 export function wire() {
   const video = $("clip"), scrub = $("scrub"), speed = $("speed");
-  scrub.setAttribute("aria-label", t("scrub"));
-  speed.setAttribute("aria-label", t("speed"));
   $("play").addEventListener("click", toggle);
   video.addEventListener("timeupdate", () => { if (video.duration) scrub.value = String((video.currentTime / video.duration) * 1000); });
   scrub.addEventListener("input", () => { video.pause(); if (video.duration) video.currentTime = (Number(scrub.value) / 1000) * video.duration; });
