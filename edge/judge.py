@@ -17,7 +17,7 @@ from edge.people import ShortTracks
 from edge.rules import ALL_RULES, Rule
 from edge.scene import Scene, ZoneShape, things_of
 from edge.site_store import SiteStore
-from edge.sites import OTHER_LOOK, SAME_LOOK, Moment, Sighting, Site, SiteState, hidden, likeness, patch_of
+from edge.sites import OTHER_LOOK, SAME_LOOK, Moment, Sighting, Site, SiteState, hidden
 from edge.zones import Numbers, PolicyConfig, ZoneConfig, local_time, numbers_of
 from models.detections import Detections
 
@@ -165,7 +165,7 @@ class Judge:
         things, refused = things_of(obs.detections, obs.width, obs.height, self._roles)
         self.refused_boxes += refused
         aspect = obs.width / obs.height
-        self._people.observe([t.box for t in things if t.role in ("person", "vehicle")], obs.mono_s, aspect)
+        self._people.observe([t.box for t in things if t.role == "person"], obs.mono_s, aspect)
         local = local_time(obs.captured_at, self._timezone)
         around = [
             z
@@ -178,7 +178,7 @@ class Judge:
             aspect,
             tuple(things),
             tuple(obs.left),
-            tuple(self._people.tracks),
+            (*self._people.tracks, *self._people.gone),
             obs.grey,
             tuple(around),
             refused,
@@ -202,11 +202,13 @@ class Judge:
         self, rule: Rule, sighting: Sighting, now: Moment, scene: Scene, changes: list[Change]
     ) -> tuple[Site | None, bool]:
         mine = [s for s in self._sites if s.issue is rule.issue and s.open and s.matches(sighting.box)]
-        look = patch_of(scene.grey, sighting.box)
         if not mine:
-            return self._new(rule, sighting, now, look)
+            return self._new(rule, sighting, now, scene)
         site = max(mine, key=lambda s: iou(s.box, sighting.box))
-        if self._another_object(site, look, scene):
+        same = site.look(scene.grey, True, self._hidden(site, scene))
+        site.strange_in_row = site.strange_in_row + 1 if same is not None and same <= OTHER_LOOK else 0
+        if site.strange_in_row >= 3 and site.still_share >= 0.5:
+            # Another object stands where this one stood, with nothing in front of it.
             site.missed_in_row = FORGET
             return None, False
         site.hit(sighting, now)
@@ -215,25 +217,19 @@ class Judge:
                 self._sites.remove(site)
             else:
                 self._clear(site, now, changes, "gone: it moved on")
-            return self._new(rule, sighting, now, look)
-        if look is not None and (site.patch is None or site.hits % 10 == 0):
-            site.patch = look
+            return self._new(rule, sighting, now, scene)
         return site, False
 
-    def _another_object(self, site: Site, look: NDArray[np.float32] | None, scene: Scene) -> bool:
-        """True when another object stands where the site's was, for three frames in a row and with nothing in front."""
-        same = likeness(site.patch, look)
-        others = [t.box for t in scene.things if iou(t.box, site.box) < 0.3]
-        if same is None or same > OTHER_LOOK or hidden(site.box, others):
-            site.strange_in_row = 0
-        else:
-            site.strange_in_row += 1
-        return site.strange_in_row >= 3
+    def _hidden(self, site: Site, scene: Scene) -> bool:
+        box = site.box
+        return hidden(box, [t.box for t in scene.things if iou(t.box, box) < 0.3])
 
-    def _new(
-        self, rule: Rule, sighting: Sighting, now: Moment, look: NDArray[np.float32] | None
-    ) -> tuple[Site | None, bool]:
-        if self._cooling(rule, sighting, now) or len(self._sites) >= MAX_SITES:
+    def _new(self, rule: Rule, sighting: Sighting, now: Moment, scene: Scene) -> tuple[Site | None, bool]:
+        if (
+            self._cooling(rule, sighting, now)
+            or self._part_of_a_place(rule, sighting)
+            or len(self._sites) >= MAX_SITES
+        ):
             return None, False
         first = now
         if sighting.born_mono_s is not None:
@@ -242,10 +238,22 @@ class Judge:
             )
         site = Site(rule.issue, sighting.zone_id, first, sighting.box)
         site.hit(sighting, now)
-        site.patch = look
+        site.look(scene.grey, True, self._hidden(site, scene))
         site.say(first.at, f"first seen standing in zone {sighting.zone_id} as {sighting.name}")
         self._sites.append(site)
         return site, True
+
+    def _part_of_a_place(self, rule: Rule, sighting: Sighting) -> bool:
+        """True when a left object lies beside one that is a case: a bag and its strap, a heap in pieces are one place."""
+        if rule.issue is not IssueClass.DUMPING_ACT:
+            return False
+        x, y = (sighting.box[0] + sighting.box[2]) / 2, (sighting.box[1] + sighting.box[3]) / 2
+        for site in self._sites:
+            x1, y1, x2, y2 = site.box
+            w, h = max(x2 - x1, 0.03), max(y2 - y1, 0.03)
+            if site.issue is rule.issue and x1 - w <= x <= x2 + w and y1 - h <= y <= y2 + h:
+                return True
+        return False
 
     def _cooling(self, rule: Rule, sighting: Sighting, now: Moment) -> bool:
         """True while the place is silent after a cleared alert."""
@@ -267,9 +275,11 @@ class Judge:
             last = site.last or site.first
             others = [t.box for t in scene.things if iou(t.box, box) < 0.5]
             if not hidden(box, others):
-                same = likeness(site.patch, patch_of(scene.grey, box))
+                same = site.look(scene.grey, False, False)
                 if same is not None and same >= SAME_LOOK:
-                    # Still there to the eye, only the detector missed it: dusk, glare, a weak model.
+                    # Still there to the eye, only the detector missed it: dusk, glare, a weak model. It counts against
+                    # the share of hits all the same, or one phantom on a road marking would stay for ever.
+                    site.misses += 1
                     site.last, site.missed_in_row = now, 0
                     continue
                 site.miss()
@@ -306,7 +316,12 @@ class Judge:
             )
             changes.append(self._change("candidate", site, now))
         if site.state is SiteState.CANDIDATE and enough and dwell >= numbers.confirm_s:
-            held = rule.hold(scene, site)
+            moving = (
+                f"the place changed in {1 - site.still_share:.0%} of the looks"
+                if site.still_share < rule.still_share
+                else None
+            )
+            held = moving or rule.hold(scene, site)
             if held is None:
                 site.go(
                     SiteState.CONFIRMED,

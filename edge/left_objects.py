@@ -20,12 +20,17 @@ Grey = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 FAST_S, SLOW_S = 1.0, 90.0
-# Grey levels. Sensor and codec noise of CCTV stays under 12 after a 3 x 3 blur; a dark bag on pavement makes 30.
-DIFFERENT = 18.0
+# Grey levels. A dark bag on wet, dark pavement differs by some 20; the noise is measured pixel by pixel, and a change
+# must exceed it several times: foliage, water and coarse codecs raise their own threshold.
+DIFFERENT, NOISIEST, NOISE_FACTOR = 11.0, 45.0, 5.0
+NOISE_S = 20.0
 # More than this share of the picture changing at once is light, a night switch or a moved camera.
 LIGHT_SHARE = 0.35
 MIN_AREA, MAX_AREA = 0.00025, 0.06
 MAX_OBJECTS = 64
+CERTAIN_SHARE = 0.12
+# Nobody puts down so many things at once: the camera was nudged, or the light changed in patches.
+TOO_MANY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,10 @@ class LeftObjectDetector:
         self._shape = (height, width)
         self._fast: Floats | None = None
         self._slow: Floats | None = None
-        self._busy_until = np.full(self._shape, -1e9, np.float32)
+        self._busy_until = np.full(self._shape, -1e9, np.float64)
+        # Places that were covered when the background was begun: what is behind is learned when it shows.
+        self._unknown = np.zeros(self._shape, bool)
+        self._noise = np.full(self._shape, DIFFERENT / NOISE_FACTOR, np.float32)
         self._last: float | None = None
         self._started = 0.0
         self._candidates: list[_Candidate] = []
@@ -85,25 +93,35 @@ class LeftObjectDetector:
         if luma.shape != self._shape:
             raise ValueError(f"luma: expected {self._shape}, got {luma.shape}")
         grey = cv2.GaussianBlur(luma, (3, 3), 0).astype(np.float32)
+        boxes: list[Box] = [(float(b[0]), float(b[1]), float(b[2]), float(b[3])) for b in occupied]
+        self._mark_busy(boxes, mono_s)
         if self._fast is None or self._slow is None or self._last is None or mono_s - self._last > 30:
             self._restart(grey, mono_s)
             return []
         step = max(mono_s - self._last, 1e-3)
         self._last = mono_s
-        boxes: list[Box] = [(float(b[0]), float(b[1]), float(b[2]), float(b[3])) for b in occupied]
-        self._mark_busy(boxes, mono_s)
         grey = self._levelled(grey)
-        changed = np.abs(grey - self._slow) > DIFFERENT
+        limit = self._limit()
+        changed = np.abs(grey - self._slow) > limit
         if float(changed.mean()) > LIGHT_SHARE:
             self._restart(grey, mono_s)
             return []
+        shown = self._unknown & (self._busy_until <= mono_s)
+        self._slow[shown] = self._fast[shown] = grey[shown]
+        self._unknown &= ~shown
+        changed &= ~shown
         self._fast += (1 - np.exp(-step / FAST_S)) * (grey - self._fast)
-        still = np.abs(grey - self._fast) < DIFFERENT / 2
+        flicker = np.abs(grey - self._fast)
+        still = flicker < limit / 2
+        quiet = (1 - np.exp(-step / NOISE_S)) * ~changed
+        self._noise += quiet * (np.minimum(flicker, NOISIEST) - self._noise)
         busy = self._busy_until > mono_s
         static = (changed & still & ~busy).astype(np.uint8)
         static = cv2.morphologyEx(static, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         static = cv2.morphologyEx(static, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-        self._associate(np.asarray(static, np.uint8), grey, busy, mono_s)
+        if self._associate(np.asarray(static, np.uint8), grey, busy, mono_s) > TOO_MANY:
+            self._restart(grey, mono_s)
+            return []
         self._learn(grey, changed, busy, step)
         return [
             LeftObject(c.box, c.born, c.area, mono_s - c.born, c.key, c.had_owner)
@@ -114,12 +132,28 @@ class LeftObjectDetector:
     def _restart(self, grey: Floats, mono_s: float) -> None:
         self._fast, self._slow, self._last, self._started = grey.copy(), grey.copy(), mono_s, mono_s
         self._candidates.clear()
+        self._unknown = self._busy_until > mono_s
 
     def _levelled(self, grey: Floats) -> Floats:
         """Take a change of light or exposure that holds for the whole picture out of it."""
         assert_slow = self._slow if self._slow is not None else grey
         gain = float(np.median(assert_slow)) / max(float(np.median(grey)), 1.0)
         return grey * np.float32(np.clip(gain, 0.7, 1.4))
+
+    def _limit(self) -> Floats:
+        return np.asarray(np.clip(NOISE_FACTOR * self._noise, DIFFERENT, NOISIEST), np.float32)
+
+    def _certain(self, grey: Floats) -> NDArray[np.bool_]:
+        """True where the picture leaves the range of the background's 5 x 5 neighbourhood by more than the limit.
+
+        A pole that sways by a pixel or two shifts every painted line: a region of changed pixels is an object only when some
+        of them cannot be explained by such a shift.
+        """
+        slow = self._slow if self._slow is not None else grey
+        kernel, limit = np.ones((5, 5), np.uint8), self._limit()
+        return np.asarray(
+            (grey > cv2.dilate(slow, kernel) + limit) | (grey < cv2.erode(slow, kernel) - limit), bool
+        )
 
     def _mark_busy(self, boxes: Sequence[Box], mono_s: float) -> None:
         height, width = self._shape
@@ -138,15 +172,22 @@ class LeftObjectDetector:
         )
         self._slow += rate.astype(np.float32) * (grey - self._slow)
 
-    def _associate(self, static: Grey, grey: Floats, busy: NDArray[np.bool_], mono_s: float) -> None:
+    def _associate(self, static: Grey, grey: Floats, busy: NDArray[np.bool_], mono_s: float) -> int:
+        """Join the regions of this frame to the known objects; returns how many regions there were."""
         height, width = self._shape
-        count, _, stats, _ = cv2.connectedComponentsWithStats(static, connectivity=8)
+        certain, regions = self._certain(grey), 0
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(static, connectivity=8)
         for i in range(1, min(count, 400)):
             x, y, w, h, pixels = (int(v) for v in stats[i])
             area = pixels / (width * height)
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
             if not MIN_AREA <= area <= MAX_AREA or pixels < 0.3 * w * h or max(w, h) > 5 * min(w, h):
                 continue
+            if int(certain[y : y + h, x : x + w][labels[y : y + h, x : x + w] == i].sum()) < max(
+                4, CERTAIN_SHARE * pixels
+            ):
+                continue
+            regions += 1
             known = next(
                 (
                     c
@@ -163,6 +204,7 @@ class LeftObjectDetector:
                 self._candidates.append(_Candidate(self._next_key, box, mono_s, mono_s, recent, area))
                 self._next_key += 1
         self._forget(busy, mono_s)
+        return regions
 
     def _forget(self, busy: NDArray[np.bool_], mono_s: float) -> None:
         height, width = self._shape
@@ -182,7 +224,7 @@ class LeftObjectDetector:
             return False
         x, y, w, h = rect
         mask = np.zeros(self._shape, np.uint8)
-        part = (np.abs(grey - self._slow) > DIFFERENT).astype(np.uint8)
+        part = (np.abs(grey - self._slow) > self._limit()).astype(np.uint8)
         mask[y : y + h, x : x + w] = part[y : y + h, x : x + w]
         kernel = np.ones((3, 3), np.uint8)
         rim = (cv2.dilate(mask, kernel, iterations=1) - cv2.erode(mask, kernel, iterations=1)).astype(bool)

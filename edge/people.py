@@ -27,9 +27,11 @@ class ShortTracks:
     def __init__(self, memory_s: float = 3.0) -> None:
         self._memory, self._next = memory_s, 1
         self.tracks: list[Track] = []
+        self.gone: deque[Track] = deque(maxlen=64)
 
     def observe(self, boxes: list[Box], mono_s: float, aspect: float) -> None:
         """Take the boxes of one frame; `aspect` is width over height of the picture."""
+        self.gone.extend(t for t in self.tracks if mono_s - t.last > self._memory)
         self.tracks = [t for t in self.tracks if mono_s - t.last <= self._memory]
         free = set(range(len(boxes)))
         pairs = sorted(

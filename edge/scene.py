@@ -68,6 +68,11 @@ class Scene:
         return [t for t in self.things if t.role in roles]
 
 
+# Pixels of the judged picture. Below it a detector guesses: a bus on the horizon that touches a zone's far edge was
+# taken for a parked car.
+MIN_VEHICLE_PX = 12.0
+
+
 def things_of(
     detections: Detections, width: int, height: int, roles: Mapping[str, str] | None = None
 ) -> tuple[list[Thing], int]:
@@ -79,7 +84,13 @@ def things_of(
         box = (max(0.0, x1), max(0.0, y1), min(1.0, x2), min(1.0, y2))
         if valid_box(box):
             name = detections.name_of(i)
-            things.append(Thing(box, name, role_of(name, roles), float(detections.scores[i])))
+            role = role_of(name, roles)
+            if (
+                role in {"vehicle", "non_motor"}
+                and min((x2 - x1) * width, (y2 - y1) * height) < MIN_VEHICLE_PX
+            ):
+                continue
+            things.append(Thing(box, name, role, float(detections.scores[i])))
         else:
             refused += 1
     return merge_twins(things), refused

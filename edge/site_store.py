@@ -78,6 +78,7 @@ def _pack(site: Site) -> dict[str, Any]:
         "scores": list(site.scores),
         "names": dict(site.names),
         "patch": None if site.patch is None else np.round(site.patch.ravel(), 4).tolist(),
+        "look": [site.patch_box, site.looks, site.stills],
         "timeline": [[at.timestamp(), words] for at, words in site.timeline],
     }
 
@@ -95,6 +96,7 @@ def _unpack(row: dict[str, Any], now: Moment) -> Site:
     if first is None:
         raise ValueError("first: missing")
     hits, misses, attended, count = row["counts"]
+    patch_box, looks, stills = row["look"]
     patch = row["patch"]
     return Site(
         issue=IssueClass(row["issue"]),
@@ -115,5 +117,8 @@ def _unpack(row: dict[str, Any], now: Moment) -> Site:
         scores=deque(row["scores"], maxlen=99),
         names=Counter(row["names"]),
         patch=None if patch is None else np.asarray(patch, np.float32).reshape(24, 24),
+        patch_box=None if patch_box is None else tuple(patch_box),
+        looks=looks,
+        stills=stills,
         timeline=[(datetime.fromtimestamp(t, UTC), words) for t, words in row["timeline"]],
     )

@@ -89,6 +89,9 @@ class Site:
     scores: deque[float] = field(default_factory=lambda: deque(maxlen=99))
     names: Counter[str] = field(default_factory=Counter)
     patch: NDArray[np.float32] | None = None
+    patch_box: Box | None = None
+    looks: int = 0
+    stills: int = 0
     timeline: list[tuple[datetime, str]] = field(default_factory=list)
 
     @property
@@ -165,6 +168,33 @@ class Site:
         seen_before = max(0, self.misses - self.missed_in_row)
         rate = (self.hits + 1) / (self.hits + seen_before + 2)
         return self.missed_in_row >= 3 and float((1 - rate) ** self.missed_in_row) < GONE_CHANCE
+
+    def look(self, grey: Grey | None, hit: bool, covered_up: bool) -> float | None:
+        """Compare the place's look with that of the last sighting; returns the likeness, None when it cannot be told.
+
+        The region is fixed, not the jittering box of the moment: a standing object looks the same from frame to frame,
+        cars that follow each other through one place do not.
+        """
+        if self.patch_box is None:
+            if hit and not covered_up:
+                self.patch_box = self.box
+                self.patch = patch_of(grey, self.patch_box)
+            return None
+        if covered_up:
+            return None
+        now = patch_of(grey, self.patch_box)
+        same = likeness(self.patch, now)
+        if same is not None:
+            self.looks += 1
+            self.stills += same >= SAME_LOOK
+        if hit and now is not None:
+            self.patch = now
+        return same
+
+    @property
+    def still_share(self) -> float:
+        """Share of the looks in which nothing had changed; 1 while too few looks were possible to tell."""
+        return self.stills / self.looks if self.looks >= 5 else 1.0
 
     @property
     def hit_share(self) -> float:

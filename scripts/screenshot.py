@@ -1,6 +1,6 @@
 """Take the README's picture anew: the console with the demo's case, in a real Chromium.
 
-    .venv/bin/python scripts/screenshot.py docs/img
+.venv/bin/python scripts/screenshot.py docs/img
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def main(folder: Path) -> None:
     demo = Demo(Path("var/screenshot"), Path("var/cache"), Show())
     with demo.running() as children, sync_playwright() as play:
         demo.with_clip(children, demo.first_case(children, 120)["id"])
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+        browser = play.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
         for name, locale in (("console", "en-GB"), ("console-zh", "zh-CN")):
             context = browser.new_context(locale=locale, viewport={"width": 1366, "height": 850})
             page = context.new_page()

@@ -31,6 +31,7 @@ class Rule:
         permits: kinds of zones that allow it.
         hold: returns why a confirmation must wait (a jam), or None.
         needs: what must be there for it: tracks, left_objects.
+        still_share: share of the looks at the place that must be unchanged; people at a stall move, a parked car does not.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Rule:
     permits: frozenset[ZoneKind] = frozenset()
     hold: Guard = no_guard
     needs: frozenset[str] = frozenset()
+    still_share: float = 0.0
 
 
 def stands_in(box: Box, zone: ZoneShape, least: float = 0.5) -> bool:

@@ -24,8 +24,7 @@ def _acts(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sighting]:
     for item in scene.left:
         if not touches_in(item.box, zone) or permitted(item.box, scene, COLLECTION):
             continue
-        owners = [t for t in scene.people if _let_go(t, item, scene.aspect)]
-        if not item.had_owner and not owners:
+        if not any(_let_go(t, item, scene.aspect) for t in scene.people):
             continue
         if _named(item.box, scene) or _attended(item, scene):
             continue

@@ -93,6 +93,7 @@ PARKING_RULES = (
         _vehicles,
         MOTOR_PERMITS,
         jam,
+        still_share=0.5,
     ),
     Rule(
         "parking.non_motor@v1",
@@ -100,8 +101,13 @@ PARKING_RULES = (
         frozenset({ZoneKind.PAVEMENT, ZoneKind.TACTILE_PATH, ZoneKind.BUS_STOP}),
         _cycles,
         NON_MOTOR_PERMITS,
+        still_share=0.5,
     ),
     Rule(
-        "parking.fire_lane@v1", IssueClass.FIRE_LANE, frozenset({ZoneKind.FIRE_LANE}), _anything_with_wheels
+        "parking.fire_lane@v1",
+        IssueClass.FIRE_LANE,
+        frozenset({ZoneKind.FIRE_LANE}),
+        _anything_with_wheels,
+        still_share=0.5,
     ),
 )
