@@ -24,6 +24,8 @@ from models.detections import Detections
 ChangeKind = Literal["seen", "candidate", "confirmed", "updated", "cleared", "dropped"]
 MAX_SITES = 1000
 SAVE_EVERY_S = 5.0
+# A place seen once or twice is soon forgotten: most of them are what passed by.
+YOUNG_MEMORY_S = 12.0
 # As many misses in a row as leave no doubt.
 FORGET = 99
 POLICY_VERSION = "default-1"
@@ -285,10 +287,9 @@ class Judge:
                 site.miss()
             unseen = now.mono_s - last.mono_s
             numbers = self._numbers(site)
-            impatient = site.state is SiteState.SEEN and site.hits < 3
-            if site.empty_by_misses() or unseen > (
-                min(3.0, numbers.memory_s) if impatient and site.missed_in_row >= 2 else numbers.memory_s
-            ):
+            young = site.state is SiteState.SEEN and site.hits < 3
+            memory = min(YOUNG_MEMORY_S, numbers.memory_s) if young else numbers.memory_s
+            if site.empty_by_misses() or unseen > memory:
                 self._clear(site, now, changes)
 
     def _clear(

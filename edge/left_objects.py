@@ -29,6 +29,7 @@ LIGHT_SHARE = 0.35
 MIN_AREA, MAX_AREA = 0.00025, 0.06
 MAX_OBJECTS = 64
 CERTAIN_SHARE = 0.12
+SAME_TEXTURE = 0.8
 # Nobody puts down so many things at once: the camera was nudged, or the light changed in patches.
 TOO_MANY = 6
 
@@ -181,11 +182,18 @@ class LeftObjectDetector:
             x, y, w, h, pixels = (int(v) for v in stats[i])
             area = pixels / (width * height)
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
-            if not MIN_AREA <= area <= MAX_AREA or pixels < 0.3 * w * h or max(w, h) > 5 * min(w, h):
+            if (
+                not MIN_AREA <= area <= MAX_AREA
+                or pixels < 0.3 * w * h
+                or max(w, h) > 5 * min(w, h)
+                or min(w, h) < 4
+            ):
                 continue
             if int(certain[y : y + h, x : x + w][labels[y : y + h, x : x + w] == i].sum()) < max(
                 4, CERTAIN_SHARE * pixels
             ):
+                continue
+            if self._explained(grey, (x, y, w, h)):
                 continue
             regions += 1
             known = next(
@@ -198,13 +206,29 @@ class LeftObjectDetector:
             )
             if known is not None:
                 known.last, known.seen, known.area = mono_s, known.seen + 1, area
-                known.box = box if iou(known.box, box) > 0.25 else known.box
+                known.box = box if iou(known.box, box) > 0.25 or covered(known.box, box) > 0.5 else known.box
             elif len(self._candidates) < MAX_OBJECTS and self._is_object(grey, (x, y, w, h)):
                 recent = float(self._busy_until[y : y + h, x : x + w].max()) > mono_s - 12
                 self._candidates.append(_Candidate(self._next_key, box, mono_s, mono_s, recent, area))
                 self._next_key += 1
         self._forget(busy, mono_s)
         return regions
+
+    def _explained(self, grey: Floats, rect: tuple[int, int, int, int]) -> bool:
+        """True when the background's own texture is there, only darker, brighter or shifted: a shadow, a light, a nudge."""
+        if self._slow is None:
+            return False
+        x, y, w, h = rect
+        height, width = self._shape
+        rows, cols = slice(max(0, y - 2), min(height, y + h + 2)), slice(max(0, x - 2), min(width, x + w + 2))
+        patch = grey[rows, cols]
+        around = cv2.copyMakeBorder(self._slow, 3, 3, 3, 3, cv2.BORDER_REPLICATE)[
+            rows.start : rows.stop + 6, cols.start : cols.stop + 6
+        ]
+        # A flat patch correlates with anything, so it explains nothing.
+        if float(patch.std()) < 3.0 or min(patch.shape) < 5:
+            return False
+        return float(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED).max()) > SAME_TEXTURE
 
     def _forget(self, busy: NDArray[np.bool_], mono_s: float) -> None:
         height, width = self._shape

@@ -166,7 +166,8 @@ class Site:
     def empty_by_misses(self) -> bool:
         """True when the misses in a row cannot be the detector's weakness."""
         seen_before = max(0, self.misses - self.missed_in_row)
-        rate = (self.hits + 1) / (self.hits + seen_before + 2)
+        # Jeffreys' prior leans to the doubt of a detector that has seen little so far.
+        rate = (self.hits + 0.5) / (self.hits + seen_before + 2)
         return self.missed_in_row >= 3 and float((1 - rate) ** self.missed_in_row) < GONE_CHANCE
 
     def look(self, grey: Grey | None, hit: bool, covered_up: bool) -> float | None:

@@ -1,0 +1,115 @@
+"""What lies still and was not there before; and what only looks like it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge.left_objects import LeftObject, LeftObjectDetector
+
+W, H = 320, 180
+
+
+def street(seed: int = 5) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    return np.asarray(
+        cv2.resize(rng.uniform(80, 140, (24, 40)).astype(np.float32), (W, H), interpolation=cv2.INTER_CUBIC)
+    )
+
+
+def run(
+    paint: Callable[[NDArray[np.float32], float], list[tuple[float, float, float, float]]],
+    seconds: float,
+    step: float = 0.5,
+) -> list[LeftObject]:
+    """Play a made street; `paint` draws on it and returns the boxes that a detector would call persons."""
+    detector, rng = LeftObjectDetector(W, H), np.random.default_rng(1)
+    found: list[LeftObject] = []
+    for n in range(int(seconds / step)):
+        picture = street()
+        occupied = paint(picture, n * step)
+        noisy = np.clip(picture + rng.normal(0, 2.0, picture.shape), 0, 255).astype(np.uint8)
+        found = detector.observe(noisy, 100 + n * step, occupied)
+    return found
+
+
+def bag(picture: NDArray[np.float32], x: int = 150, y: int = 120, w: int = 20, h: int = 16) -> None:
+    picture[y : y + h, x : x + w] = 30
+    picture[y + 4 : y + 7, x + 3 : x + w - 3] = 60
+
+
+@pytest.mark.parametrize("step", [0.2, 0.5, 1.0])
+def test_a_bag_is_found_and_keeps_its_key(step: float) -> None:
+    def paint(p: NDArray[np.float32], t: float) -> list[tuple[float, float, float, float]]:
+        if t >= 10:
+            bag(p)
+        return []
+
+    found = run(paint, 25, step)
+    assert len(found) == 1
+    assert found[0].born_mono_s == pytest.approx(111, abs=2.5 + step)
+    assert found[0].box == pytest.approx((150 / W, 120 / H, 170 / W, 136 / H), abs=0.03)
+
+
+def test_a_bag_that_falls_over_is_the_same_bag() -> None:
+    keys = set()
+
+    def paint(p: NDArray[np.float32], t: float) -> list[tuple[float, float, float, float]]:
+        if 10 <= t < 20:
+            bag(p, 150, 112, 14, 24)
+        elif t >= 20:
+            bag(p, 148, 122, 24, 14)
+        return []
+
+    for end in (19, 30):
+        found = run(paint, end)
+        keys.add(tuple(f.key for f in found))
+    assert keys == {(1,)}
+
+
+@pytest.mark.parametrize(
+    ("what", "paint"),
+    [
+        ("nothing happens", lambda _p, _t: []),
+        ("the light fades by a third", lambda p, t: p.__imul__(1 - min(t, 30) / 90) is None or []),
+        ("a night switch", lambda p, t: (p.__imul__(0.4 if t > 15 else 1.0), [])[1]),
+        ("a cloud's soft shadow", lambda p, t: (p.__imul__(cloud(t)), [])[1]),
+        (
+            "a nudge by two pixels",
+            lambda p, t: (p.__setitem__(slice(None), np.roll(p, 2 if t > 15 else 0, axis=1)), [])[1],
+        ),
+        ("a walker", lambda p, t: walker(p, t)),
+    ],
+)
+def test_what_is_none(what: str, paint: Callable[..., list[tuple[float, float, float, float]]]) -> None:
+    assert run(paint, 40) == [], what
+
+
+def cloud(t: float) -> NDArray[np.float32]:
+    x = np.linspace(-1, 1, W)[None, :] - (t / 10 - 2)
+    return np.asarray(1 - 0.25 * np.exp(-(x**2) / 0.5), np.float32).repeat(H, 0)
+
+
+def nudge(p: NDArray[np.float32], by: int) -> list[tuple[float, float, float, float]]:
+    p[:] = np.roll(p, by, axis=1)
+    return []
+
+
+def walker(p: NDArray[np.float32], t: float) -> list[tuple[float, float, float, float]]:
+    x = int(t * 12) - 20
+    p[60:120, max(0, x) : max(0, x + 18)] = 40
+    return [(max(0, x) / W, 60 / H, max(1, x + 18) / W, 120 / H)] if -18 < x < W else []
+
+
+def test_what_was_there_at_the_start_and_left_is_no_object() -> None:
+    def paint(p: NDArray[np.float32], t: float) -> list[tuple[float, float, float, float]]:
+        if t < 12:
+            p[60:120, 100:120] = 40
+            return [(100 / W, 60 / H, 120 / W, 120 / H)]
+        return []
+
+    assert run(paint, 30) == []
