@@ -65,9 +65,9 @@ class ApiConfig(Section):
 class ModelConfig(Section):
     """Which detector runs, and where."""
 
-    bundle: Annotated[str, Field(description="A bundle's folder, or `default` for the embedded one.")] = (
-        "default"
-    )
+    bundle: Annotated[
+        str, Field(description="A bundle's folder, or an embedded one: `default` (street), `centernet`.")
+    ] = "default"
     provider: Annotated[
         Literal["auto", "cpu", "openvino", "cuda", "tensorrt"],
         Field(description="Execution provider of ONNX Runtime; auto takes the fastest that is there."),

@@ -122,17 +122,26 @@ class Bundle:
 
 
 def embedded() -> Path:
-    """Return the folder of the embedded default bundle."""
-    return Path(__file__).parent / "default"
+    """Return the folder of the embedded default bundle, the street model of our own training."""
+    return Path(__file__).parent / "street"
+
+
+def _folder_of(name: str | Path) -> Path:
+    here = Path(__file__).parent
+    if str(name) == "default":
+        return embedded()
+    # The embedded bundles go by their names: `street`, and `centernet`, which is smaller and knows COCO's classes alone.
+    inside = here / str(name)
+    return inside if str(name).isidentifier() and (inside / "manifest.json").is_file() else Path(name)
 
 
 def load_bundle(name: str | Path = "default") -> Bundle:
-    """Load and verify a bundle by its folder, or the embedded one as `default`.
+    """Load and verify a bundle by its folder, or an embedded one as `default`, `street` or `centernet`.
 
     Raises:
         BundleError: the manifest is missing or wrong, or a file's hash differs.
     """
-    folder = embedded() if str(name) == "default" else Path(name)
+    folder = _folder_of(name)
     path = folder / "manifest.json"
     try:
         if path.stat().st_size > _MAX_MANIFEST:

