@@ -42,7 +42,8 @@ def cli(
     source: str | None, once: bool, as_json: bool, data: Path, cache: Path, port: int | None, limit: float
 ) -> None:
     """Start API, camera and edge worker; a case appears, and you judge it in the console."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job inherits an ignored SIGINT
+        signal.signal(number, _interrupt)
     show = Show()
     demo = Demo(data, cache, show, source, port)
     try:
