@@ -25,6 +25,7 @@ _SUPERVISE = _REVIEW | {
     "export.read",
     "evidence.unseal",
     "callout",
+    "threshold.write",
 }
 ROLES: dict[str, frozenset[str]] = {
     "reviewer": frozenset(_REVIEW),

@@ -43,6 +43,7 @@ ROUTERS = (
     "exports",
     "keys",
     "stats",
+    "thresholds",
     "geo",
     "hooks",
     "ops",

@@ -87,6 +87,7 @@ def _join(session: Session, match: Match, alert: Alert, now: datetime) -> None:
     if match.reopens:
         action = "case.reopened"
         case.state, case.ended_at, case.deadline_at = CaseState.IN_REVIEW.value, None, None
+        count_reopening(case)
     touch(case, now)
     record_case(
         session, case, now, f"device:{alert.device_id}", action, {"alert": alert.id, "why": match.why}
@@ -163,6 +164,12 @@ def missing_evidence(session: Session, alert_id: str) -> list[str]:
             .order_by(AlertEvidence.sha256)
         )
     )
+
+
+def count_reopening(case: CaseRow) -> None:
+    """Count the case as reopened; it is filed and handled anew."""
+    case.reopens += 1
+    case.filed_at = case.done_at = case.handling_s = None
 
 
 def touch(case: CaseRow, now: datetime) -> None:

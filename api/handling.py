@@ -13,11 +13,12 @@ from api.access import Principal
 from api.areas import Areas, Located
 from api.audit import record_case
 from api.calendar import LimitUnit, deadline, remaining, resume
-from api.casebook import publish, touch
+from api.casebook import count_reopening, publish, touch
 from api.db import next_number
 from api.errors import ApiError
 from api.machine import STEPS
 from api.pack import CityPack
+from api.recurrence import earlier
 from api.review import finish, step
 from api.tables import AlertRow, CaseRow
 from contract import CaseState, IssueClass, StreetClass, new_id
@@ -57,10 +58,12 @@ def responsible(pack: CityPack, issue: IssueClass, street_class: StreetClass, at
 
 
 def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack) -> None:
-    """Set the case's grid cell, district and unit."""
+    """Set the case's grid cell, district and unit, and the case that it repeats."""
     found = areas.locate(session, case.tenant, case.lon, case.lat)
     case.grid, case.district = found.codes.get("grid"), found.codes.get("district")
     case.unit = responsible(pack, IssueClass(case.issue), StreetClass(case.street_class), found)
+    before = earlier(session, case, pack.recurrence.radius_m)
+    case.repeat_of = before[0].id if before else None
 
 
 def walk(
@@ -76,6 +79,7 @@ def walk(
     taken = step(case, told.step, who.name, told.reason)
     if not taken.waits:
         _clock(case, told, now, pack)
+        _note(case, told.step, now)
         finish(case, now)
     touch(case, now)
     detail = {
@@ -87,6 +91,18 @@ def walk(
     }
     record_case(session, case, now, f"{who.kind}:{who.name}", f"step.{told.step}", detail)
     publish(session, case, "case.waits" if taken.waits else "case.moved", now)
+
+
+def _note(case: CaseRow, step_name: str, now: datetime) -> None:
+    """Keep what the indicators count."""
+    if step_name == "file":
+        case.filed_at = case.filed_at or now
+    elif step_name == "done" and case.filed_at is not None:
+        case.done_at, case.handling_s = now, (now - case.filed_at).total_seconds()
+    elif step_name == "rework":
+        case.reworks += 1
+    elif step_name == "reopen":
+        count_reopening(case)
 
 
 def _clock(case: CaseRow, told: StepIn, now: datetime, pack: CityPack) -> None:

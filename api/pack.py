@@ -52,6 +52,31 @@ class Route(_Closed):
     unit: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
+class Rung(_Closed):
+    """A step of the ladder; any one of its counts of earlier cases at the place reaches it."""
+
+    step: Literal["persuade", "warn", "hand_over", "ban"]
+    sheet: Literal["none", "blue", "yellow", "red"] = "none"
+    in_1h: Annotated[int | None, Field(ge=1, le=1000)] = None
+    in_7d: Annotated[int | None, Field(ge=1, le=1000)] = None
+    in_30d: Annotated[int | None, Field(ge=1, le=1000)] = None
+
+
+class Recurrence(_Closed):
+    """What a repeat at one place suggests."""
+
+    radius_m: Annotated[float, Field(gt=0, le=200, description="Metres within which it is one place.")] = 25.0
+    ladder: Annotated[
+        tuple[Rung, ...],
+        Field(min_length=1, max_length=8, description="Mildest first; the first needs nothing."),
+    ] = (
+        Rung(step="persuade"),
+        Rung(step="warn", sheet="blue", in_1h=1, in_7d=1),
+        Rung(step="hand_over", sheet="yellow", in_7d=3, in_30d=4),
+        Rung(step="ban", sheet="red", in_7d=5, in_30d=8),
+    )
+
+
 class CityPack(_Closed):
     """A whole pack."""
 
@@ -63,6 +88,7 @@ class CityPack(_Closed):
     days: dict[date, Literal["work", "rest"]] = {}
     issues: dict[IssueClass, IssuePack]
     routing: Annotated[tuple[Route, ...], Field(max_length=10_000)] = ()
+    recurrence: Recurrence = Recurrence()
 
     @model_validator(mode="before")
     @classmethod

@@ -148,6 +148,12 @@ class CaseRow(Base):
     grid: Mapped[str | None] = mapped_column(String(80))
     district: Mapped[str | None] = mapped_column(String(80))
     audit_head: Mapped[str | None] = mapped_column(String(64))
+    filed_at: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    handling_s: Mapped[float | None]
+    reworks: Mapped[int] = mapped_column(default=0, server_default="0")
+    reopens: Mapped[int] = mapped_column(default=0, server_default="0")
+    repeat_of: Mapped[str | None] = mapped_column(String(36))
     __table_args__ = (
         Index("ix_cases_queue", "state", "priority", "opened_at", "id"),
         Index("ix_cases_state_opened", "state", "opened_at", "id"),
@@ -156,6 +162,44 @@ class CaseRow(Base):
         Index("ix_cases_place", "lat", "lon"),
         Index("ix_cases_deadline", "state", "deadline_at"),
     )
+
+
+class Report(Base):
+    """What somebody else reported: the hotline, a collector, a citizen. It always belongs to a case."""
+
+    __tablename__ = "reports"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(200))
+    channel: Mapped[str] = mapped_column(String(20))
+    external_id: Mapped[str] = mapped_column(String(120))
+    issue: Mapped[str] = mapped_column(String(40))
+    lon: Mapped[float]
+    lat: Mapped[float]
+    error_m: Mapped[float]
+    text: Mapped[str] = mapped_column(Text)
+    reported_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(index=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    in_reach: Mapped[bool]
+    ahead_s: Mapped[float | None]
+    __table_args__ = (Index("ix_reports_external", "tenant", "channel", "external_id", unique=True),)
+
+
+class Threshold(Base):
+    """The least score of a camera's alerts of one class in some hours; a person applied it."""
+
+    __tablename__ = "thresholds"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(200))
+    camera_id: Mapped[str] = mapped_column(String(64))
+    issue: Mapped[str] = mapped_column(String(40))
+    from_hour: Mapped[int]
+    to_hour: Mapped[int]
+    min_score: Mapped[float]
+    applied_by: Mapped[str] = mapped_column(String(120))
+    applied_at: Mapped[datetime]
+    figures: Mapped[Body]
+    __table_args__ = (Index("ix_thresholds_what", "camera_id", "issue", "from_hour", "to_hour", unique=True),)
 
 
 class AlertRow(Base):

@@ -9,7 +9,7 @@ from contract.base import Message, UtcTime, utc_now
 from contract.case import Case, CaseSource, CaseState
 from contract.evidence import EvidenceItem, EvidenceKind
 from contract.geo import ErrorEllipse, GeoPoint
-from contract.heartbeat import CameraHealth, DesiredState, Heartbeat
+from contract.heartbeat import CameraHealth, DesiredState, Heartbeat, ScoreThreshold
 from contract.ids import new_id
 from contract.taxonomy import IssueClass, StreetClass, ZoneKind
 from contract.verdict import RejectReason, Verdict, VerdictKind
@@ -35,6 +35,7 @@ __all__ = [
     "PlaceKey",
     "RejectReason",
     "RuleRef",
+    "ScoreThreshold",
     "StreetClass",
     "UtcTime",
     "Verdict",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contract.base import Identifier, Message, Sha256, Slug, UtcTime
+from contract.taxonomy import IssueClass
 
 
 class CameraHealth(Message):
@@ -47,10 +48,21 @@ class Heartbeat(Message):
     disk_free_bytes: Annotated[int, Field(ge=0)] = 0
 
 
+class ScoreThreshold(Message):
+    """A least score of a camera's alerts of one class, in hours of the city's clock; a person applied it."""
+
+    camera_id: Slug
+    issue: IssueClass
+    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    to_hour: Annotated[int, Field(ge=1, le=24, description="Not included.")] = 24
+    min_score: Annotated[float, Field(ge=0, le=1)]
+
+
 class DesiredState(Message):
     """What the centre wants a box to run; the answer to a heartbeat."""
 
     version: Annotated[int, Field(ge=0)] = 0
     model: Annotated[str | None, Field(description="Bundle as name@version; none leaves it as it is.")] = None
     config_sha256: Sha256 | None = None
+    thresholds: Annotated[tuple[ScoreThreshold, ...], Field(max_length=512)] = ()
     server_time: UtcTime

@@ -20,6 +20,7 @@ from api.errors import ApiError, refusals
 from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
 from api.handling import locate
+from api.proposals import of_cameras
 from api.tables import Camera, CaseRow, Device, Evidence, HeartbeatRow
 from contract import AlertEvent, DesiredState, Heartbeat
 from contract.base import Identifier, Sha256
@@ -186,6 +187,7 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
             for told in cameras:
                 _camera_health(session, who, told["camera_id"], told, core)
         wanted = dict(device.desired or {})
+        wanted["thresholds"] = of_cameras(session, who.tenant, [c.camera_id for c in beat.cameras])
     return DesiredState.model_validate(wanted | {"server_time": now})
 
 

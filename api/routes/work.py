@@ -18,6 +18,7 @@ from api.errors import refusals
 from api.geo import Spot, box_around, distance_m
 from api.handling import StepIn, split, walk
 from api.machine import OPEN_STATES, STEPS, allowed
+from api.recurrence import counts, earlier, rung
 from api.review import check_version, find
 from api.routes.cases import IfMatch, whole
 from api.tables import Audit, CaseRow
@@ -53,6 +54,24 @@ class Suggestion(BaseModel):
     camera_id: str
     distance_m: float
     hours_apart: float
+
+
+class EarlierCase(BaseModel):
+    """A case that the place had before."""
+
+    case_id: Identifier
+    number: str
+    state: CaseState
+    opened_at: datetime
+
+
+class RecurrenceView(BaseModel):
+    """Recurrence at a case's place."""
+
+    within: Annotated[dict[str, int], Field(description="Earlier cases within 1h, 7d and 30d.")]
+    suggested_step: str
+    sheet: str
+    earlier: Annotated[list[EarlierCase], Field(description="The newest first, 50 at most.")]
 
 
 class AuditEntry(BaseModel):
@@ -146,6 +165,23 @@ def suggestions(
         for c in rows
     ]  # fmt: skip
     return sorted((s for s in found if s.distance_m <= SUGGEST_M), key=lambda s: s.distance_m)
+
+
+@router.get("/cases/{case_id}/recurrence", responses=refusals(401, 403, 404, 422))
+def recurrence(
+    case_id: Identifier, who: Annotated[Principal, needs("case.read")], core: CoreDep
+) -> RecurrenceView:
+    """Say how often the place had the same issue before, and which step that suggests. People decide."""
+    with core.db.read() as session:
+        case = find(session, case_id, who)
+        before = earlier(session, case, core.pack.recurrence.radius_m)
+    within = counts([c.opened_at for c in before], case.opened_at)
+    step = rung(within, core.pack)
+    told = [
+        EarlierCase(case_id=c.id, number=c.number, state=CaseState(c.state), opened_at=c.opened_at)
+        for c in before
+    ]
+    return RecurrenceView(within=within, suggested_step=step.step, sheet=step.sheet, earlier=told[:50])
 
 
 @router.get("/cases/{case_id}/audit", responses=refusals(401, 403, 404, 422))

@@ -173,22 +173,6 @@ def test_webhooks_do_not_reach_inside(url: str) -> None:
     assert check_address(url, allow_private=False)
 
 
-def test_statistics(house: Centre) -> None:
-    rita, root = house.person(), house.person("root", "admin")
-    for i in range(6):
-        told = (
-            {"kind": "confirm", "seconds": 2.0} if i < 5 else {"kind": "reject", "reason": 1, "seconds": 4.0}
-        )
-        rita.post(f"/cases/{house.case()}/verdicts", json=told)
-    stats = root.get("/stats", params={"by": "camera_id"}).json()
-    assert stats["groups"][0]["precision"] == pytest.approx(5 / 6, abs=1e-4)
-    assert stats["median_decision_s"] == 2.0
-    assert house.anonymous().get("/public/stats").json()["counts"] == {"parking.motor": 5}
-    case = house.case(issue="dumping.exposed")
-    rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
-    assert house.anonymous().get("/public/stats").json()["counts"]["dumping.exposed"] is None
-
-
 def test_the_live_feed_over_a_real_server(house: Centre) -> None:
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(house.app, port=port, log_config=None, lifespan="off"))

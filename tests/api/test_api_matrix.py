@@ -31,6 +31,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("POST", "/cases/{case_id}/split"): "case.review",
     ("GET", "/cases/{case_id}/suggestions"): "case.read",
     ("GET", "/cases/{case_id}/audit"): "audit.read",
+    ("GET", "/cases/{case_id}/recurrence"): "case.read",
     ("GET", "/exports/cases"): "export.read",
     ("GET", "/exports/labels"): "export.read",
     ("POST", "/users"): "user.manage",
@@ -47,8 +48,16 @@ MATRIX: dict[tuple[str, str], str] = {
     ("DELETE", "/hooks/{hook_id}"): "hook.manage",
     ("GET", "/hooks/{hook_id}/deliveries"): "hook.manage",
     ("POST", "/hooks/{hook_id}/deliveries/{delivery_id}"): "hook.manage",
-    ("GET", "/stats"): "stats.read",
-    ("GET", "/public/stats"): PUBLIC,
+    ("GET", "/stats/indicators"): "stats.read",
+    ("GET", "/stats/precision"): "stats.read",
+    ("GET", "/stats/hours"): "stats.read",
+    ("GET", "/stats/hotspots"): "stats.read",
+    ("GET", "/stats/reviewers"): "stats.read",
+    ("GET", "/stats/proposals"): "stats.read",
+    ("GET", "/stats/public"): PUBLIC,
+    ("GET", "/thresholds"): "stats.read threshold.write",
+    ("POST", "/thresholds"): "threshold.write",
+    ("DELETE", "/thresholds/{threshold_id}"): "threshold.write",
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/metrics"): "metrics.read",
@@ -65,7 +74,7 @@ def _call(client: object, method: str, path: str) -> int:
     url = path
     for name, value in (
         ("sha256", "0" * 64), ("case_id", new_id()), ("verdict_id", new_id()), ("username", "nobody"),
-        ("kind", "grid"), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
+        ("kind", "grid"), ("threshold_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
     ):  # fmt: skip
         url = url.replace(f"{{{name}}}", value)
     return int(

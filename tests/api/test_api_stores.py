@@ -105,7 +105,7 @@ def test_the_walk_on_postgresql(replicas: tuple[Centre, Centre]) -> None:
     assert one.person("root").get("/resolve", params=at).json()["codes"] == {"district": "d1"}, (
         "replicas agree"
     )
-    assert two.person("root", "admin").get("/stats").json()["groups"][0]["filed"] == 1
+    assert two.person("root", "admin").get("/stats/indicators").json()["groups"][0]["filed"] == 1
 
 
 def test_two_replicas_make_one_case_of_one_place(replicas: tuple[Centre, Centre]) -> None:

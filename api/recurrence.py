@@ -1,0 +1,67 @@
+"""Recurrence at a place: which case came before, how often, and which step that suggests. People decide."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.geo import Spot, box_around, distance_m
+from api.pack import CityPack, Rung
+from api.tables import AlertRow, CaseRow
+
+SPANS = {"1h": timedelta(hours=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+MAX_EARLIER = 200
+# What was no issue does not recur, and what was merged is counted as the case that took it in.
+_NOT = ("rejected", "void", "merged")
+
+
+def earlier(session: Session, case: CaseRow, radius_m: float, cell: str | None = None) -> list[CaseRow]:
+    """Return the cases of the same class at the place in the 30 days before `case`, the newest first.
+
+    With a ground position "at the place" is within `radius_m`. Where only the camera's point is known it is the same
+    cell of the same camera's picture; `cell` names it while the case has no alert yet.
+    """
+    query = select(CaseRow).where(
+        CaseRow.tenant == case.tenant, CaseRow.issue == case.issue, CaseRow.id != case.id,
+        CaseRow.opened_at < case.opened_at, CaseRow.opened_at >= case.opened_at - SPANS["30d"],
+        CaseRow.state.not_in(_NOT),
+    )  # fmt: skip
+    on_ground = case.place["source"] != "camera_point"
+    spot = Spot.of(case.place)
+    if on_ground:
+        west, south, east, north = box_around(spot, radius_m)
+        query = query.where(CaseRow.lat.between(south, north), CaseRow.lon.between(west, east))
+    else:
+        cells = [cell] if cell else list(
+            session.scalars(select(AlertRow.ground_cell).where(AlertRow.case_id == case.id).distinct().limit(20))
+        )  # fmt: skip
+        same = select(AlertRow.case_id).where(
+            AlertRow.ground_cell.in_(cells),
+            AlertRow.issue == case.issue,
+            AlertRow.camera_id == case.camera_id,
+        )
+        query = query.where(CaseRow.id.in_(same))
+    rows = session.scalars(query.order_by(CaseRow.opened_at.desc()).limit(MAX_EARLIER)).all()
+    if not on_ground:
+        return list(rows)
+    return [
+        r for r in rows
+        if r.place["source"] != "camera_point" and distance_m(spot, Spot.of(r.place)) <= radius_m
+    ]  # fmt: skip
+
+
+def counts(opened: list[datetime], at: datetime) -> dict[str, int]:
+    """Count the moments within 1 h, 7 d and 30 d before `at`."""
+    return {name: sum(at - span <= t < at for t in opened) for name, span in SPANS.items()}
+
+
+def rung(found: dict[str, int], pack: CityPack) -> Rung:
+    """Return the highest rung of the city's ladder that the counts reach; the first rung needs nothing."""
+    reached = pack.recurrence.ladder[0]
+    for step in pack.recurrence.ladder:
+        limits = {"1h": step.in_1h, "7d": step.in_7d, "30d": step.in_30d}
+        if any(limit is not None and found[name] >= limit for name, limit in limits.items()):
+            reached = step
+    return reached
