@@ -26,6 +26,7 @@ _SUPERVISE = _REVIEW | {
     "evidence.unseal",
     "callout",
     "threshold.write",
+    "report.write",
 }
 ROLES: dict[str, frozenset[str]] = {
     "reviewer": frozenset(_REVIEW),
@@ -43,7 +44,7 @@ ROLES: dict[str, frozenset[str]] = {
 }
 KEYS: dict[str, frozenset[str]] = {
     "export": frozenset({"export.read", "case.read", "evidence.read"}),
-    "city": frozenset({"case.read", "case.dispatch", "case.handle", "evidence.read"}),
+    "city": frozenset({"case.read", "case.dispatch", "case.handle", "evidence.read", "report.write"}),
     "citizen": frozenset({"report.write"}),
     "statistics": frozenset({"stats.read"}),
     "monitoring": frozenset({"metrics.read"}),

@@ -44,6 +44,7 @@ ROUTERS = (
     "keys",
     "stats",
     "thresholds",
+    "reports",
     "geo",
     "hooks",
     "ops",

@@ -16,7 +16,17 @@ from api.db import lock, next_number, plain
 from api.merge import Match, find_case, follow, lock_names
 from api.outbox import enqueue
 from api.settings import Settings
-from api.tables import AlertEvidence, AlertMessage, AlertRow, Camera, CaseRow, Event, Evidence, VerdictRow
+from api.tables import (
+    AlertEvidence,
+    AlertMessage,
+    AlertRow,
+    Camera,
+    CaseRow,
+    Event,
+    Evidence,
+    Report,
+    VerdictRow,
+)
 from contract import Alert, AlertEvent, AlertStage, CaseSource, CaseState, StreetClass, new_id
 
 PRIORITY = {StreetClass.PROHIBIT: 0, StreetClass.CONTROL: 1, StreetClass.REGULATE: 2}
@@ -82,6 +92,10 @@ def _new_alert(
 
 def _join(session: Session, match: Match, alert: Alert, now: datetime) -> None:
     case = match.case
+    if not case.camera_id:
+        case.camera_id, case.camera_name = alert.camera_id, alert.camera_name
+        for report in session.scalars(select(Report).where(Report.case_id == case.id)):
+            report.ahead_s = (report.reported_at - now).total_seconds()
     case.dwell_s = max(case.dwell_s, alert.dwell.dwell_s)
     action = "case.joined"
     if match.reopens:

@@ -12,7 +12,7 @@ from api.geo import Spot, box_around, distance_m, normal_distance
 from api.machine import OPEN_STATES
 from api.settings import Settings
 from api.tables import AlertRow, CaseRow
-from contract import Alert, CaseState
+from contract import Alert, CaseSource, CaseState
 
 MAX_CANDIDATES = 64
 # A case point with a worse error than this says nothing about which of two neighbours it is.
@@ -29,10 +29,19 @@ class Match:
     reopens: bool
 
 
+# A caller's word for the place is good to a house or two.
+REPORT_M = 50.0
+
+
+def lock_place(issue: str, lon: float, lat: float) -> str:
+    """Return the name that alerts and reports of one class share when they may be one case."""
+    return f"near:{issue}:{lon:.2f}:{lat:.2f}"
+
+
 def lock_names(alert: Alert) -> list[str]:
     """Names that two alerts share when they may be one case; holding them keeps replicas from racing."""
-    cell = f"{alert.issue}:{alert.place.lon:.2f}:{alert.place.lat:.2f}"
-    return [f"alert:{alert.id}", f"site:{alert.key.site_id}", f"near:{cell}"]
+    near = lock_place(alert.issue.value, alert.place.lon, alert.place.lat)
+    return [f"alert:{alert.id}", f"site:{alert.key.site_id}", near]
 
 
 def find_case(session: Session, alert: Alert, tenant: str, now: datetime, settings: Settings) -> Match | None:
@@ -52,7 +61,7 @@ def find_case(session: Session, alert: Alert, tenant: str, now: datetime, settin
         match = _judge(session, row, case, alert, by_site, now, settings)
         if match:
             return match
-    return _other_camera(session, alert, tenant, settings)
+    return _other_camera(session, alert, tenant, settings) or _reported(session, alert, tenant)
 
 
 def _one_ground(row: AlertRow, alert: Alert) -> bool:
@@ -132,6 +141,32 @@ def _other_camera(session: Session, alert: Alert, tenant: str, settings: Setting
         if best is None or far < best[0]:
             best = (far, case)
     return Match(best[1], "another camera's view of the place", reopens=False) if best else None
+
+
+def _reported(session: Session, alert: Alert, tenant: str) -> Match | None:
+    """The nearest open case of the class that people reported and no camera has seen yet, as far as both errors allow."""
+    spot = Spot.of(alert.place.model_dump())
+    west, south, east, north = box_around(spot, REPORT_M)
+    rows = session.scalars(
+        select(CaseRow)
+        .where(
+            CaseRow.issue == alert.issue.value,
+            CaseRow.lat.between(south, north),
+            CaseRow.lon.between(west, east),
+            CaseRow.tenant == tenant,
+            CaseRow.source != CaseSource.CAMERA_AI.value,
+            CaseRow.state.in_([s.value for s in OPEN_STATES]),
+            CaseRow.id.not_in(select(AlertRow.case_id).where(AlertRow.case_id == CaseRow.id)),
+        )
+        .limit(MAX_CANDIDATES)
+    )
+    best: tuple[float, CaseRow] | None = None
+    for case in rows:
+        there = Spot.of(case.place)
+        far = distance_m(spot, there)
+        if far <= min(REPORT_M, spot.major_m + there.major_m) and (best is None or far < best[0]):
+            best = (far, case)
+    return Match(best[1], "reported by others", reopens=False) if best else None
 
 
 def _has_own(session: Session, case: CaseRow, alert: Alert) -> bool:

@@ -15,7 +15,7 @@ from api.audit import record_case
 from api.casebook import publish, touch
 from api.errors import ApiError
 from api.machine import OPEN_STATES, REVIEW_STATES, IllegalStepError, Taken, take
-from api.tables import AlertRow, CaseRow, VerdictRow
+from api.tables import AlertRow, CaseRow, Report, VerdictRow
 from contract import CaseState, IssueClass, RejectReason, VerdictKind, new_id
 from contract.base import Identifier
 
@@ -101,6 +101,10 @@ def give_verdict(
         before["moved"] = [a.id for a in moved]
         for alert in moved:
             alert.case_id = target.id
+        reports = list(session.scalars(select(Report).where(Report.case_id == case.id)))
+        before["reports"] = [r.id for r in reports]
+        for report in reports:
+            report.case_id = target.id
         case.merged_into = target.id
         touch(target, now)
         record_case(session, target, now, f"user:{who.name}", "case.took_in", {"case": case.id})
@@ -147,6 +151,8 @@ def undo_verdict(
         raise ApiError(409, f"case {case.number} has changed since the verdict", [])
     for alert in session.scalars(select(AlertRow).where(AlertRow.id.in_(before.get("moved", [])))):
         alert.case_id = case.id
+    for report in session.scalars(select(Report).where(Report.id.in_(before.get("reports", [])))):
+        report.case_id = case.id
     case.state, case.issue, case.held = before["state"], before["issue"], before["held"]
     case.merged_into = before["merged_into"]
     case.ended_at = datetime.fromisoformat(before["ended_at"]) if before["ended_at"] else None

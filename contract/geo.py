@@ -26,8 +26,8 @@ class GeoPoint(Message):
     lat: Annotated[float, Field(ge=-90, le=90, description="Latitude in degrees north.")]
     error: ErrorEllipse
     source: Annotated[
-        Literal["homography", "camera_point"],
+        Literal["homography", "camera_point", "reported"],
         Field(
-            description="`homography`: the contact point through the ground plane; `camera_point`: the camera's own position."
+            description="`homography`: the contact point through the ground plane; `camera_point`: the camera's own position; `reported`: where people said."
         ),
     ]

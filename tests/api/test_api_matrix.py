@@ -55,6 +55,10 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/stats/reviewers"): "stats.read",
     ("GET", "/stats/proposals"): "stats.read",
     ("GET", "/stats/public"): PUBLIC,
+    ("POST", "/reports"): "report.write",
+    ("GET", "/reports"): "case.read",
+    ("GET", "/reports/{report_id}"): "report.write case.read",
+    ("POST", "/reports/{report_id}/link"): "case.supervise",
     ("GET", "/thresholds"): "stats.read threshold.write",
     ("POST", "/thresholds"): "threshold.write",
     ("DELETE", "/thresholds/{threshold_id}"): "threshold.write",
@@ -74,7 +78,7 @@ def _call(client: object, method: str, path: str) -> int:
     url = path
     for name, value in (
         ("sha256", "0" * 64), ("case_id", new_id()), ("verdict_id", new_id()), ("username", "nobody"),
-        ("kind", "grid"), ("threshold_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
+        ("kind", "grid"), ("threshold_id", new_id()), ("report_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
     ):  # fmt: skip
         url = url.replace(f"{{{name}}}", value)
     return int(
@@ -88,7 +92,7 @@ def _allowed(need: str, permissions: frozenset[str], person: bool) -> bool:
     if need == PUBLIC:
         return True
     if need == "any person":
-        return person or bool(permissions - {"device.ingest", "report.write"})
+        return person or bool(permissions - {"device.ingest"})
     return bool(permissions & set(need.split()))
 
 
