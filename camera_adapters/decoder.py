@@ -10,6 +10,7 @@ from datetime import datetime
 
 import av
 
+from camera_adapters.meter import METER
 from camera_adapters.stream import Demand
 
 # A GOP longer than this is no longer held for a retroactive promotion (a "smart" codec's GOP of minutes).
@@ -90,11 +91,12 @@ class OnDemandDecoder:
         if packet.pts is not None:
             self._stamps.append((packet.pts, stamp))
         try:
-            pictures = list(self._codec.decode(packet))
-            if self._mode == "key":
-                # B-frame streams would hold the key frame back for two GOPs.
-                pictures += self._codec.decode(None)
-                self._codec.flush_buffers()
+            with METER.stage("decode"):
+                pictures = list(self._codec.decode(packet))
+                if self._mode == "key":
+                    # B-frame streams would hold the key frame back for two GOPs.
+                    pictures += self._codec.decode(None)
+                    self._codec.flush_buffers()
         except av.error.FFmpegError:
             self.errors += 1
             self.barren += 1

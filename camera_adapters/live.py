@@ -12,6 +12,7 @@ from camera_adapters.clock import Clock
 from camera_adapters.decoder import Decoded
 from camera_adapters.frame import ClockSource, Frame, FrameMeta
 from camera_adapters.hosts import SHARED_GATE, HostGate, Slot
+from camera_adapters.meter import METER
 from camera_adapters.reasons import backoff_s, classify, family
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import PacketRing
@@ -97,7 +98,8 @@ class LiveStream:
             began, self._live_since = self._clock.monotonic(), None
             try:
                 if self._slot is not None:
-                    self._session(stop)
+                    with METER.stage("network"):
+                        self._session(stop)
             # A camera may fail in any way at all; none of them may end its thread.
             except Exception as exc:
                 self._back_off(exc, began, stop)

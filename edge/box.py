@@ -22,6 +22,8 @@ from edge.geometry import GroundPlane
 from edge.identity import load_signer
 from edge.judge import Judge
 from edge.ledger import AlertLedger
+from edge.load import LoadGovernor
+from edge.metrics import serve
 from edge.outbox import Outbox
 from edge.pipeline import CameraPipeline
 from edge.privacy import Sealer
@@ -56,16 +58,24 @@ class Box:
         self._client = client_for(config.api.url, config.api.read_token())
         cap = config.api.rate_cap_kib_s
         self._uplink = Uplink(self._outbox, self._client, log, cap * 1024 if cap else None)
-        self.worker = Worker(config, self._detector, self._clock, self._pipeline, log)
+        self._governor = LoadGovernor()
+        self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._uplink.run, args=(self._stop,), name="uplink", daemon=True),
             threading.Thread(target=self._beat, name="heartbeat", daemon=True),
         ]
         self._began = time.monotonic()
+        self._end_metrics: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Start the cameras, the detector, the uplink and the heartbeat."""
+        """Start the cameras, the detector, the uplink and the heartbeat.
+
+        Raises:
+            OSError: the port of the metrics page is taken.
+        """
+        if self._config.metrics_port is not None:
+            self._end_metrics = serve(self._config.metrics_port, self.worker, self._outbox.level)
         for thread in self._threads:
             thread.start()
         self.worker.start()
@@ -78,6 +88,7 @@ class Box:
 
     def stop(self) -> None:
         """Stop everything in order; what was not sent stays in the outbox."""
+        self._end_metrics()
         self.worker.stop()
         self._stop.set()
         self._outbox.changed.set()
@@ -113,7 +124,7 @@ class Box:
             self._config.city_timezone,
             self._sites,
         )
-        return CameraPipeline(camera, judge, recorder)
+        return CameraPipeline(camera, judge, recorder, lambda: self._governor.stretch)
 
     def _beat(self) -> None:
         process = psutil.Process()

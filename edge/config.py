@@ -96,6 +96,14 @@ class SamplingConfig(Section):
             description="Seconds after which a frame is judged even without motion; below the place memory.",
         ),
     ] = 10.0
+    promise_s: Annotated[
+        float,
+        Field(
+            ge=3,
+            le=600,
+            description="Promised delay of an alert, seconds; an overloaded box looks later, but at least three times in it.",
+        ),
+    ] = 30.0
 
 
 class ClipConfig(Section):

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera_adapters.meter import METER
 from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket
 from edge.privacy import Sensitive, blur, sensitive_of
 from models.detections import Detections
@@ -73,11 +74,12 @@ class ClipMaker:
 
     def _cut(self, ring: PacketRing, t0: datetime, t1: datetime, path: Path) -> ClipInfo:
         try:
-            if not self.blurred:
-                return ring.clip(t0, t1, path)
-            if self._detect is None:
-                self._detect = self._detector()
-            return blurred_clip(ring, t0, t1, path, self._detect)
+            with METER.stage("evidence"):
+                if not self.blurred:
+                    return ring.clip(t0, t1, path)
+                if self._detect is None:
+                    self._detect = self._detector()
+                return blurred_clip(ring, t0, t1, path, self._detect)
         finally:
             with self._lock:
                 self._waiting -= 1

@@ -6,7 +6,7 @@ The stream's thread calls `offer` (cheap: a 320 x 180 grey picture), the detecto
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -15,17 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera_adapters.frame import Frame
-from contract import ZoneKind
+from camera_adapters.meter import METER
+from contract import IssueClass, ZoneKind
 from edge.config import CameraConfig
 from edge.gate import MotionGate
 from edge.judge import Change, Judge, Observation, SiteView
 from edge.left_objects import LeftObject, LeftObjectDetector
+from edge.rules import ALL_RULES
 from edge.scheduler import CameraScheduler, Plan
+from edge.zones import numbers_of
 from models.detections import Detections
 
 GREY_WIDTH = 320
 # Sites that only wait for their confirm time want a steady look; these rules look for left objects.
 _LEFT_KINDS = {ZoneKind.NO_DUMPING, ZoneKind.PAVEMENT, ZoneKind.NO_VENDING, ZoneKind.FIRE_LANE, ZoneKind.BIN}
+# A dwell of this many quiet looks is measured well enough without the dense rate.
+_LOOKS_ENOUGH = 12
 OCCUPANTS = frozenset({"person", "bicycle", "car", "motorcycle", "bus", "truck"})
 
 
@@ -60,7 +65,14 @@ class Counters:
 class CameraPipeline:
     """The judgement of one camera."""
 
-    def __init__(self, camera: CameraConfig, judge: Judge, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        camera: CameraConfig,
+        judge: Judge,
+        recorder: Recorder,
+        stretch: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        """`stretch` is the box's word on its load, see `edge.load`."""
         self.camera = camera
         self.judge_ = judge
         self._recorder = recorder
@@ -68,7 +80,7 @@ class CameraPipeline:
         self._gate = MotionGate(polygons)
         self._wants_left = any(z.kind in _LEFT_KINDS for z in camera.zones)
         self._left: LeftObjectDetector | None = None
-        self.scheduler = CameraScheduler(camera.sampling)
+        self.scheduler = CameraScheduler(camera.sampling, dense_pays(camera), stretch)
         self._lock = threading.Lock()
         self._offered = self._judged = self._moving = self._tainted = 0
         self._last_judged: float | None = None
@@ -104,26 +116,30 @@ class CameraPipeline:
             self._last_judged = meta.mono_s
             self._judged += 1
             grey = frame.luma(GREY_WIDTH, max(2, round(GREY_WIDTH * meta.height / meta.width)))
-            changes = self.judge_.observe(
-                Observation(
-                    captured_at=meta.captured_at,
-                    mono_s=meta.mono_s,
-                    width=width,
-                    height=height,
-                    detections=detections,
-                    left=self._left_objects(frame, detections, width, height, grey),
-                    view_ok=True,
-                    interval_s=interval,
-                    grey=grey,
-                )
+            with METER.stage("left"):
+                left = self._left_objects(frame, detections, width, height, grey)
+            seen = Observation(
+                captured_at=meta.captured_at,
+                mono_s=meta.mono_s,
+                width=width,
+                height=height,
+                detections=detections,
+                left=left,
+                view_ok=True,
+                interval_s=interval,
+                grey=grey,
             )
-            if self._judged == 1:
-                self._recorder.resume(self.judge_.sites(), frame, detections, width, height)
-            for change in changes:
-                self._recorder.record(change, frame, detections, width, height)
-            for site in self.judge_.waiting():
-                self._recorder.middle(site, frame, detections, width, height)
-            self.judge_.save()
+            with METER.stage("rules"):
+                changes = self.judge_.observe(seen)
+            with METER.stage("evidence"):
+                if self._judged == 1:
+                    self._recorder.resume(self.judge_.sites(), frame, detections, width, height)
+                for change in changes:
+                    self._recorder.record(change, frame, detections, width, height)
+                for site in self.judge_.waiting():
+                    self._recorder.middle(site, frame, detections, width, height)
+            with METER.stage("rules"):
+                self.judge_.save()
             return changes
 
     def _left_objects(
@@ -137,3 +153,16 @@ class CameraPipeline:
         scale = np.asarray([width, height, width, height], np.float32)
         occupied = detections.boxes[np.asarray(names, bool)] / scale
         return self._left.observe(grey, frame.meta.mono_s, occupied)
+
+
+def dense_pays(camera: CameraConfig) -> bool:
+    """True when a rule of the camera watches for an act, or waits so short that quiet looks would not measure it."""
+    enough = _LOOKS_ENOUGH * camera.sampling.quiet_interval_s
+    for zone in camera.zones:
+        for rule in ALL_RULES:
+            numbers = numbers_of(rule.issue, zone.street_class, camera.policy)
+            if zone.kind not in rule.zones or not numbers.enabled:
+                continue
+            if rule.issue is IssueClass.DUMPING_ACT or numbers.confirm_s < enough:
+                return True
+    return False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -12,8 +14,11 @@ T = TypeVar("T")
 class LatestSlots(Generic[T]):
     """The newest unjudged frame of each camera. A newer frame replaces an older one, so memory is one frame a camera."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots: OrderedDict[str, T] = OrderedDict()
+        self._since: dict[str, float] = {}
+        self._clock = clock
+        self._longest = 0.0
         self._ready = threading.Condition()
         self._closed = False
         self._dropped: dict[str, int] = {}
@@ -26,7 +31,9 @@ class LatestSlots(Generic[T]):
         with self._ready:
             fresh = camera_id not in self._slots
             self._slots[camera_id] = frame
-            if not fresh:
+            if fresh:
+                self._since[camera_id] = self._clock()
+            else:
                 self._dropped[camera_id] = self._dropped.get(camera_id, 0) + 1
             self._ready.notify()
             return fresh
@@ -36,7 +43,19 @@ class LatestSlots(Generic[T]):
         with self._ready:
             if not self._slots and not self._closed:
                 self._ready.wait(timeout_s)
-            return [self._slots.popitem(last=False) for _ in range(min(most, len(self._slots)))]
+            taken = [self._slots.popitem(last=False) for _ in range(min(most, len(self._slots)))]
+            now = self._clock()
+            for camera_id, _ in taken:
+                self._longest = max(self._longest, now - self._since.pop(camera_id))
+            return taken
+
+    def longest_wait_s(self) -> float:
+        """Return the longest wait of a camera in the line since the last call, those who still wait included."""
+        with self._ready:
+            now = self._clock()
+            longest = max([self._longest, *(now - t for t in self._since.values())])
+            self._longest = 0.0
+            return longest
 
     def dropped(self, camera_id: str) -> int:
         """Return how many frames of a camera were replaced before they were judged."""
@@ -47,6 +66,7 @@ class LatestSlots(Generic[T]):
         """Remove a camera that is no longer there."""
         with self._ready:
             self._slots.pop(camera_id, None)
+            self._since.pop(camera_id, None)
             self._dropped.pop(camera_id, None)
 
     def close(self) -> None:

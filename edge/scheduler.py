@@ -3,11 +3,15 @@
 A quiet camera costs key frames. A suspicion (motion in a zone, an open candidate, a young object) raises it to
 the dense rate for a while. A heartbeat judges a frame even without motion, because a heap that was there before
 the box started never moves.
+
+Under load every interval is stretched by one factor for all cameras (`edge.load`), never past a third of the promised
+delay: all cameras a little later, none of them blind.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -27,6 +31,8 @@ class SamplingNumbers(Protocol):
     def hold_s(self) -> float: ...
     @property
     def heartbeat_s(self) -> float: ...
+    @property
+    def promise_s(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +47,21 @@ class Plan:
 class CameraScheduler:
     """The plan of one camera. Pure: times come in as seconds on the monotonic clock."""
 
-    def __init__(self, numbers: SamplingNumbers) -> None:
-        self._n = numbers
+    def __init__(
+        self,
+        numbers: SamplingNumbers,
+        dense_pays: bool = True,
+        stretch: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        """Plan by `numbers`.
+
+        Args:
+            numbers: the camera's intervals.
+            dense_pays: False where every rule of the camera waits for minutes: a car does not become more parked at
+                the dense rate, and whole GOPs of 1080p cost eight times their key frames.
+            stretch: factor >= 1 on every interval while the box has too much to do.
+        """
+        self._n, self._dense_pays, self._stretch = numbers, dense_pays, stretch
         self._suspect_until = float("-inf")
         self._judged_at = float("-inf")
         self._keys: deque[float] = deque(maxlen=9)
@@ -64,13 +83,19 @@ class CameraScheduler:
 
     def demand(self, now: float) -> Demand:
         """Return what the stream should decode from now on."""
-        if now < self._suspect_until:
-            return Demand("all", self._n.dense_interval_s)
-        key = self.key_interval_s
+        key, quiet = self.key_interval_s, self._late(self._n.quiet_interval_s)
         # Vendors' "smart" codecs send a key frame every 10 s and more: then key frames alone break the promise.
-        if key is None or key > 2 * self._n.quiet_interval_s:
-            return Demand("all", self._n.quiet_interval_s)
-        return Demand("key", self._n.quiet_interval_s)
+        keys_do = key is not None and key <= 2 * quiet
+        if self._is_dense(now):
+            dense = self._late(self._n.dense_interval_s)
+            return Demand("key", quiet) if keys_do and dense >= quiet else Demand("all", dense)
+        return Demand("key" if keys_do else "all", quiet)
+
+    def _is_dense(self, now: float) -> bool:
+        return self._dense_pays and now < self._suspect_until
+
+    def _late(self, interval_s: float) -> float:
+        return max(interval_s, min(interval_s * self._stretch(), self._n.promise_s / 3))
 
     def plan(self, now: float, moving: bool, attentive: bool) -> Plan:
         """Decide on a decoded frame of the time `now`.
@@ -80,14 +105,14 @@ class CameraScheduler:
         """
         if moving:
             self.suspect(now)
-        dense = now < self._suspect_until
-        wait = (
-            self._n.dense_interval_s
-            if dense
-            else self._n.quiet_interval_s
-            if attentive
-            else self._n.heartbeat_s
-        )
+        dense = self._is_dense(now)
+        if dense:
+            wait = self._n.dense_interval_s
+        elif attentive or now < self._suspect_until:
+            wait = self._n.quiet_interval_s
+        else:
+            wait = self._n.heartbeat_s
+        wait = self._late(wait)
         # 0.6: frames come on the camera's grid, so the interval asked for is met early or late by half a frame step.
         due = now - self._judged_at >= 0.6 * wait
         if due:

@@ -1,0 +1,95 @@
+"""The box's metrics page: http://127.0.0.1:PORT/metrics in Prometheus' text format. Off unless a port is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from camera_adapters.meter import METER
+from camera_adapters.stream import StreamState
+from edge.outbox import Level
+from edge.worker import Worker
+
+
+class BoxCollector(Collector):
+    """Reads the box when it is asked, so that counting costs nothing in between."""
+
+    def __init__(self, worker: Worker, level: Callable[[], Level]) -> None:
+        self._worker, self._level = worker, level
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of the box; labels hold camera ids, never addresses."""
+        stages = CounterMetricFamily(
+            "curbwatch_edge_stage_cpu_seconds", "CPU seconds by stage", labels=["stage"]
+        )
+        for stage, seconds in METER.seconds().items():
+            stages.add_metric([stage], seconds)
+        yield stages
+        yield from self._cameras()
+        load = self._worker.load()
+        yield GaugeMetricFamily("curbwatch_edge_stretch", "Factor on all sampling intervals", load.stretch)
+        yield GaugeMetricFamily("curbwatch_edge_overloaded", "1 while overloaded", float(load.overloaded))
+        yield CounterMetricFamily("curbwatch_edge_overloads", "Overloads since the start", load.overloads)
+        age = GaugeMetricFamily(
+            "curbwatch_edge_detection_age_seconds", "Age of pictures at detection", labels=["quantile"]
+        )
+        for quantile, value in (
+            ("0.5", load.age_p50_s),
+            ("0.95", load.age_p95_s),
+            ("0.99", load.age_p99_s),
+        ):
+            age.add_metric([quantile], value)
+        yield age
+        level = self._level()
+        yield GaugeMetricFamily("curbwatch_edge_outbox_alerts", "Alerts that wait", level.alerts)
+        yield GaugeMetricFamily("curbwatch_edge_outbox_files", "Evidence files that wait", level.files)
+        yield GaugeMetricFamily("curbwatch_edge_outbox_bytes", "Bytes that wait", level.bytes)
+
+    def _cameras(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "curbwatch_edge_camera_state", "1 for the state that holds", labels=["camera", "state"]
+        )
+        counts = {
+            name: CounterMetricFamily(f"curbwatch_edge_{name}", text, labels=["camera"])
+            for name, text in (
+                ("frames_decoded", "Decoded pictures"),
+                ("frames_judged", "Pictures that the detector and the rules saw"),
+                ("frames_dropped", "Pictures replaced before the detector had time"),
+                ("frames_tainted", "Damaged pictures, not judged"),
+                ("connects", "Connections"),
+            )
+        }
+        for lane in self._worker.lanes:
+            if lane.stream is None:
+                continue
+            camera, health, frames = lane.camera.id, lane.stream.health(), lane.pipeline.counters()
+            for each in StreamState:
+                state.add_metric([camera, each.value], float(health.state is each))
+            counts["frames_decoded"].add_metric([camera], health.frames_decoded)
+            counts["frames_judged"].add_metric([camera], frames.judged)
+            counts["frames_dropped"].add_metric([camera], self._worker.dropped(camera))
+            counts["frames_tainted"].add_metric([camera], frames.tainted)
+            counts["connects"].add_metric([camera], health.connects)
+        yield state
+        yield from counts.values()
+
+
+def serve(port: int, worker: Worker, level: Callable[[], Level]) -> Callable[[], None]:
+    """Serve the page on the loopback alone and return what ends it.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    registry = CollectorRegistry()
+    registry.register(BoxCollector(worker, level))
+    server, thread = start_http_server(port, "127.0.0.1", registry)
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+    return end
