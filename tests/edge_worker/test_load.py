@@ -82,7 +82,7 @@ def test_a_stretched_camera_is_still_looked_at_three_times_in_its_promise(
     stretch: float, quiet: float, dense: float, promise: float, gop: float, moving: list[bool]
 ) -> None:
     numbers = SamplingConfig(
-        quiet_interval_s=quiet, dense_interval_s=dense, heartbeat_s=10, promise_s=promise
+        quiet_interval_s=quiet, dense_interval_s=min(dense, quiet), heartbeat_s=10, promise_s=promise
     )
     scheduler = CameraScheduler(numbers, True, lambda: stretch)
     longest, last, now = 0.0, 0.0, 0.0
