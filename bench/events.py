@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from bench.changes import Change, ChangedFrame
 from bench.manifest import Clip
 from bench.score import Raised
 from camera_adapters.clock import VirtualClock
@@ -20,7 +20,8 @@ from camera_adapters.frame import Frame
 from camera_adapters.open import open_stream
 from camera_adapters.stream import StreamEvent, StreamOptions
 from edge.config import CameraConfig
-from edge.judge import Change, Judge, SiteView
+from edge.judge import Change as SiteChange
+from edge.judge import Judge, SiteView
 from edge.pipeline import CameraPipeline
 from edge.worker import picture_for
 from models.detections import Detections
@@ -45,7 +46,7 @@ class _Recorder:
         self._run, self._start, self._pictures = run, start, pictures
 
     def record(
-        self, change: Change, frame: Frame, _detections: Detections, _width: int, _height: int
+        self, change: SiteChange, frame: Frame, _detections: Detections, _width: int, _height: int
     ) -> None:
         """Note a confirmed site."""
         if change.kind != "confirmed":
@@ -81,17 +82,24 @@ class _Recorder:
 
 class _Sink:
     def __init__(
-        self, pipeline: CameraPipeline, detector: Detector, run: ClipRun, on_time: Callable[[float], None]
+        self, pipeline: CameraPipeline, detector: Detector, run: ClipRun, change: Change | None
     ) -> None:
-        self._pipeline, self._detector, self._run, self._on_time = pipeline, detector, run, on_time
+        self._pipeline, self._detector, self._run, self._change = pipeline, detector, run, change
         self.stream: Any = None
         self._first: float | None = None
+        self._given: float | None = None
 
     def on_frame(self, frame: Frame) -> None:
+        now = frame.meta.mono_s
+        self._first = now if self._first is None else self._first
+        if self._change is not None:
+            early = now - self._first < self._change.skip_s
+            gap = 1 / self._change.fps if self._change.fps else 0.0
+            if early or (self._given is not None and now - self._given < gap - 0.005):
+                return
+            self._given, frame = now, ChangedFrame(frame, self._change)
         plan = self._pipeline.offer(frame)
         self.stream.demand = plan.demand
-        self._first = frame.meta.mono_s if self._first is None else self._first
-        self._on_time(frame.meta.mono_s - self._first)
         if plan.judge:
             picture = picture_for(frame, self._detector.input_size)
             self._pipeline.judge(
@@ -108,10 +116,10 @@ def run_clip(
     folder: Path,
     detector: Detector,
     pictures: Path | None = None,
-    on_time: Callable[[float], None] = lambda _s: None,
     warn: list[str] | None = None,
+    change: Change | None = None,
 ) -> ClipRun:
-    """Play one clip and return its alerts; times in seconds of the clip."""
+    """Play one clip and return its alerts; times in seconds of the clip. `change` plays it in another light, size or rate."""
     run, clock = ClipRun(clip), VirtualClock()
     zones = clip.known_zones(warn if warn is not None else [])
     camera = CameraConfig.model_validate(
@@ -121,11 +129,14 @@ def run_clip(
             "place": {"lon": 0, "lat": 0},
             "zones": zones,
             "policy": clip.policy,
+            "sampling": {"dense_interval_s": change.dense_interval_s}
+            if change and change.dense_interval_s
+            else {},
         }
     )
     judge = Judge(camera.id, camera.zones, camera.policy, camera.place.point())
     pipeline = CameraPipeline(camera, judge, _Recorder(run, clock.now(), pictures))
-    sink = _Sink(pipeline, detector, run, on_time)
+    sink = _Sink(pipeline, detector, run, change)
     start = clock.now()
     stream = open_stream(camera.id, camera.url.get_secret_value(), sink, StreamOptions(ring_seconds=1), clock)
     sink.stream = stream
@@ -137,7 +148,7 @@ def run_clip(
     return run
 
 
-def annotate(frame: Frame, change: Change, path: Path) -> None:
+def annotate(frame: Frame, change: SiteChange, path: Path) -> None:
     """Write the frame with the zone and the box as a JPEG."""
     picture = frame.rgb()
     height, width = picture.shape[:2]

@@ -118,14 +118,22 @@ class GroundPlane:
         a, b, w = self.matrix @ np.array([x, y, 1.0])
         return float(a / w), float(b / w)
 
-    def place(self, x: float, y: float) -> GeoPoint | None:
-        """Return the place of a contact point with its 95 % ellipse; None above the horizon or beyond 2 km."""
-        east, north = self.metres(x, y)
+    def on_ground(self, x: float, y: float) -> tuple[float, float] | None:
+        """Return metres east and north of the origin; None above the horizon or beyond 2 km."""
         w = float(self.matrix[2] @ np.array([x, y, 1.0]))
         reference = float(self.matrix[2] @ np.array([0.5, 1.0, 1.0]))
-        if w * reference <= 0 or np.hypot(east, north) > 2000:
+        if w * reference <= 0:
             return None
-        h = self.matrix
+        east, north = self.metres(x, y)
+        return (east, north) if np.hypot(east, north) <= 2000 else None
+
+    def place(self, x: float, y: float) -> GeoPoint | None:
+        """Return the place of a contact point with its 95 % ellipse; None above the horizon or beyond 2 km."""
+        point = self.on_ground(x, y)
+        if point is None:
+            return None
+        (east, north), h = point, self.matrix
+        w = float(h[2] @ np.array([x, y, 1.0]))
         jacobian = (
             np.array(
                 [

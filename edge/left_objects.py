@@ -1,38 +1,57 @@
 """Objects that no detector names: what a person put down and left, found as static foreground.
 
-Two backgrounds of the grey picture learn at two speeds. What differs from the slow one and agrees with the fast one
-lies still and was not there before (Porikli, Ivanov, Haga, "Robust abandoned object detection using dual foregrounds",
-2008). Time constants are seconds, so the sampling rate does not matter.
+What differs from a slowly learned background and has kept its look for a while lies still and was not there before
+(after Porikli, Ivanov, Haga, "Robust abandoned object detection using dual foregrounds", 2008; here the fast background
+is the value at which each pixel settled and the moment since). All times are seconds, so the sampling rate does not matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.geometry import Box, covered, iou
+from edge.left_regions import (
+    Background,
+    Floats,
+    Grey,
+    Mask,
+    Region,
+    is_new,
+    is_old_texture,
+    is_shift,
+    regions_of,
+)
 
-Grey = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-
-FAST_S, SLOW_S = 1.0, 90.0
-# Grey levels. A dark bag on wet, dark pavement differs by some 20; the noise is measured pixel by pixel, and a change
-# must exceed it several times: foliage, water and coarse codecs raise their own threshold.
+# The background's own time, and how slowly it takes in what differs: an object stays foreground for minutes.
+BACKGROUND_S, FOREGROUND_S = 10.0, 900.0
+# Grey levels at usual contrast. A dark bag on wet, dark pavement differs by some 20; the noise is measured pixel by
+# pixel, and a change must exceed it several times: foliage, water and coarse codecs raise their own threshold.
 DIFFERENT, NOISIEST, NOISE_FACTOR = 11.0, 45.0, 5.0
 NOISE_S = 20.0
-# More than this share of the picture changing at once is light, a night switch or a moved camera.
+# Spread (standard deviation) of the grey levels of a street by day; at dusk and in haze all differences shrink with it.
+USUAL_SPREAD, LEAST_DIFFERENT = 40.0, 5.0
+# A pixel that kept its value so long lies still.
+STILL_S = 0.8
+# Light is levelled over a grid of so many cells a side (an object fills less than half of one), on every fourth pixel.
+GRID, STRIDE, DARK = 3, 4, 8.0
+# More than this share of the open view changing at once is light, a night switch or a moved camera.
 LIGHT_SHARE = 0.35
-MIN_AREA, MAX_AREA = 0.00025, 0.06
 MAX_OBJECTS = 64
-CERTAIN_SHARE = 0.12
-SAME_TEXTURE = 0.8
 RIM = 3
 # Nobody puts down so many things at once: the camera was nudged, or the light changed in patches.
-TOO_MANY = 6
+TOO_MANY, AT_ONCE_S = 6, 1.6
+# A gap after which the old background means nothing.
+GAP_S = 30.0
+# A region of less than this share of the known thing's size, or the other way round, is another thing in its place.
+OTHER_SIZE = 0.4
+# So long a thing is remembered that is not seen: one that has lain for a while, longer.
+YOUNG_S, OLD_S, SURE_S = 3.0, 8.0, 2.0
+OWNER_S = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +65,7 @@ class LeftObject:
         stable_s: seconds since.
         key: stays with the object while it is there.
         had_owner: a person or vehicle covered the place just before.
+        seen: frames in which it was seen.
     """
 
     box: Box
@@ -54,6 +74,7 @@ class LeftObject:
     stable_s: float
     key: int
     had_owner: bool
+    seen: int = 2
 
 
 @dataclass
@@ -65,7 +86,6 @@ class _Candidate:
     had_owner: bool
     area: float = 0.0
     seen: int = 1
-    look: Floats | None = field(default=None, repr=False)
 
 
 class LeftObjectDetector:
@@ -73,14 +93,16 @@ class LeftObjectDetector:
 
     def __init__(self, width: int, height: int) -> None:
         self._shape = (height, width)
-        self._fast: Floats | None = None
         self._slow: Floats | None = None
-        self._busy_until = np.full(self._shape, -1e9, np.float64)
+        self._settled: Floats | None = None
+        self._since = np.zeros(self._shape, np.float32)
+        self._before: Floats | None = None
+        self._busy_until = np.full(self._shape, -1e9, np.float32)
         # Places that were covered when the background was begun: what is behind is learned when it shows.
-        self._unknown = np.zeros(self._shape, bool)
+        self._unknown: Mask | None = None
         self._noise = np.full(self._shape, DIFFERENT / NOISE_FACTOR, np.float32)
-        self._last: float | None = None
-        self._started = 0.0
+        self._zero: float | None = None
+        self._last = 0.0
         self._candidates: list[_Candidate] = []
         self._next_key = 1
 
@@ -94,173 +116,194 @@ class LeftObjectDetector:
         """
         if luma.shape != self._shape:
             raise ValueError(f"luma: expected {self._shape}, got {luma.shape}")
+        if self._zero is None:
+            self._zero = mono_s
+        # float32 keeps milliseconds only near zero, so times count from the first frame.
+        now = mono_s - self._zero
         grey = cv2.GaussianBlur(luma, (3, 3), 0).astype(np.float32)
-        boxes: list[Box] = [(float(b[0]), float(b[1]), float(b[2]), float(b[3])) for b in occupied]
-        self._mark_busy(boxes, mono_s)
-        if self._fast is None or self._slow is None or self._last is None or mono_s - self._last > 30:
-            self._restart(grey, mono_s)
+        busy = self._mark_busy(occupied, now)
+        slow, settled = self._slow, self._settled
+        if slow is None or settled is None or now - self._last > GAP_S:
+            self._restart(grey, now, busy)
             return []
-        step = max(mono_s - self._last, 1e-3)
-        self._last = mono_s
-        grey = self._levelled(grey)
-        limit = self._limit()
-        changed = np.abs(grey - self._slow) > limit
+        step, self._last = max(now - self._last, 1e-3), now
+        grey = self._levelled(grey, slow, busy)
+        limit = self._limit(slow)
+        changed = np.asarray(cv2.compare(cv2.absdiff(grey, slow), limit, cv2.CMP_GT), np.uint8)
         # A nudged camera brings new scenery in at its rim.
-        changed[:RIM] = changed[-RIM:] = False
-        changed[:, :RIM] = changed[:, -RIM:] = False
-        if float(changed.mean()) > LIGHT_SHARE:
-            self._restart(grey, mono_s)
+        changed[:RIM] = changed[-RIM:] = 0
+        changed[:, :RIM] = changed[:, -RIM:] = 0
+        if self._light_changed(changed, busy):
+            self._restart(grey, now, busy)
             return []
-        shown = self._unknown & (self._busy_until <= mono_s)
-        self._slow[shown] = self._fast[shown] = grey[shown]
-        self._unknown &= ~shown
-        changed &= ~shown
-        self._fast += (1 - np.exp(-step / FAST_S)) * (grey - self._fast)
-        flicker = np.abs(grey - self._fast)
-        still = flicker < limit / 2
-        quiet = (1 - np.exp(-step / NOISE_S)) * ~changed
-        self._noise += quiet * (np.minimum(flicker, NOISIEST) - self._noise)
-        busy = self._busy_until > mono_s
-        static = (changed & still & ~busy).astype(np.uint8)
-        static = cv2.morphologyEx(static, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        static = cv2.morphologyEx(static, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-        if self._associate(np.asarray(static, np.uint8), grey, busy, mono_s) > TOO_MANY:
-            self._restart(grey, mono_s)
+        self._show(grey, changed, busy, slow)
+        self._settle(grey, settled, limit, busy, now)
+        static = (cv2.bitwise_and(changed, cv2.bitwise_not(busy)) > 0) & (now - self._since >= STILL_S)
+        background = Background(slow, limit, grey, self._since)
+        if self._associate(np.asarray(static, np.uint8), background, busy, now) > TOO_MANY:
+            self._restart(grey, now, busy)
             return []
-        self._learn(grey, changed, busy, step)
+        self._learn(grey, changed, busy, slow, step)
         return [
-            LeftObject(c.box, c.born, c.area, mono_s - c.born, c.key, c.had_owner)
+            LeftObject(c.box, c.born + self._zero, c.area, now - c.born, c.key, c.had_owner, c.seen)
             for c in self._candidates
-            if c.seen >= 2 and mono_s - c.last <= 1.0 + step
+            if c.seen >= 2 and now - c.last <= 1.0 + step
         ]
 
-    def _restart(self, grey: Floats, mono_s: float) -> None:
-        self._fast, self._slow, self._last, self._started = grey.copy(), grey.copy(), mono_s, mono_s
+    def _restart(self, grey: Floats, now: float, busy: Mask) -> None:
+        self._slow, self._settled, self._before = grey.copy(), grey.copy(), grey.copy()
+        self._last = now
+        self._since.fill(now)
         self._candidates.clear()
-        self._unknown = self._busy_until > mono_s
+        self._unknown = busy.copy()
 
-    def _levelled(self, grey: Floats) -> Floats:
-        """Take a change of light or exposure that holds for the whole picture out of it."""
-        assert_slow = self._slow if self._slow is not None else grey
-        gain = float(np.median(assert_slow)) / max(float(np.median(grey)), 1.0)
-        return grey * np.float32(np.clip(gain, 0.7, 1.4))
+    def _levelled(self, grey: Floats, slow: Floats, busy: Mask) -> Floats:
+        """Take out changes of light and exposure, fitted over a grid of the picture by the places that nobody covers.
 
-    def _limit(self) -> Floats:
-        return np.asarray(np.clip(NOISE_FACTOR * self._noise, DIFFERENT, NOISIEST), np.float32)
-
-    def _certain(self, grey: Floats) -> NDArray[np.bool_]:
-        """True where the picture leaves the range of the background's 5 x 5 neighbourhood by more than the limit.
-
-        A pole that sways by a pixel or two shifts every painted line: a region of changed pixels is an object only when some
-        of them cannot be explained by such a shift.
+        Medians of ratios pixel by pixel, not the ratio of medians: two people close to the camera halved the median of
+        a hall, and its exposure was taken for a change of light.
         """
-        slow = self._slow if self._slow is not None else grey
-        kernel, limit = np.ones((5, 5), np.uint8), self._limit()
-        return np.asarray(
-            (grey > cv2.dilate(slow, kernel) + limit) | (grey < cv2.erode(slow, kernel) - limit), bool
-        )
-
-    def _mark_busy(self, boxes: Sequence[Box], mono_s: float) -> None:
+        ratio = (slow[::STRIDE, ::STRIDE] + DARK) / (grey[::STRIDE, ::STRIDE] + DARK)
+        free = busy[::STRIDE, ::STRIDE] == 0
+        if not free.any():
+            return grey
+        overall = float(np.median(ratio[free]))
+        gains = np.full((GRID, GRID), overall, np.float32)
+        rows, cols = (np.linspace(0, n, GRID + 1).astype(int) for n in ratio.shape)
+        for i in range(GRID):
+            for j in range(GRID):
+                part = slice(rows[i], rows[i + 1]), slice(cols[j], cols[j + 1])
+                open_ = ratio[part][free[part]]
+                if 2 * open_.size > free[part].size:
+                    gains[i, j] = np.median(open_)
         height, width = self._shape
-        for x1, y1, x2, y2 in boxes:
+        smooth = cv2.resize(np.clip(gains, 0.5, 2.0), (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.multiply(grey + DARK, smooth) - DARK, np.float32)
+
+    def _limit(self, slow: Floats) -> Floats:
+        spread = float(slow[::4, ::4].std())
+        least = max(DIFFERENT * min(1.0, spread / USUAL_SPREAD), LEAST_DIFFERENT)
+        return np.asarray(np.clip(self._noise * NOISE_FACTOR, least, NOISIEST), np.float32)
+
+    def _mark_busy(self, boxes: NDArray[np.floating] | Sequence[Box], now: float) -> Mask:
+        height, width = self._shape
+        for b in boxes:
+            x1, y1, x2, y2 = (float(v) for v in b)
             pad = 0.05 * (x2 - x1)
             rows = slice(max(0, int(y1 * height)), min(height, int(y2 * height) + 1))
             cols = slice(max(0, int((x1 - pad) * width)), min(width, int((x2 + pad) * width) + 1))
-            self._busy_until[rows, cols] = mono_s + 0.4
+            self._busy_until[rows, cols] = now + 0.4
+        return np.where(self._busy_until > now, np.uint8(255), np.uint8(0))
 
-    def _learn(self, grey: Floats, changed: NDArray[np.bool_], busy: NDArray[np.bool_], step: float) -> None:
-        if self._slow is None:
+    def _light_changed(self, changed: Mask, busy: Mask) -> bool:
+        """True when the view that nobody covers changed for the most part."""
+        seen = cv2.bitwise_and(changed, cv2.bitwise_not(busy))
+        free = changed.size - cv2.countNonZero(busy)
+        return free > 0.1 * changed.size and cv2.countNonZero(seen) > LIGHT_SHARE * free
+
+    def _show(self, grey: Floats, changed: Mask, busy: Mask, slow: Floats) -> None:
+        """Learn what was covered when the background was begun and shows now."""
+        if self._unknown is None:
             return
-        # While a place is covered or differs, the background waits, so that an object stays foreground for minutes.
-        rate = np.where(
-            busy, 0.0, np.where(changed, 1 - np.exp(-step / (10 * SLOW_S)), 1 - np.exp(-step / 10.0))
+        shown = cv2.bitwise_and(self._unknown, cv2.bitwise_not(busy))
+        if cv2.countNonZero(shown):
+            cv2.copyTo(grey, shown, slow)
+            changed[shown > 0] = 0
+            self._unknown = np.asarray(cv2.bitwise_and(self._unknown, busy), np.uint8)
+        if not cv2.countNonZero(self._unknown):
+            self._unknown = None
+
+    def _settle(self, grey: Floats, settled: Floats, limit: Floats, busy: Mask, now: float) -> None:
+        """Note where the picture took another value, and since when it has kept it. A covered place is not looked at."""
+        moved = cv2.compare(cv2.absdiff(grey, settled), limit * 0.7, cv2.CMP_GT)
+        moved = cv2.bitwise_or(moved, busy)
+        cv2.copyTo(grey, moved, settled)
+        self._since[moved > 0] = now
+        cv2.accumulateWeighted(grey, settled, 0.2, cv2.bitwise_not(moved))
+
+    def _learn(self, grey: Floats, changed: Mask, busy: Mask, slow: Floats, step: float) -> None:
+        free = cv2.bitwise_not(busy)
+        differs = cv2.bitwise_and(changed, free)
+        # While a place is covered the background waits.
+        cv2.accumulateWeighted(grey, slow, 1 - float(np.exp(-step / FOREGROUND_S)), differs)
+        cv2.accumulateWeighted(
+            grey,
+            slow,
+            1 - float(np.exp(-step / BACKGROUND_S)),
+            cv2.bitwise_and(cv2.bitwise_not(changed), free),
         )
-        self._slow += rate.astype(np.float32) * (grey - self._slow)
+        if self._before is not None:
+            # One step to another value, such as an object that is put down, is no noise: it counts three times the usual.
+            flicker = cv2.min(cv2.absdiff(grey, self._before), self._noise * 3 + 1)
+            cv2.accumulateWeighted(flicker, self._noise, 1 - float(np.exp(-step / NOISE_S)), free)
+        self._before = grey
 
-    def _associate(self, static: Grey, grey: Floats, busy: NDArray[np.bool_], mono_s: float) -> int:
-        """Join the regions of this frame to the known objects; returns how many regions there were."""
+    def _associate(self, static: Mask, background: Background, busy: Mask, now: float) -> int:
+        """Join the regions of this frame to the known objects; returns how many came up at once."""
         height, width = self._shape
-        certain, regions = self._certain(grey), 0
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(static, connectivity=8)
-        for i in range(1, min(count, 400)):
-            x, y, w, h, pixels = (int(v) for v in stats[i])
-            area = pixels / (width * height)
+        largest: dict[int, Region] = {}
+        for region in regions_of(static):
+            x, y, w, h = region.rect
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
-            if (
-                not MIN_AREA <= area <= MAX_AREA
-                or pixels < 0.3 * w * h
-                or max(w, h) > 5 * min(w, h)
-                or min(w, h) < 4
-            ):
+            if is_shift(background, region) or is_old_texture(background, region.rect):
                 continue
-            if int(certain[y : y + h, x : x + w][labels[y : y + h, x : x + w] == i].sum()) < max(
-                4, CERTAIN_SHARE * pixels
-            ):
-                continue
-            if self._explained(grey, (x, y, w, h)):
-                continue
-            regions += 1
-            known = next(
-                (
-                    c
-                    for c in self._candidates
-                    if iou(c.box, box) > 0.25 or covered(c.box, box) > 0.5 or covered(box, c.box) > 0.5
-                ),
-                None,
-            )
-            if known is not None:
-                known.last, known.seen, known.area = mono_s, known.seen + 1, area
-                known.box = box if iou(known.box, box) > 0.25 or covered(known.box, box) > 0.5 else known.box
-            elif len(self._candidates) < MAX_OBJECTS and self._is_object(grey, (x, y, w, h)):
-                recent = float(self._busy_until[y : y + h, x : x + w].max()) > mono_s - 12
-                self._candidates.append(_Candidate(self._next_key, box, mono_s, mono_s, recent, area))
-                self._next_key += 1
-        self._forget(busy, mono_s)
-        return regions
-
-    def _explained(self, grey: Floats, rect: tuple[int, int, int, int]) -> bool:
-        """True when the background's own texture is there, only darker, brighter or shifted: a shadow, a light, a nudge."""
-        if self._slow is None:
-            return False
-        x, y, w, h = rect
-        height, width = self._shape
-        rows, cols = slice(max(0, y - 2), min(height, y + h + 2)), slice(max(0, x - 2), min(width, x + w + 2))
-        patch = grey[rows, cols]
-        around = cv2.copyMakeBorder(self._slow, 3, 3, 3, 3, cv2.BORDER_REPLICATE)[
-            rows.start : rows.stop + 6, cols.start : cols.stop + 6
-        ]
-        # A flat patch correlates with anything, so it explains nothing.
-        if float(patch.std()) < 3.0 or min(patch.shape) < 5:
-            return False
-        return float(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED).max()) > SAME_TEXTURE
-
-    def _forget(self, busy: NDArray[np.bool_], mono_s: float) -> None:
-        height, width = self._shape
-        alive = []
+            known = self._known(box)
+            if known is None:
+                if len(self._candidates) < MAX_OBJECTS and is_new(background, region.rect):
+                    self._add(region, box, now)
+            elif known.key not in largest or largest[known.key].area < region.area:
+                largest[known.key] = region
         for c in self._candidates:
-            x1, y1, x2, y2 = c.box
-            part = busy[int(y1 * height) : int(y2 * height) + 1, int(x1 * width) : int(x2 * width) + 1]
-            if part.size and float(part.mean()) > 0.3:
-                c.last = max(c.last, mono_s - 0.5)
-            if mono_s - c.last <= (3.0 if c.seen < 5 else 8.0):
-                alive.append(c)
-        self._candidates = alive
+            if c.key in largest:
+                self._follow(c, largest[c.key], busy, now)
+        self._forget(busy, now)
+        return sum(now - c.born <= AT_ONCE_S for c in self._candidates)
 
-    def _is_object(self, grey: Floats, rect: tuple[int, int, int, int]) -> bool:
-        """True when the outline is in the present picture and not in the background: else something left, and this is its ghost."""
-        if self._slow is None:
-            return False
-        x, y, w, h = rect
-        mask = np.zeros(self._shape, np.uint8)
-        part = (np.abs(grey - self._slow) > self._limit()).astype(np.uint8)
-        mask[y : y + h, x : x + w] = part[y : y + h, x : x + w]
-        kernel = np.ones((3, 3), np.uint8)
-        rim = (cv2.dilate(mask, kernel, iterations=1) - cv2.erode(mask, kernel, iterations=1)).astype(bool)
-        if rim.sum() < 8:
-            return False
-        return float(_edge(grey)[rim].mean()) > 1.15 * float(_edge(self._slow)[rim].mean())
+    def _follow(self, known: _Candidate, region: Region, busy: Mask, now: float) -> None:
+        """Take this frame's region of a known object."""
+        height, width = self._shape
+        x, y, w, h = region.rect
+        box = (x / width, y / height, (x + w) / width, (y + h) / height)
+        ratio = min(known.area, region.area) / max(known.area, region.area)
+        if ratio < OTHER_SIZE and self._covered(known.box, busy) == 0.0:
+            # A shoe's shadow lay where the bag was put later; a man whom no detector saw stood over it and left.
+            known.born, known.box, known.area = self._born(region), box, region.area
+        elif iou(known.box, box) > 0.25 or covered(known.box, box) > 0.5:
+            known.box, known.area = box, region.area
+        known.last, known.seen = now, known.seen + 1
 
+    def _covered(self, box: Box, busy: Mask) -> float:
+        """Return how much of a box persons and vehicles cover, 0 to 1."""
+        height, width = self._shape
+        x1, y1, x2, y2 = box
+        part = busy[int(y1 * height) : int(y2 * height) + 1, int(x1 * width) : int(x2 * width) + 1]
+        return float(np.count_nonzero(part)) / part.size if part.size else 0.0
 
-def _edge(grey: Floats) -> Floats:
-    gx, gy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    return np.asarray(cv2.magnitude(gx, gy), np.float32)
+    def _known(self, box: Box) -> _Candidate | None:
+        return next(
+            (
+                c
+                for c in self._candidates
+                if iou(c.box, box) > 0.25 or covered(c.box, box) > 0.5 or covered(box, c.box) > 0.5
+            ),
+            None,
+        )
+
+    def _add(self, region: Region, box: Box, now: float) -> None:
+        x, y, w, h = region.rect
+        born = self._born(region)
+        owner = float(self._busy_until[y : y + h, x : x + w].max()) > born - OWNER_S
+        self._candidates.append(_Candidate(self._next_key, box, born, now, owner, region.area))
+        self._next_key += 1
+
+    def _born(self, region: Region) -> float:
+        x, y, w, h = region.rect
+        return float(np.median(self._since[y : y + h, x : x + w][region.own > 0]))
+
+    def _forget(self, busy: Mask, now: float) -> None:
+        for c in self._candidates:
+            if self._covered(c.box, busy) > 0.3:
+                c.last = max(c.last, now - 0.5)
+        self._candidates = [
+            c for c in self._candidates if now - c.last <= (OLD_S if c.last - c.born >= SURE_S else YOUNG_S)
+        ]

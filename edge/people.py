@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from edge.geometry import Box, contact, iou
 
 MAX_TRACKS = 256
+# A path keeps no more than these points, so a minute at every rate.
+PATH_STEP_S, PATH_POINTS = 0.2, 300
 
 
 @dataclass
@@ -18,7 +20,17 @@ class Track:
     box: Box
     born: float
     last: float
-    path: deque[tuple[float, Box]] = field(default_factory=lambda: deque(maxlen=120))
+    path: deque[tuple[float, Box]] = field(default_factory=lambda: deque(maxlen=PATH_POINTS))
+
+    def take(self, mono_s: float, box: Box) -> None:
+        """Note where it is."""
+        self.box, self.last = box, mono_s
+        if not self.path or mono_s - self.path[-1][0] >= PATH_STEP_S - 1e-6:
+            self.path.append((mono_s, box))
+
+    def near(self, begin: float, end: float) -> list[Box]:
+        """Return where it was between two moments."""
+        return [box for t, box in self.path if begin <= t <= end]
 
 
 class ShortTracks:
@@ -47,12 +59,11 @@ class ShortTracks:
                 continue
             free.discard(i)
             del by_id[track_id]
-            track.box, track.last = boxes[i], mono_s
-            track.path.append((mono_s, boxes[i]))
+            track.take(mono_s, boxes[i])
         for i in sorted(free):
             if len(self.tracks) < MAX_TRACKS:
                 track = Track(self._next, boxes[i], mono_s, mono_s)
-                track.path.append((mono_s, boxes[i]))
+                track.take(mono_s, boxes[i])
                 self.tracks.append(track)
                 self._next += 1
 

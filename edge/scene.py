@@ -12,9 +12,11 @@ from shapely.geometry import Polygon
 from shapely.prepared import prep
 
 from contract import ZoneKind
-from edge.geometry import Box, valid_box
+from edge.geometry import Box, iou, valid_box
 from edge.left_objects import LeftObject
 from edge.people import Track
+from edge.ruler import Ruler
+from edge.traffic import Traffic
 from edge.zones import ZoneConfig
 from models.detections import Detections
 from models.roles import role_of
@@ -51,7 +53,16 @@ class ZoneShape:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one frame holds. `aspect` is width over height of the picture."""
+    """What one frame holds.
+
+    Attributes:
+        aspect: width over height of the picture.
+        things: what the detector named.
+        left: still things that it did not name.
+        people, carriers: short tracks of persons, and of vehicles, with those that left lately.
+        zones: all zones of the camera; `active` has the ids of those that hold at this moment.
+        ruler, traffic: the view's measure, and the vehicles that stand in it.
+    """
 
     at: datetime
     mono_s: float
@@ -59,9 +70,16 @@ class Scene:
     things: tuple[Thing, ...]
     left: tuple[LeftObject, ...] = ()
     people: tuple[Track, ...] = ()
+    carriers: tuple[Track, ...] = ()
     grey: NDArray[np.uint8] | None = None
-    permits: tuple[ZoneShape, ...] = ()
-    refused: int = field(default=0)
+    zones: tuple[ZoneShape, ...] = ()
+    active: frozenset[str] = frozenset()
+    ruler: Ruler = field(default_factory=Ruler)
+    traffic: Traffic = field(default_factory=Traffic)
+
+    def zones_of(self, *kinds: ZoneKind, active: bool = True) -> list[ZoneShape]:
+        """Return the zones of some kinds that hold at this moment, or those that do not."""
+        return [z for z in self.zones if z.kind in kinds and (z.id in self.active) is active]
 
     def of(self, *roles: str) -> list[Thing]:
         """Return the things of some roles."""
@@ -98,8 +116,6 @@ def things_of(
 
 def merge_twins(things: Sequence[Thing]) -> list[Thing]:
     """Keep the best of boxes of one role that lie on each other: a van is car and truck at once to a weak detector."""
-    from edge.geometry import iou
-
     kept: list[Thing] = []
     for thing in sorted(things, key=lambda t: -t.score):
         if not any(k.role == thing.role and iou(k.box, thing.box) > 0.6 for k in kept):

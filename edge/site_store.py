@@ -79,6 +79,8 @@ def _pack(site: Site) -> dict[str, Any]:
         "names": dict(site.names),
         "patch": None if site.patch is None else np.round(site.patch.ravel(), 4).tolist(),
         "look": [site.patch_box, site.looks, site.stills],
+        "alone": site.alone,
+        "why": site.why,
         "timeline": [[at.timestamp(), words] for at, words in site.timeline],
     }
 
@@ -120,5 +122,7 @@ def _unpack(row: dict[str, Any], now: Moment) -> Site:
         patch_box=None if patch_box is None else tuple(patch_box),
         looks=looks,
         stills=stills,
+        alone=None if row["alone"] is None else row["alone"] + shift,
+        why=row["why"],
         timeline=[(datetime.fromtimestamp(t, UTC), words) for t, words in row["timeline"]],
     )

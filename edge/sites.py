@@ -25,6 +25,9 @@ SAME_LOOK, OTHER_LOOK = 0.75, 0.4
 # Chance of a run of misses by a detector that sees the object with its usual rate; below it the place is empty.
 GONE_CHANCE = 0.01
 MAX_TIMELINE = 40
+# The contact of a standing object stays within this share of its size (of the way a weak detector's box jitters).
+REST = 0.2
+ARRIVAL_S, ARRIVAL_STEP_S = 20.0, 0.15
 
 
 class SiteState(StrEnum):
@@ -46,7 +49,18 @@ _STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One object of one frame that a rule cares about. The box is in shares of the picture."""
+    """One object of one frame that a rule cares about.
+
+    Attributes:
+        box: shares of the picture.
+        count: objects in it, when it is a group.
+        attended: somebody is with it.
+        born_mono_s: when it came to rest, where that is known better than by this sighting.
+        key: stays with the object, where something follows it.
+        samples: frames in which it was seen before this sighting, this one included.
+        alone_mono_s: when whoever brought it was last beside it.
+        why: why no permit covers it, where the rule knows more than that there is none.
+    """
 
     box: Box
     name: str
@@ -55,6 +69,10 @@ class Sighting:
     count: int = 1
     attended: bool = False
     born_mono_s: float | None = None
+    key: int | None = None
+    samples: int = 1
+    alone_mono_s: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,10 @@ class Site:
     patch_box: Box | None = None
     looks: int = 0
     stills: int = 0
+    key: int | None = None
+    alone: float | None = None
+    why: str = ""
+    arrivals: deque[tuple[Moment, Box]] = field(default_factory=lambda: deque(maxlen=150))
     timeline: list[tuple[datetime, str]] = field(default_factory=list)
 
     @property
@@ -106,7 +128,7 @@ class Site:
         return self.state is not SiteState.CLEARED
 
     def dwell_s(self, mono_s: float) -> float:
-        """Seconds since first seen."""
+        """Seconds since it came to rest."""
         return max(0.0, mono_s - self.first.mono_s)
 
     def go(self, state: SiteState, now: Moment, words: str) -> None:
@@ -140,8 +162,20 @@ class Site:
         near = abs(x - bx) <= 0.25 * width and abs(y - by) <= 0.25 * height
         return overlap >= 0.5 or (near and overlap >= 0.3)
 
+    def takes(self, sighting: Sighting) -> bool:
+        """True when a sighting is this site's object: by its key, by its place, or as part of one group."""
+        if sighting.key is not None and sighting.key == self.key:
+            return True
+        if self.matches(sighting.box):
+            return True
+        mine, other = self.box, sighting.box
+        joins = sighting.count >= 3 and covered(mine, other) > 0.7
+        return joins or (self.count >= 3 and covered(other, mine) > 0.7)
+
     def moved(self) -> bool:
-        """True when the object has crept away from where it was first seen."""
+        """True when the object has crept away from where it came to rest."""
+        if self.key is not None or (self.count >= 3 and covered(self.origin, self.box) > 0.7):
+            return False
         mine, width = self.box, max(self.origin[2] - self.origin[0], self.box[2] - self.box[0])
         (x, y), (ox, oy) = contact(mine), contact(self.origin)
         height = max(self.origin[3] - self.origin[1], mine[3] - mine[1])
@@ -152,11 +186,41 @@ class Site:
         self.boxes.append(sighting.box)
         self.scores.append(sighting.score)
         self.names[sighting.name] += 1
-        self.hits += 1
+        self.hits += sighting.samples if self.hits == 0 else 1
         self.attended += sighting.attended
         self.count = max(self.count, sighting.count)
+        self.key = sighting.key if sighting.key is not None else self.key
+        self.why = sighting.why or self.why
+        if sighting.alone_mono_s is not None:
+            self.alone = max(sighting.alone_mono_s, self.alone or sighting.alone_mono_s)
         self.missed_in_row = 0
         self.last = now
+        if sighting.born_mono_s is None and self.count < 2 and self.state is SiteState.SEEN:
+            self._settle(sighting.box, now)
+
+    def _settle(self, box: Box, now: Moment) -> None:
+        """Let the dwell begin when the object came to rest, not when it came into the zone.
+
+        Running medians of five boxes stand against a weak detector's jitter. What has been at rest for a while is not
+        asked again.
+        """
+        path = self.arrivals
+        if path and now.mono_s - path[0][0].mono_s > ARRIVAL_S:
+            return
+        if path and now.mono_s - path[-1][0].mono_s < ARRIVAL_STEP_S:
+            return
+        path.append((now, box))
+        boxes = np.asarray([b for _, b in path])
+        smooth = np.asarray([np.median(boxes[max(0, i - 2) : i + 3], axis=0) for i in range(len(boxes))])
+        here = smooth[-1]
+        size = np.maximum([here[2] - here[0], here[3] - here[1]], 1e-6)
+        contacts = np.column_stack([(smooth[:, 0] + smooth[:, 2]) / 2, smooth[:, 3]])
+        away = np.flatnonzero((np.abs(contacts - contacts[-1]) > REST * size).any(axis=1))
+        if not len(away):
+            return
+        begin = int(away[-1]) + 1
+        if path[begin][0].mono_s > self.first.mono_s:
+            self.first, self.origin = path[begin][0], (here[0], here[1], here[2], here[3])
 
     def miss(self) -> None:
         """Note that the place was in plain view and the object was not seen."""

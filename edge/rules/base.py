@@ -12,10 +12,10 @@ from edge.sites import Sighting, Site
 from edge.zones import Numbers
 
 Finder = Callable[[Scene, ZoneShape, Numbers], list[Sighting]]
-Guard = Callable[[Scene, Site], str | None]
+Guard = Callable[[Scene, Site, Numbers], str | None]
 
 
-def no_guard(_scene: Scene, _site: Site) -> str | None:
+def no_guard(_scene: Scene, _site: Site, _numbers: Numbers) -> str | None:
     """Let every site pass."""
     return None
 
@@ -30,8 +30,9 @@ class Rule:
         find: the objects of a scene that count in a zone.
         permits: kinds of zones that allow it.
         hold: returns why a confirmation must wait (a jam), or None.
-        needs: what must be there for it: tracks, left_objects.
+        needs: what must be there for it: tracks, left_objects; measure, where a homography makes it sharper.
         still_share: share of the looks at the place that must be unchanged; people at a stall move, a parked car does not.
+        lapsed: it also looks in zones that do not hold at the moment, such as a permitted point after its hours.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Rule:
     hold: Guard = no_guard
     needs: frozenset[str] = frozenset()
     still_share: float = 0.0
+    lapsed: bool = False
 
 
 def stands_in(box: Box, zone: ZoneShape, least: float = 0.5) -> bool:
@@ -58,7 +60,4 @@ def touches_in(box: Box, zone: ZoneShape) -> bool:
 
 def permitted(box: Box, scene: Scene, kinds: frozenset[ZoneKind]) -> str | None:
     """Return the id of the active permitted zone in which the box stands, or None."""
-    for zone in scene.permits:
-        if zone.kind in kinds and stands_in(box, zone):
-            return zone.id
-    return None
+    return next((z.id for z in scene.zones_of(*kinds) if stands_in(box, z)), None)

@@ -7,6 +7,7 @@ from edge.geometry import covered
 from edge.rules.base import Rule, permitted, stands_in
 from edge.scene import Scene, Thing, ZoneShape
 from edge.sites import Sighting, Site
+from edge.traffic import LONGEST_JAM_S
 from edge.zones import Numbers
 
 MOTOR_PERMITS = frozenset({ZoneKind.PARKING_BAY, ZoneKind.LOADING})
@@ -17,7 +18,9 @@ def _vehicles(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sighting
     return [
         Sighting(t.box, t.name, t.score, zone.id)
         for t in scene.of("vehicle")
-        if stands_in(t.box, zone) and not permitted(t.box, scene, MOTOR_PERMITS)
+        if stands_in(t.box, zone)
+        and not permitted(t.box, scene, MOTOR_PERMITS)
+        and scene.ruler.plausible_vehicle(t.box)
     ]
 
 
@@ -70,19 +73,31 @@ def _close(a: Thing, b: Thing, reach: float) -> bool:
 
 
 def jam(scene: Scene, site: Site) -> str | None:
-    """A queue of three and more vehicles side by side with the subject in the picture is traffic, not parking.
+    """Return why the vehicle may stand in traffic: a full moving lane beside it, or vehicles that stopped with it.
 
     It holds the confirmation only while the others are there: a parked car is still there when the queue has gone.
     """
-    x1, y1, x2, y2 = site.box
-    width, height = x2 - x1, y2 - y1
-    reach = (x1 - 2 * width, y1 - 1.5 * height, x2 + 2 * width, y2 + 1.5 * height)
-    others = [
-        t for t in scene.of("vehicle") if covered(t.box, reach) > 0.5 and covered(t.box, site.box) < 0.5
-    ]
-    lanes = [z for z in scene.permits if z.kind is ZoneKind.MOVING_LANE]
-    queue = [t for t in others if not lanes or any(stands_in(t.box, z) for z in lanes)]
-    return f"a queue of {len(queue)} vehicles stands beside it" if lanes and len(queue) >= 3 else None
+    lanes = scene.zones_of(ZoneKind.MOVING_LANE)
+    beside = scene.traffic.beside(site.box)
+    queue = sum(any(stands_in(s.box, z) for z in lanes) for s in beside)
+    if queue >= 3:
+        return f"a queue of {queue} vehicles stands beside it"
+    together = scene.traffic.stopped_with(site.box, site.first.mono_s)
+    if together >= 2 and site.dwell_s(scene.mono_s) < LONGEST_JAM_S:
+        return f"it stopped together with {together} vehicles beside it, as in a jam or at a signal"
+    return None
+
+
+def bus_at_its_stop(scene: Scene, site: Site) -> str | None:
+    """Return why a bus may stand: at a bus stop, however strictly the kerb is managed."""
+    bus = site.names["bus"] >= 0.5 * site.names.total()
+    at_stop = any(stands_in(site.box, z) for z in scene.zones_of(ZoneKind.BUS_STOP))
+    return "a bus stands at its stop" if bus and at_stop else None
+
+
+def in_traffic(scene: Scene, site: Site, _numbers: Numbers) -> str | None:
+    """Hold a vehicle that is part of the traffic."""
+    return bus_at_its_stop(scene, site) or jam(scene, site)
 
 
 PARKING_RULES = (
@@ -92,7 +107,7 @@ PARKING_RULES = (
         frozenset({ZoneKind.NO_PARKING, ZoneKind.BUS_STOP}),
         _vehicles,
         MOTOR_PERMITS,
-        jam,
+        in_traffic,
         still_share=0.5,
     ),
     Rule(
@@ -108,6 +123,7 @@ PARKING_RULES = (
         IssueClass.FIRE_LANE,
         frozenset({ZoneKind.FIRE_LANE}),
         _anything_with_wheels,
+        hold=in_traffic,
         still_share=0.5,
     ),
 )

@@ -1,0 +1,118 @@
+"""Regions of static foreground: which of them are things, and which are shadows, ghosts or a nudged camera.
+
+Pictures are float32 (height, width) in grey levels; a `Rect` is x, y, width, height in pixels of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Rect = tuple[int, int, int, int]
+
+MIN_AREA, MAX_AREA = 0.00025, 0.06
+CERTAIN_SHARE = 0.12
+SAME_TEXTURE = 0.8
+MAX_REGIONS = 400
+# Of a new thing, against the ground before it: edges along its outline, contrast to a ring of so many pixels round it.
+MORE_EDGE, LEAST_EDGE, MORE_CONTRAST, RING = 1.15, 0.75, 1.8, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """The background, its limits of change, the present picture and since when each pixel has kept its value."""
+
+    slow: Floats
+    limit: Floats
+    grey: Floats
+    since: Floats
+
+    def cut(self, rect: Rect, pad: int) -> tuple[Floats, Floats, Floats]:
+        """Return background, limits and picture round a rectangle."""
+        x, y, w, h = rect
+        rows, cols = slice(max(0, y - pad), y + h + pad), slice(max(0, x - pad), x + w + pad)
+        return self.slow[rows, cols], self.limit[rows, cols], self.grey[rows, cols]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A compact region: its rectangle, its own pixels in it (1), the share of the picture that they cover."""
+
+    rect: Rect
+    own: Mask
+    area: float
+
+
+def regions_of(static: Mask) -> Iterator[Region]:
+    """Yield the compact regions of a mask (0 or 1)."""
+    if not cv2.countNonZero(static):
+        return
+    static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
+    static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(static, connectivity=8)
+    for i in range(1, min(count, MAX_REGIONS)):
+        x, y, w, h, pixels = (int(v) for v in stats[i])
+        area = pixels / static.size
+        compact = pixels >= 0.3 * w * h and max(w, h) <= 5 * min(w, h) and min(w, h) >= 4
+        if compact and MIN_AREA <= area <= MAX_AREA:
+            yield Region((x, y, w, h), (labels[y : y + h, x : x + w] == i).astype(np.uint8), area)
+
+
+def is_shift(background: Background, region: Region) -> bool:
+    """True when the background's 5 x 5 neighbourhood explains the region.
+
+    A pole that sways by a pixel or two shifts every painted line: a region of changed pixels is an object only when some
+    of them leave the range of their neighbourhood by more than the limit.
+    """
+    (x, y, w, h), own = region.rect, region.own
+    slow, limit, grey = background.cut(region.rect, 2)
+    kernel = np.ones((5, 5), np.uint8)
+    beyond = (grey > cv2.dilate(slow, kernel) + limit) | (grey < cv2.erode(slow, kernel) - limit)
+    top, left = min(y, 2), min(x, 2)
+    sure = int((beyond[top : top + h, left : left + w] & (own > 0)).sum())
+    return sure < max(4, CERTAIN_SHARE * int(own.sum()))
+
+
+def is_old_texture(background: Background, rect: Rect) -> bool:
+    """True when the background's own texture is there, only darker, brighter or shifted: a shadow, a light, a nudge."""
+    _, _, patch = background.cut(rect, 2)
+    around, _, _ = background.cut(rect, 5)
+    # A flat patch correlates with anything, so it explains nothing.
+    if min(patch.shape) < 5 or float(patch.std()) < 3.0:
+        return False
+    return float(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED).max()) > SAME_TEXTURE
+
+
+def is_new(background: Background, rect: Rect) -> bool:
+    """True when the thing is in the present picture and not in the background: else something left, and this is its ghost.
+
+    A thing brings its outline with it; where the ground is as rough as the thing, it stands out from what is round it
+    more than the ground did.
+    """
+    slow, limit, grey = background.cut(rect, RING)
+    part = (cv2.absdiff(grey, slow) > limit).astype(np.uint8)
+    near = cv2.dilate(part, np.ones((3, 3), np.uint8))
+    rim = (near - cv2.erode(part, np.ones((3, 3), np.uint8))).astype(bool)
+    if rim.sum() < 8:
+        return False
+    edges = float(_edge(grey)[rim].mean()) / max(float(_edge(slow)[rim].mean()), 1e-3)
+    if edges > MORE_EDGE:
+        return True
+    inside, ring = part > 0, (cv2.dilate(part, np.ones((9, 9), np.uint8)) - near) > 0
+    if not ring.any():
+        return False
+    now, before = (abs(float(np.median(a[inside]) - np.median(a[ring]))) for a in (grey, slow))
+    stands_out = now > MORE_CONTRAST * before and now > float(np.median(limit))
+    return edges > LEAST_EDGE and stands_out
+
+
+def _edge(grey: Floats) -> Floats:
+    gx, gy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    return np.asarray(cv2.magnitude(gx, gy), np.float32)

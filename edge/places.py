@@ -1,0 +1,190 @@
+"""The places of one camera: which sighting belongs to which site, what an absence means, what is one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from contract import IssueClass
+from edge.geometry import Box, covered, iou
+from edge.rules import Rule
+from edge.scene import Scene
+from edge.sites import OTHER_LOOK, SAME_LOOK, Moment, Sighting, Site, SiteState, hidden
+from edge.zones import Numbers
+
+MAX_SITES = 1000
+# A place seen once or twice is soon forgotten: most of them are what passed by.
+YOUNG_MEMORY_S = 12.0
+# As many misses in a row as leave no doubt.
+FORGET = 99
+# Classes that say the same of one thing: a place that is a case of one of them is none of another.
+_KIN = (
+    {IssueClass.DUMPING_ACT, IssueClass.DUMPING_EXPOSED},
+    {IssueClass.FIRE_LANE, IssueClass.PARKING_MOTOR, IssueClass.PARKING_NON_MOTOR},
+    {
+        IssueClass.SHOPFRONT,
+        IssueClass.ROADSIDE,
+        IssueClass.VENDOR_UNLICENSED,
+        IssueClass.VENDOR_OUT_OF_PERMIT,
+    },
+)
+# Sites that ended in this frame, with the reason.
+Ended = Callable[[Site, SiteState], None]
+
+
+class Places:
+    """The sites of one camera. `numbers` gives the numbers of a site; `ended` is told of sites that end."""
+
+    def __init__(self, numbers: Callable[[Site], Numbers], ended: Ended) -> None:
+        self.sites: list[Site] = []
+        self._numbers, self._ended = numbers, ended
+
+    @property
+    def open(self) -> list[Site]:
+        """The sites that are not cleared."""
+        return [s for s in self.sites if s.open]
+
+    def attach(self, rule: Rule, sighting: Sighting, now: Moment, scene: Scene) -> tuple[Site | None, bool]:
+        """Give a sighting to its site, or make a new one; returns the site and whether it is new."""
+        mine = [s for s in self.open if s.issue is rule.issue and s.takes(sighting)]
+        if not mine:
+            return self._new(rule, sighting, now, scene)
+        site = max(
+            mine, key=lambda s: (s.key is not None and s.key == sighting.key, iou(s.box, sighting.box))
+        )
+        if sighting.count >= 3:
+            site = self._gather(mine)
+        if site.key is not None and site.confirmed is None and _reborn(site, sighting):
+            self.clear(site, now, "gone: another thing lies in its place")
+            return self._new(rule, sighting, now, scene)
+        same = site.look(scene.grey, True, self._hidden(site, scene))
+        strange = same is not None and same <= OTHER_LOOK and site.key is None and sighting.count < 2
+        site.strange_in_row = site.strange_in_row + 1 if strange else 0
+        if site.strange_in_row >= 3 and site.still_share >= 0.5:
+            # Another object stands where this one stood, with nothing in front of it.
+            site.missed_in_row = FORGET
+            return None, False
+        site.hit(sighting, now)
+        if site.moved():
+            if site.state is SiteState.SEEN:
+                self.sites.remove(site)
+            else:
+                self.clear(site, now, "gone: it moved on")
+            return self._new(rule, sighting, now, scene)
+        return site, False
+
+    def absences(self, seen: set[str], scene: Scene, now: Moment) -> None:
+        """Judge the sites that no sighting reached: hidden, overlooked by the detector, or empty."""
+        for site in [s for s in self.open if s.id not in seen]:
+            box = site.box
+            last = site.last or site.first
+            others = [t.box for t in scene.things if iou(t.box, box) < 0.5]
+            if not hidden(box, others):
+                same = site.look(scene.grey, False, False)
+                # Whatever follows a left object looks at the place itself: until it is a case, its word counts alone.
+                followed = site.key is not None and site.state is not SiteState.CONFIRMED
+                if same is not None and same >= SAME_LOOK and not followed:
+                    # Still there to the eye, only the detector missed it: dusk, glare, a weak model. It counts against
+                    # the share of hits all the same, or one phantom on a road marking would stay for ever.
+                    site.misses += 1
+                    site.last, site.missed_in_row = now, 0
+                    continue
+                site.miss()
+            unseen = now.mono_s - last.mono_s
+            numbers = self._numbers(site)
+            young = site.state is SiteState.SEEN and site.hits < 3
+            memory = min(YOUNG_MEMORY_S, numbers.memory_s) if young else numbers.memory_s
+            if site.empty_by_misses() or unseen > memory:
+                self.clear(site, now)
+
+    def clear(self, site: Site, now: Moment, words: str = "gone: the place is empty") -> None:
+        """End a site."""
+        was = site.state
+        site.go(SiteState.CLEARED, now, words)
+        self._ended(site, was)
+        if was is not SiteState.CONFIRMED:
+            self.sites.remove(site)
+
+    def a_case_already(self, site: Site) -> str | None:
+        """Return why the place is a case already, under this class or one that says the same; None when it is not."""
+        kin = next((k for k in _KIN if site.issue in k), {site.issue})
+        for other in self.open:
+            if other is site or other.confirmed is None or other.issue not in kin:
+                continue
+            if _one_place(other, site):
+                return f"the place is a case already, {other.issue.value}"
+        return None
+
+    def _gather(self, mine: list[Site]) -> Site:
+        """Make one site of those that a group has swallowed: the confirmed one, or the oldest."""
+        main = min(mine, key=lambda s: (s.confirmed is None, s.first.mono_s))
+        for other in mine:
+            if other is not main and other.confirmed is None:
+                self.sites.remove(other)
+                self._ended(other, other.state)
+        return main
+
+    def _hidden(self, site: Site, scene: Scene) -> bool:
+        box = site.box
+        return hidden(box, [t.box for t in scene.things if iou(t.box, box) < 0.3])
+
+    def _new(self, rule: Rule, sighting: Sighting, now: Moment, scene: Scene) -> tuple[Site | None, bool]:
+        if (
+            self._cooling(rule, sighting, now)
+            or self._part_of_a_place(rule, sighting)
+            or len(self.sites) >= MAX_SITES
+        ):
+            return None, False
+        first = now
+        if sighting.born_mono_s is not None:
+            first = Moment(
+                now.at - timedelta(seconds=now.mono_s - sighting.born_mono_s), sighting.born_mono_s
+            )
+        site = Site(rule.issue, sighting.zone_id, first, sighting.box)
+        site.hit(sighting, now)
+        site.look(scene.grey, True, self._hidden(site, scene))
+        site.say(first.at, f"first seen in zone {sighting.zone_id} as {sighting.name}")
+        self.sites.append(site)
+        return site, True
+
+    def _part_of_a_place(self, rule: Rule, sighting: Sighting) -> bool:
+        """True when a left object lies beside one that is known: a bag and its strap, a heap in pieces are one place."""
+        if rule.issue is not IssueClass.DUMPING_ACT:
+            return False
+        x, y = (sighting.box[0] + sighting.box[2]) / 2, (sighting.box[1] + sighting.box[3]) / 2
+        for site in self.sites:
+            x1, y1, x2, y2 = site.box
+            w, h = max(x2 - x1, 0.03), max(y2 - y1, 0.03)
+            if site.issue is rule.issue and x1 - w <= x <= x2 + w and y1 - h <= y <= y2 + h:
+                return True
+        return False
+
+    def _cooling(self, rule: Rule, sighting: Sighting, now: Moment) -> bool:
+        """True while the place is silent after a cleared alert."""
+        return any(
+            site.issue is rule.issue
+            and site.cleared is not None
+            and site.confirmed is not None
+            and iou(site.box, sighting.box) > 0.3
+            and now.mono_s - site.cleared.mono_s < self._numbers(site).cooldown_s
+            for site in self.sites
+        )
+
+
+def _reborn(site: Site, sighting: Sighting) -> bool:
+    """True when what is followed came to rest well after the site's own object."""
+    return sighting.born_mono_s is not None and sighting.born_mono_s > site.first.mono_s + 1.0
+
+
+def _one_place(a: Site, b: Site) -> bool:
+    """True for boxes of which one lies in the other, or that are nearly the same."""
+    one, other = a.box, b.box
+    return (
+        iou(one, other) > 0.5 or max(covered(one, other), covered(other, one)) > 0.8 or _centred(one, other)
+    )
+
+
+def _centred(a: Box, b: Box) -> bool:
+    """True when each box holds the other's centre."""
+    ax, ay, bx, by = (a[0] + a[2]) / 2, (a[1] + a[3]) / 2, (b[0] + b[2]) / 2, (b[1] + b[3]) / 2
+    return a[0] <= bx <= a[2] and a[1] <= by <= a[3] and b[0] <= ax <= b[2] and b[1] <= ay <= b[3]

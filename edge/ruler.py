@@ -1,0 +1,101 @@
+"""Lengths and areas in metres: by the ground plane where there is one, otherwise by the people who were seen."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.geometry import Box, GroundPlane, contact
+
+# Mean stature of adults, metres; a person's box is about as high (NCD-RisC, "A century of trends in adult human height",
+# 2016, gives 1.59 m for women and 1.71 m for men world-wide).
+PERSON_M = 1.65
+# Fewer people than these say nothing of a view.
+ENOUGH_PEOPLE = 12
+MAX_PEOPLE = 400
+# A vehicle is no lower than half a person and no higher than a bus of 4.5 m.
+LOWEST_VEHICLE, HIGHEST_VEHICLE = 0.45, 2.8
+
+
+class Ruler:
+    """Measures one view. Boxes are shares of the picture; `aspect` is width over height of the picture."""
+
+    def __init__(self, plane: GroundPlane | None = None) -> None:
+        self._plane = plane
+        self._people: deque[tuple[float, float]] = deque(maxlen=MAX_PEOPLE)
+        self._line: tuple[float, float] | None = None
+
+    @property
+    def has_plane(self) -> bool:
+        """True when the ground is known."""
+        return self._plane is not None
+
+    def observe(self, people: Sequence[Box]) -> None:
+        """Learn how high people stand in this view, row by row. Cut-off boxes are left out."""
+        whole = [(b[3], b[3] - b[1]) for b in people if b[1] > 0.005 and b[3] < 0.995]
+        if not whole:
+            return
+        self._people.extend(whole)
+        if len(self._people) >= ENOUGH_PEOPLE:
+            self._line = _fit(np.asarray(self._people, np.float64))
+
+    def person_height(self, y: float) -> float | None:
+        """Return the height of a person whose feet are at row `y`, as a share of the picture; None when not known."""
+        if self._line is None:
+            return None
+        slope, middle = self._line
+        heights = [h for _, h in self._people]
+        usual = float(np.median(heights))
+        return float(np.clip(middle + slope * y, 0.25 * usual, 4 * usual))
+
+    def distance_m(self, a: Box, b: Box, aspect: float) -> float | None:
+        """Return metres between the contacts of two boxes on the ground; None when the view has no measure."""
+        (ax, ay), (bx, by) = contact(a), contact(b)
+        if self._plane is not None:
+            p, q = self._plane.on_ground(ax, ay), self._plane.on_ground(bx, by)
+            return None if p is None or q is None else float(np.hypot(p[0] - q[0], p[1] - q[1]))
+        height = self.person_height((ay + by) / 2)
+        if height is None:
+            return None
+        return float(np.hypot((ax - bx) * aspect, ay - by)) / height * PERSON_M
+
+    def area_m2(self, box: Box, aspect: float) -> float | None:
+        """Return the area that a box shows upright, in square metres; None when the view has no measure."""
+        width, height = (box[2] - box[0]) * aspect, box[3] - box[1]
+        scale = self._metres_a_share(box, aspect)
+        return None if scale is None else width * height * scale * scale
+
+    def plausible_vehicle(self, box: Box) -> bool:
+        """False for a box that is far too low or too high for a vehicle where it stands. True while people give no measure."""
+        person = self.person_height(box[3])
+        cut = box[1] <= 0.005 or box[3] >= 0.995 or box[0] <= 0.005 or box[2] >= 0.995
+        if person is None or cut:
+            return True
+        return LOWEST_VEHICLE <= (box[3] - box[1]) / person <= HIGHEST_VEHICLE
+
+    def _metres_a_share(self, box: Box, aspect: float) -> float | None:
+        """Return metres a share of the picture's height, upright at the box's contact."""
+        if self._plane is not None:
+            x1, _, x2, y2 = box
+            p, q = self._plane.on_ground(x1, y2), self._plane.on_ground(x2, y2)
+            if p is None or q is None:
+                return None
+            return float(np.hypot(p[0] - q[0], p[1] - q[1])) / max((x2 - x1) * aspect, 1e-6)
+        height = self.person_height(box[3])
+        return None if height is None else PERSON_M / height
+
+
+def _fit(seen: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> tuple[float, float]:
+    """Fit height = middle + slope x row; people at one row alone give a constant. Outliers count once, then no more."""
+    rows, heights = seen[:, 0], seen[:, 1]
+    if float(np.ptp(np.percentile(rows, [10, 90]))) < 0.08:
+        return 0.0, float(np.median(heights))
+    keep = np.ones(len(rows), bool)
+    slope, middle = 0.0, float(np.median(heights))
+    for _ in range(3):
+        slope, middle = (float(v) for v in np.polyfit(rows[keep], heights[keep], 1))
+        off = np.abs(heights - (middle + slope * rows))
+        keep = off <= max(2.0 * float(np.median(off)), 1e-3)
+    return slope, middle
