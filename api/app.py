@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from obstore.exceptions import BaseError
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.types import ASGIApp
 
@@ -29,7 +30,9 @@ from api.middleware import Outer
 from api.migrate import migrate
 from api.outbox import send_due
 from api.pack import load_pack
+from api.retention import sweep
 from api.settings import Settings
+from api.stamps import stamp_forever
 from contract import utc_now
 
 LOG = structlog.get_logger("api")
@@ -41,6 +44,7 @@ ROUTERS = (
     "live",
     "work",
     "exports",
+    "custody",
     "keys",
     "stats",
     "thresholds",
@@ -51,12 +55,17 @@ ROUTERS = (
 )
 
 
+def core_for(settings: Settings, db: Database, now: Callable[[], datetime] = utc_now) -> Core:
+    """Put together what routes and commands work with."""
+    return Core(settings, db, EvidenceStore(settings), now, Metrics(), load_pack(settings.pack), Areas())
+
+
 def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:
     """Build one replica. `now` is the clock; the database is migrated first when the settings say so."""
     db = Database(settings)
     if settings.migrate_at_start:
         migrate(db.engine)
-    core = Core(settings, db, EvidenceStore(settings), now, Metrics(), load_pack(settings.pack), Areas())
+    core = core_for(settings, db, now)
     app = FastAPI(
         title="Curbwatch",
         version=version("curbwatch"),
@@ -87,13 +96,14 @@ def _outer(settings: Settings, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     core: Core = app.state.core
-    sender = asyncio.create_task(_send_hooks(core))
+    tasks = [asyncio.create_task(run(core)) for run in (_send_hooks, _retain, stamp_forever)]
     try:
         yield
     finally:
         app.state.draining = True
-        sender.cancel()
-        await asyncio.gather(sender, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         core.db.close()
 
 
@@ -111,6 +121,16 @@ async def _send_hooks(core: Core) -> None:
                 LOG.warning("webhooks.failed", error=type(exc).__name__)
             if not sent:
                 await asyncio.sleep(2)
+
+
+async def _retain(core: Core) -> None:
+    """Delete what has had its time, for as long as the replica lives."""
+    while core.settings.retention_every_s:
+        await asyncio.sleep(core.settings.retention_every_s)
+        try:
+            await sweep(core)
+        except (SQLAlchemyError, OSError, BaseError) as exc:
+            LOG.warning("retention.failed", error=type(exc).__name__)
 
 
 async def _invalid(_request: Request, exc: Exception) -> JSONResponse:

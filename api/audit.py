@@ -6,8 +6,6 @@ last hash, so a chain cut short shows as well as one changed in the middle.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from datetime import datetime
 from typing import Any
 
@@ -16,17 +14,14 @@ from sqlalchemy.orm import Session
 
 from api.db import lock, plain
 from api.tables import Audit, CaseRow
-
-GENESIS = "0" * 64
+from contract.case_file import GENESIS, custody_hash
 
 
 def entry_hash(
     before: str, chain: str, position: int, at: datetime, actor: str, action: str, body: dict[str, Any]
 ) -> str:
     """Return the SHA-256 over the canonical JSON of one entry."""
-    fields = [before, chain, position, plain(at), actor, action, body]
-    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return custody_hash(before, chain, position, plain(at), actor, action, body)
 
 
 def record(

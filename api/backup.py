@@ -25,7 +25,7 @@ class BackupError(RuntimeError):
 
 
 def back_up(settings: Settings, target: Path) -> dict[str, int]:
-    """Copy database first, then evidence: a file that the copied database names is there, since files never go."""
+    """Copy database first, then evidence: a file that the copied database names is there, unless retention takes it meanwhile."""
     if not settings.is_sqlite or settings.evidence_url:
         raise BackupError("backup is for SQLite and a folder; use pg_dump and your bucket's replication")
     target.mkdir(parents=True, exist_ok=True)
@@ -37,12 +37,19 @@ def back_up(settings: Settings, target: Path) -> dict[str, int]:
     files = [(str(s), int(n)) for s, n in made.execute("SELECT sha256, size FROM evidence")]
     cases = int(made.execute("SELECT count(*) FROM cases").fetchone()[0])
     source.close()
-    made.close()
+    gone: list[tuple[str]] = []
     for sha256, _ in files:
         name = _key(sha256)
         (target / "evidence" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(settings.data / "evidence" / name, target / "evidence" / name)
-    told = {"cases": cases, "files": len(files)}
+        try:
+            shutil.copyfile(settings.data / "evidence" / name, target / "evidence" / name)
+        except FileNotFoundError:
+            # Retention deleted it since the database was copied; the copy must not promise it.
+            gone.append((sha256,))
+    with made:
+        made.executemany("DELETE FROM evidence WHERE sha256 = ?", gone)
+    made.close()
+    told = {"cases": cases, "files": len(files) - len(gone)}
     (target / MANIFEST).write_text(json.dumps(told | {"database": _sha256(copy)}), encoding="utf-8")
     return told
 

@@ -48,6 +48,7 @@ _WHEN = {
     403: "Not allowed for this role, tenant or origin.",
     404: "Not found, or not in your tenant.",
     409: "Not possible in this state; `allowed` lists what is.",
+    410: "Deleted by the retention rules.",
     412: "The case has changed since the version in If-Match.",
     413: "Too large.",
     416: "The range is outside the file.",

@@ -143,6 +143,14 @@ class EvidenceStore:
             raise ApiError(415, f"Content-Type: {declared} does not fit the bytes, which are {media_type}")
         return Stored(sha256, size, media_type)
 
+    async def remove(self, sha256: str) -> int:
+        """Delete a file; return the bytes that were freed, 0 when it was not there."""
+        size = await self.size(sha256)
+        if size is None:
+            return 0
+        await obstore.delete_async(self._store, self.key(sha256))
+        return size
+
     async def probe(self) -> None:
         """Write, read and delete a small object; raises when the store does not work."""
         await obstore.put_async(self._store, f"probe/{os.getpid()}", b"ok")

@@ -31,6 +31,11 @@ class Metrics:
             ("status",),
             registry=self.registry,
         )
+        self.chain_faults = Counter(
+            "curbwatch_chain_faults_total",
+            "Alert messages whose signed link was missing, wrong or out of its chain.",
+            registry=self.registry,
+        )
         self.verdicts = Counter(
             "curbwatch_verdicts_total",
             "Verdicts by kind and reason.",

@@ -60,6 +60,44 @@ class Settings(BaseModel):
         bool, Field(description="Let webhooks reach loopback and private addresses.")
     ] = False
     hook_tries: Annotated[int, Field(ge=1, le=30, description="Then a delivery is dead.")] = 10
+    keep_candidate_days: Annotated[
+        float,
+        Field(
+            ge=0, description="Evidence of cases nobody has judged, since their last change; 0 is for ever."
+        ),
+    ] = 90.0
+    keep_rejected_days: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Evidence of rejected, void and self-resolved cases, since their end; 0 is for ever.",
+        ),
+    ] = 30.0
+    keep_filed_days: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Evidence of confirmed and filed cases that are not closed, since their last change; 0 is for ever.",
+        ),
+    ] = 0.0
+    keep_closed_days: Annotated[
+        float, Field(ge=0, description="Evidence of closed cases, since their end; 0 is for ever.")
+    ] = 365.0
+    keep_orphan_days: Annotated[float, Field(ge=1, description="Files that no alert names.")] = 14.0
+    retention_every_s: Annotated[
+        float, Field(ge=0, description="Seconds between sweeps; 0 leaves them to `curbwatch api retention`.")
+    ] = 3600.0
+    unseal_key: Annotated[
+        Path | None, Field(description="age key file that opens sealed originals, mode 0600.")
+    ] = None
+    tsa_url: Annotated[
+        str | None,
+        Field(pattern=r"^https?://", description="RFC 3161 authority that time-stamps every link."),
+    ] = None
+    tsa_roots: Annotated[
+        Path | None,
+        Field(description="PEM file of the authority's roots; a token that they do not cover is not kept."),
+    ] = None
     migrate_at_start: Annotated[
         bool, Field(description="Run migrations at start; or run `curbwatch api migrate` before.")
     ] = True

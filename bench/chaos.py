@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.chaos_box import DEVICE
 from bench.chaos_net import FaultyLine, Mode
-from edge.evidence_chain import ORIGIN, LinkError, open_link
+from contract.chain import ORIGIN, LinkError, open_link
 from edge.identity import load_signer
 
 FAULTS = (
@@ -45,6 +45,8 @@ class Result:
     evidence_wrong: int = 0
     links: int = 0
     chain_breaks: int = 0
+    centre_missing: int = 0
+    centre_faults: int = 0
     still_queued: int = 0
     settled_s: float = 0.0
 
@@ -53,7 +55,7 @@ class Result:
         """True when nothing was lost, doubled, missing, wrong or broken."""
         bad = (
             self.lost, self.doubled, self.invented, self.not_cleared, self.evidence_missing,
-            self.evidence_wrong, self.chain_breaks, self.still_queued,
+            self.evidence_wrong, self.chain_breaks, self.centre_missing, self.centre_faults, self.still_queued,
         )  # fmt: skip
         return self.promised > 0 and not any(bad)
 
@@ -219,6 +221,10 @@ class Chaos:
                 cleared.add(data["id"])
             items |= {item["sha256"]: item for item in data.get("evidence", ())}
         result.links, result.evidence = len(rows), len(items)
+        with contextlib.closing(sqlite3.connect(self._api_dir / "curbwatch.db")) as db:
+            there = db.execute("SELECT seq, fault FROM chain_links").fetchall()
+        result.centre_faults = sum(fault is not None for _, fault in there)
+        result.centre_missing = len(set(range(1, len(rows) + 1)) - {number for number, _ in there})
         result.not_cleared = len({i for i, c in truth.items() if c} - cleared)
         for sha256 in items:
             path = self._api_dir / "evidence" / sha256[:2] / sha256[2:4] / sha256

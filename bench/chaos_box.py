@@ -32,7 +32,7 @@ from contract import (
     new_id,
 )
 from edge.config import CameraConfig
-from edge.identity import load_signer
+from edge.identity import load_signer, public_key
 from edge.judge import Change, SiteView
 from edge.ledger import AlertLedger
 from edge.log import configure, get_logger
@@ -148,7 +148,8 @@ def main(folder: Path, url: str, token_file: Path) -> None:
     faults = Faults(folder / "control.json")
     setattr(os, "fsync", faults.fsync)  # noqa: B010 - the type checker would not have it assigned
     log = get_logger()
-    outbox = Outbox(folder / "outbox", 512 * 2**20, load_signer(folder / "identity.key"), faults.now)
+    signer = load_signer(folder / "identity.key")
+    outbox = Outbox(folder / "outbox", 512 * 2**20, signer, faults.now)
     ledger = AlertLedger(folder / "alerts.db", keep=1_000_000)
     truth = Truth(folder / "truth.db")
     camera = CameraConfig.model_validate(
@@ -159,7 +160,8 @@ def main(folder: Path, url: str, token_file: Path) -> None:
         camera, facts, lambda: None, StillStore(folder / "stills"), outbox, ledger, folder / "clips", log
     )
     nothing = Detections.empty()
-    uplink = Uplink(outbox, client_for(url, token_file.read_text().strip(), 3.0), log, backoff_cap_s=2.0)
+    client = client_for(url, token_file.read_text().strip(), 3.0)
+    uplink = Uplink(outbox, client, log, backoff_cap_s=2.0, public_key=public_key(signer, DEVICE))
     threading.Thread(target=uplink.run, args=(threading.Event(),), daemon=True).start()
 
     def clear(site_id: str, n: int, at: datetime) -> None:

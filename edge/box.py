@@ -19,7 +19,7 @@ from contract import CameraHealth, Heartbeat, new_id
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.geometry import GroundPlane
-from edge.identity import load_signer
+from edge.identity import load_signer, public_key
 from edge.judge import Judge
 from edge.ledger import AlertLedger
 from edge.load import LoadGovernor
@@ -57,7 +57,13 @@ class Box:
         )
         self._client = client_for(config.api.url, config.api.read_token())
         cap = config.api.rate_cap_kib_s
-        self._uplink = Uplink(self._outbox, self._client, log, cap * 1024 if cap else None)
+        self._uplink = Uplink(
+            self._outbox,
+            self._client,
+            log,
+            cap * 1024 if cap else None,
+            public_key=public_key(signer, config.device),
+        )
         self._governor = LoadGovernor()
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()

@@ -1,9 +1,4 @@
-"""A case as one ZIP file that anyone can check offline: what is proven, what is not, what is wrong.
-
-Layout: `case.json` (what the file claims to hold), `key.json` (the box's public key), `chain/<seq>.json` (DSSE
-envelopes without a gap), `events/<sha256>.json` (the case's messages), `files/<sha256>` (evidence),
-`time/<seq>.tsr` (RFC 3161 tokens over links, optional).
-"""
+"""A case file checked offline: what is proven, what is not, what is wrong. The layout is in `contract/case_file.py`."""
 
 from __future__ import annotations
 
@@ -18,34 +13,21 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
 from securesystemslib.signer import Key  # type: ignore[attr-defined]  # no __all__
 
-from contract import AlertEvent, Message
-from contract.base import Identifier, Slug
-from edge.evidence_chain import Link, LinkError, event_body, open_link
-from edge.identity import canonical, read_public_key
+from contract import AlertEvent
+from contract.case_file import GENESIS, CaseHead, Strand, StrandHead, custody_hash, texts
+from contract.chain import Link, LinkError, canonical, event_body, open_link, read_public_key
 
 MAX_ENTRIES, MAX_BYTES, MAX_TEXT = 20_000, 2 * 2**30, 2**20
 # Stored and JPEG data shrink little; a thousandfold is a bomb.
 MAX_RATIO = 200
+_ALERT = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _NAME = re.compile(
-    r"case\.json|key\.json|chain/\d{8}\.json|time/\d{8}\.tsr|events/[0-9a-f]{64}\.json|files/[0-9a-f]{64}"
+    rf"case\.json|custody\.jsonl|files/[0-9a-f]{{64}}|{_ALERT}/"
+    r"(key\.json|chain/\d{8}\.json|time/\d{8}\.tsr|events/[0-9a-f]{64}\.json)"
 )
-
-
-class CaseHead(Message):
-    """What the ZIP file claims to hold."""
-
-    version: Annotated[int, Field(ge=1, le=1)] = 1
-    alert_id: Identifier
-    device: Slug
-    first_seq: Annotated[int, Field(ge=1)]
-    last_seq: Annotated[int, Field(ge=1)]
-    events: Annotated[int, Field(ge=1)]
-    files: Annotated[int, Field(ge=0)]
 
 
 @dataclass
@@ -66,45 +48,21 @@ class _Broken(Exception):  # noqa: N818 - ends one check, never leaves this modu
     pass
 
 
-def write_case(
-    path: Path,
-    alert_id: str,
-    key_text: str,
-    links: Sequence[tuple[int, str, str | None]],
-    files: Mapping[str, bytes | Path],
-    tokens: Mapping[int, bytes] | None = None,
-) -> None:
-    """Write a case. `links` are (seq, envelope, message or None) without a gap; `files` by SHA-256.
+def write_case(path: Path, strands: Sequence[Strand], files: Mapping[str, bytes | Path]) -> None:
+    """Write a case; `files` by SHA-256.
 
     Raises:
-        ValueError: the alert has no links.
+        ValueError: an alert has no links.
     """
-    own = [body for _, _, body in links if body is not None]
-    if not own:
-        raise ValueError(f"alert {alert_id} has no links in this box's chain")
-    device = json.loads(key_text)["device"]
-    head = CaseHead(
-        alert_id=alert_id,
-        device=device,
-        first_seq=links[0][0],
-        last_seq=links[-1][0],
-        events=len(own),
-        files=len(files),
-    )
+    content = list(texts(strands, len(files)))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
-        out.writestr("case.json", canonical(head.wire()))
-        out.writestr("key.json", key_text)
-        for seq, envelope, _ in links:
-            out.writestr(f"chain/{seq:08d}.json", envelope)
-        for body in own:
-            out.writestr(f"events/{hashlib.sha256(body.encode()).hexdigest()}.json", body)
-        for seq, token in (tokens or {}).items():
-            out.writestr(f"time/{seq:08d}.tsr", token)
-        for sha256, data in files.items():
-            if isinstance(data, Path):
-                out.write(data, f"files/{sha256}", zipfile.ZIP_STORED)
+        for name, data in content:
+            out.writestr(name, data)
+        for sha256, file in files.items():
+            if isinstance(file, Path):
+                out.write(file, f"files/{sha256}", zipfile.ZIP_STORED)
             else:
-                out.writestr(zipfile.ZipInfo(f"files/{sha256}"), data)
+                out.writestr(zipfile.ZipInfo(f"files/{sha256}"), file)
 
 
 def verify_case(
@@ -140,31 +98,76 @@ def verify_case(
 def _check(archive: zipfile.ZipFile, verdict: Verdict, keyid: str | None, tsa: Path | None) -> None:
     names = _names(archive)
     head = _head(archive, names)
-    device, key = _key(archive, names)
-    if device != head.device:
-        raise _Broken(f"case.json names the box {head.device}, key.json names {device}")
-    if keyid is not None and key.keyid != keyid:
-        raise _Broken(f"the key {key.keyid[:16]}… is not the enrolled key {keyid[:16]}…")
-    links = _links(archive, names, head, key)
-    events = _events(archive, names, head, links)
+    folders = {s.alert_id for s in head.strands}
+    if len(folders) != len(head.strands):
+        raise _Broken("case.json names an alert twice")
+    if stray := sorted(n for n in names if n[8:9] == "-" and n[:36] not in folders):
+        raise _Broken(f"{stray[0]} belongs to no alert of case.json")
+    events: list[AlertEvent] = []
+    for strand in head.strands:
+        events += _strand(archive, names, strand, verdict, keyid, tsa)
     count = _files(archive, names, head, events)
-    _times(links, events, verdict)
-    verdict.proven += [
-        f"{len(links)} links of the box {device} are signed by the key {key.keyid[:16]}… and joined without a gap "
-        f"(numbers {head.first_seq} to {head.last_seq})",
-        f"{len(events)} messages of the case are those that the box signed",
-        f"{count} evidence files are, byte for byte, those that the messages name",
-    ]
-    if keyid is None:
-        verdict.unproven.append(
-            f"that the key belongs to the box: compare its id {key.keyid} with the centre's list of enrolled boxes, "
-            "or give it with --key"
-        )
-    _tokens(archive, names, links, tsa, verdict)
+    verdict.proven.append(f"{count} evidence files are, byte for byte, those that the messages name")
+    _custody(archive, names, head, verdict)
     verdict.unproven += [
         "that no later message of the case exists: ask the centre for the newest one",
         "what the camera was shown: a signature proves who recorded and that nothing was changed since, not the scene",
     ]
+
+
+def _strand(
+    archive: zipfile.ZipFile,
+    names: set[str],
+    strand: StrandHead,
+    verdict: Verdict,
+    keyid: str | None,
+    tsa: Path | None,
+) -> list[AlertEvent]:
+    device, key = _key(archive, names, strand.alert_id)
+    if device != strand.device:
+        raise _Broken(f"case.json names the box {strand.device}, key.json names {device}")
+    if keyid is not None and key.keyid != keyid:
+        raise _Broken(f"the key {key.keyid[:16]}… is not the enrolled key {keyid[:16]}…")
+    links = _links(archive, names, strand, key)
+    events = _events(archive, names, strand, links)
+    _times(links, events, verdict)
+    verdict.proven += [
+        f"{len(links)} links of the box {device} are signed by the key {key.keyid[:16]}… and joined without a gap "
+        f"(numbers {strand.first_seq} to {strand.last_seq})",
+        f"{len(events)} messages of the alert {strand.alert_id} are those that the box signed",
+    ]
+    if keyid is None:
+        verdict.unproven.append(
+            f"that the key belongs to the box {device}: compare its id {key.keyid} with the centre's list of enrolled "
+            "boxes, or give it with --key"
+        )
+    _tokens(archive, names, strand.alert_id, links, tsa, verdict)
+    return events
+
+
+def _custody(archive: zipfile.ZipFile, names: set[str], head: CaseHead, verdict: Verdict) -> None:
+    if (head.custody is not None) != ("custody.jsonl" in names):
+        raise _Broken("case.json and the file disagree on whether there is a custody.jsonl")
+    if head.custody is None:
+        return
+    text = _text(archive, names, "custody.jsonl")
+    before, count = GENESIS, 0
+    for line in text.splitlines(keepends=True):
+        try:
+            e = json.loads(line)
+            same = canonical(e) + "\n" == line and e["position"] == count and e["before"] == before
+            told = (e["before"], e["chain"], e["position"], e["at"], e["actor"], e["action"], e["body"])
+            good = same and len(e) == len(told) + 1 and custody_hash(*told) == e["hash"]
+        except (ValueError, KeyError, TypeError):
+            good = False
+        if not good:
+            raise _Broken(f"custody.jsonl: entry {count} was changed")
+        before, count = e["hash"], count + 1
+    if (count, before) != (head.custody.entries, head.custody.head):
+        raise _Broken("custody.jsonl: its last entries are missing")
+    verdict.proven.append(
+        f"the centre's log of the case has {count} entries, none changed, missing or moved since its last was written"
+    )
 
 
 def _names(archive: zipfile.ZipFile) -> set[str]:
@@ -207,19 +210,19 @@ def _head(archive: zipfile.ZipFile, names: set[str]) -> CaseHead:
     return head
 
 
-def _key(archive: zipfile.ZipFile, names: set[str]) -> tuple[str, Key]:
+def _key(archive: zipfile.ZipFile, names: set[str], folder: str) -> tuple[str, Key]:
     try:
-        return read_public_key(_text(archive, names, "key.json"))
+        return read_public_key(_text(archive, names, f"{folder}/key.json"))
     except ValueError as exc:
         raise _Broken(f"key.json: {exc}") from None
 
 
-def _links(archive: zipfile.ZipFile, names: set[str], head: CaseHead, key: Key) -> list[Link]:
+def _links(archive: zipfile.ZipFile, names: set[str], head: StrandHead, key: Key) -> list[Link]:
     wanted = [
-        f"chain/{seq:08d}.json"
+        f"{head.alert_id}/chain/{seq:08d}.json"
         for seq in range(head.first_seq, min(head.last_seq, head.first_seq + MAX_ENTRIES) + 1)
     ]
-    there = sorted(n for n in names if n.startswith("chain/"))
+    there = sorted(n for n in names if n.startswith(f"{head.alert_id}/chain/"))
     if there != wanted:
         odd = sorted(set(there) ^ set(wanted))
         raise _Broken(
@@ -241,12 +244,14 @@ def _links(archive: zipfile.ZipFile, names: set[str], head: CaseHead, key: Key) 
     return links
 
 
-def _events(archive: zipfile.ZipFile, names: set[str], head: CaseHead, links: list[Link]) -> list[AlertEvent]:
+def _events(
+    archive: zipfile.ZipFile, names: set[str], head: StrandHead, links: list[Link]
+) -> list[AlertEvent]:
     own = [link for link in links if link.alert_id == head.alert_id]
     if len({link.event_id for link in own}) != len(own) or len({x.event_sha256 for x in own}) != len(own):
         raise _Broken("one message stands twice in the chain: it was replayed")
-    wanted = {f"events/{link.event_sha256}.json" for link in own}
-    there = {n for n in names if n.startswith("events/")}
+    wanted = {f"{head.alert_id}/events/{link.event_sha256}.json" for link in own}
+    there = {n for n in names if n.startswith(f"{head.alert_id}/events/")}
     if wanted != there or len(own) != head.events or not own:
         odd = sorted(wanted ^ there)
         raise _Broken(
@@ -258,7 +263,7 @@ def _events(archive: zipfile.ZipFile, names: set[str], head: CaseHead, links: li
 
 
 def _event(archive: zipfile.ZipFile, names: set[str], link: Link) -> AlertEvent:
-    name = f"events/{link.event_sha256}.json"
+    name = f"{link.alert_id}/events/{link.event_sha256}.json"
     text = _text(archive, names, name)
     if hashlib.sha256(text.encode()).hexdigest() != link.event_sha256:
         raise _Broken(f"{name} was changed after it was signed")
@@ -314,15 +319,20 @@ def _times(links: list[Link], events: list[AlertEvent], verdict: Verdict) -> Non
 
 
 def _tokens(
-    archive: zipfile.ZipFile, names: set[str], links: list[Link], tsa: Path | None, verdict: Verdict
+    archive: zipfile.ZipFile,
+    names: set[str],
+    folder: str,
+    links: list[Link],
+    tsa: Path | None,
+    verdict: Verdict,
 ) -> None:
     by_seq = {link.seq: link for link in links}
-    tokens = sorted(n for n in names if n.startswith("time/"))
+    tokens = sorted(n for n in names if n.startswith(f"{folder}/time/"))
     if not tokens:
         verdict.unproven.append("the moment of signing by a third party: no RFC 3161 token is in the case")
         return
     for name in tokens:
-        seq = int(name[5:13])
+        seq = int(name[-12:-4])
         if seq not in by_seq:
             raise _Broken(f"{name} belongs to no link of the case")
         if tsa is None:

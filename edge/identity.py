@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 # The package's __init__ has no __all__.
-from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+
+from contract.chain import canonical
 
 
 class IdentityError(RuntimeError):
@@ -67,27 +68,3 @@ def public_key(signer: CryptoSigner, device_id: str) -> str:
     """Return what the centre enrols, as canonical JSON: device, key id, public key."""
     key = signer.public_key
     return canonical({"device": device_id, "keyid": key.keyid, "key": key.to_dict()})
-
-
-def read_public_key(text: str) -> tuple[str, SSlibKey]:
-    """Return device and key of `public_key`'s JSON.
-
-    Raises:
-        ValueError: it is not such a text, or not an Ed25519 key.
-    """
-    try:
-        told = json.loads(text)
-        key = SSlibKey.from_dict(str(told["keyid"]), dict(told["key"]))
-        device = str(told["device"])
-    except (KeyError, TypeError, ValueError) as exc:
-        raise ValueError(f"not a public key of a box: {type(exc).__name__}: {exc}") from None
-    if key.keytype != "ed25519" or key.scheme != "ed25519":
-        raise ValueError(f"the key is {key.keytype}, a box has ed25519")
-    if canonical({"device": device, "keyid": key.keyid, "key": key.to_dict()}) != text:
-        raise ValueError("the text of the key was changed")
-    return device, key
-
-
-def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and no spaces: one value, one text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -22,7 +22,8 @@ from pathlib import Path
 from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # no __all__
 
 from contract import AlertEvent, AlertStage, utc_now
-from edge.evidence_chain import ORIGIN, event_body, sign_link
+from contract.chain import ORIGIN, event_body
+from edge.evidence_chain import sign_link
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS alerts (

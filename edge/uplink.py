@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from contract.chain import LINK_HEADER
 from edge.outbox import Outbox, Priority, QueuedFile
 
 CHUNK = 512 * 1024
@@ -19,10 +20,11 @@ CHUNK = 512 * 1024
 RESUMABLE_FROM = 4 * 2**20
 # The API's word on these is final: sending the same again gives the same answer.
 FINAL = frozenset({400, 413, 415, 422})
+# A file of a case whose evidence the centre has deleted by its rules: nobody will ever want it.
+GONE = 410
+ENROL_EVERY_S = 60.0
 # A revoked token or a proxy that is being set up: nothing is wrong with what we send, so it waits.
 PATIENT = frozenset({401, 403, 404, 405, 410, 421})
-# The signed link of the message, base64 of its DSSE envelope; about 1 KB.
-LINK_HEADER = "Curbwatch-Link"
 
 
 class RetryLaterError(Exception):
@@ -56,8 +58,13 @@ class Uplink:
         rate_cap_bytes_s: float | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         backoff_cap_s: float = 60.0,
+        public_key: str | None = None,
     ) -> None:
-        """`client` has the API's address and the device's token as its defaults (see `client_for`)."""
+        """`client` has the API's address and the device's token as its defaults (see `client_for`).
+
+        `public_key` (as `edge.identity.public_key` writes it) is enrolled at the centre before the first message.
+        """
+        self._public_key, self._enrol_at = public_key, 0.0
         self._outbox, self._client, self._log = outbox, client, log
         self._rate, self._uniform, self._cap = rate_cap_bytes_s, uniform, backoff_cap_s
         self.counts = UplinkCounts()
@@ -94,6 +101,7 @@ class Uplink:
         Raises:
             RetryLaterError: the API is away or busy; what was not acknowledged stays.
         """
+        self._enrol()
         alerts = self._outbox.next_alerts()
         for alert in alerts:
             headers = {"Content-Type": "application/json"}
@@ -127,7 +135,7 @@ class Uplink:
                 content=file.path.read_bytes(),
                 headers={"Content-Type": file.media_type},
             )
-        if answer.status_code in FINAL:
+        if answer.status_code in FINAL or answer.status_code == GONE:
             self._refuse("file", file.sha256, answer)
         else:
             self.counts.files += 1
@@ -158,18 +166,36 @@ class Uplink:
                 )
                 if answer.status_code == httpx.codes.CONFLICT:
                     raise RetryLaterError("the API holds another part of this file than we thought", 1.0)
-                if answer.status_code in FINAL or answer.status_code in (200, 201):
+                if answer.status_code in FINAL or answer.status_code in (200, 201, GONE):
                     return answer
                 offset += len(part)
                 self._throttle(len(part), began)
         return answer
 
-    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _enrol(self) -> None:
+        """Give the centre the box's public key, once. A centre that will not have it does not hold the alerts back."""
+        if self._public_key is None or time.monotonic() < self._enrol_at:
+            return
+        self._enrol_at = time.monotonic() + ENROL_EVERY_S
+        answer = self._ask_once("PUT", "/devices/self/key", json={"key": self._public_key})
+        if answer.is_success:
+            self._public_key = None
+            self._log.info("uplink.enrolled")
+        elif answer.status_code in (404, 405, 409, 422):
+            self._public_key = None
+            self._log.error("uplink.not_enrolled", status=answer.status_code, answer=answer.text[:300])
+
+    def _ask_once(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            answer = self._client.request(method, path, **options)
+            return self._client.request(method, path, **options)
         except httpx.HTTPError as exc:
             # The exception's text may hold the address, never the token, which travels in a header.
             raise RetryLaterError(f"{type(exc).__name__} on {method} {path.split('/')[1]}") from None
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        answer = self._ask_once(method, path, **options)
+        if answer.status_code == GONE and path.startswith("/evidence/"):
+            return answer
         if answer.status_code in PATIENT and method != "HEAD":
             raise RetryLaterError(
                 f"the API answered {answer.status_code} to {method} {path.split('/')[1]}; "

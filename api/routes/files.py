@@ -16,6 +16,7 @@ from api.core import Core, CoreDep
 from api.errors import ApiError, refusals
 from api.evidence import media_type_of
 from api.tables import AlertEvidence, AlertRow, CaseRow, Evidence
+from api.tables_custody import Tombstone
 from contract import EvidenceKind
 from contract.base import Sha256
 
@@ -49,7 +50,7 @@ def _open(core: Core, who: Principal, sha256: str, reason: str | None) -> str:
             .limit(8)
         ).all()
     if not found:
-        raise ApiError(404, f"no evidence {sha256} here")
+        raise _absent(core, who, sha256)
     if all(kind != EvidenceKind.SEALED for kind, _ in found):
         return str(found[0][0])
     if "evidence.unseal" not in who.permissions:
@@ -69,6 +70,21 @@ def _open(core: Core, who: Principal, sha256: str, reason: str | None) -> str:
     return EvidenceKind.SEALED.value
 
 
+def _absent(core: Core, who: Principal, sha256: str) -> ApiError:
+    with core.db.read() as session:
+        told = session.execute(
+            select(Tombstone.at, Tombstone.rule)
+            .join(CaseRow, CaseRow.id == Tombstone.case_id)
+            .where(Tombstone.sha256 == sha256, who.sees(CaseRow.tenant))
+            .limit(1)
+        ).first()
+    if told is None:
+        return ApiError(404, f"no evidence {sha256} here")
+    return ApiError(
+        410, f"deleted on {told[0]:%Y-%m-%d} by the rule for {told[1]} cases; the case's audit has the entry"
+    )
+
+
 def _media_type(core: Core, sha256: str) -> str:
     with core.db.read() as session:
         row = session.get(Evidence, sha256)
@@ -84,7 +100,7 @@ def _media_type(core: Core, sha256: str) -> str:
             "description": "The file.",
         },
         206: {"description": "The range of the file."},
-        **refusals(401, 403, 404, 416, 422),
+        **refusals(401, 403, 404, 410, 416, 422),
     },
 )
 async def get_evidence(

@@ -15,15 +15,18 @@ from sqlalchemy.orm import Session
 from api.access import Principal, needs
 from api.casebook import file_alert
 from api.core import Core, CoreDep
+from api.custody import keep_link
 from api.db import lock
 from api.errors import ApiError, refusals
 from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
 from api.handling import locate
 from api.proposals import of_cameras
+from api.retention import gone
 from api.tables import Camera, CaseRow, Device, Evidence, HeartbeatRow
 from contract import AlertEvent, DesiredState, Heartbeat
 from contract.base import Identifier, Sha256
+from contract.chain import LINK_HEADER
 
 router = APIRouter(tags=["boxes"])
 Who = Annotated[Principal, needs("device.ingest")]
@@ -66,7 +69,7 @@ def _range(value: str | None) -> Range | None:
     responses={
         200: {"model": Held, "description": "The file is known already."},
         202: {"model": Held, "description": "A part was taken; send the rest from `received`."},
-        **refusals(400, 401, 403, 409, 413, 422, 507),
+        **refusals(400, 401, 403, 409, 410, 413, 422, 507),
         415: refusals(422)[422] | {"description": "The type does not fit the bytes."},
     },
     openapi_extra={
@@ -87,8 +90,11 @@ async def put_evidence(
     known = await core.store.size(sha256)
     if known is not None:
         await run_in_threadpool(_note_evidence, core, who, sha256, known, None)
-        response.status_code = 200
-        return Held(sha256=sha256, received=known, complete=True)
+        # A sweep may have deleted the file between the two; then it is taken again.
+        if await core.store.size(sha256) is not None:
+            response.status_code = 200
+            return Held(sha256=sha256, received=known, complete=True)
+    await run_in_threadpool(_refuse_deleted, core, sha256)
     declared = (request.headers.get("content-type") or "").split(";")[0].strip().lower() or None
     try:
         got = await core.store.receive(sha256, request.stream(), declared, _range(content_range))
@@ -101,6 +107,15 @@ async def put_evidence(
     await run_in_threadpool(_note_evidence, core, who, sha256, got.size, got.media_type)
     core.metrics.evidence_bytes.inc(got.size)
     return Held(sha256=sha256, received=got.size, complete=True)
+
+
+def _refuse_deleted(core: Core, sha256: str) -> None:
+    with core.db.read() as session:
+        told = gone(session, sha256)
+    if told is not None:
+        raise ApiError(
+            410, f"deleted on {told.at:%Y-%m-%d} by the rule for {told.rule} cases; it is not wanted any more"
+        )
 
 
 def _note_evidence(core: Core, who: Principal, sha256: str, size: int, media_type: str | None) -> None:
@@ -148,7 +163,10 @@ async def head_evidence(
     },
     openapi_extra={"requestBody": {"content": {"application/json": {"example": ALERT_EVENT}}}},
 )
-def post_alert(message: AlertEvent, response: Response, who: Who, core: CoreDep) -> Receipt:
+def post_alert(
+    message: AlertEvent, response: Response, who: Who, core: CoreDep,
+    link: Annotated[str | None, Header(alias=LINK_HEADER, description="The signed link, base64 of its DSSE envelope.")] = None,
+) -> Receipt:  # fmt: skip
     """File an alert message. Sending it twice changes nothing; evidence may come before or after it."""
     if message.data.device_id != who.id:
         raise ApiError(403, f"data.device_id: the token belongs to {who.id}, not to {message.data.device_id}")
@@ -156,6 +174,9 @@ def post_alert(message: AlertEvent, response: Response, who: Who, core: CoreDep)
         filed = file_alert(session, message, who.tenant, core.now(), core.settings)
         if filed.outcome == "case":
             locate(session, session.get_one(CaseRow, filed.case_id), core.areas, core.pack)
+        fault = keep_link(session, message, link, filed.case_id, core.now())
+    if fault is not None:
+        core.metrics.chain_faults.inc()
     core.metrics.alerts.labels(filed.outcome).inc()
     response.status_code = 201 if filed.new else 200
     told: dict[str, Any] = {"outcome": filed.outcome, "missing_evidence": filed.missing}

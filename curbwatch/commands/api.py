@@ -197,6 +197,32 @@ def export_labels(data: Path, out: Path, files: bool) -> None:
     click.echo(f"{cases} cases, {copied} files in {out}")
 
 
+@cli.command("retention")
+@DATA
+@click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+def retention(data: Path, dry_run: bool) -> None:
+    """Delete evidence that has had its time, as the `keep_*` settings say; `run` does this every hour by itself."""
+    import asyncio
+
+    from api.app import core_for
+    from api.retention import preview, sweep
+
+    settings, db = _open(data)
+    core = core_for(settings, db)
+    try:
+        if dry_run:
+            for rule, cases in preview(core).items():
+                click.echo(f"{rule:<10} {cases} cases")
+            return
+        done = asyncio.run(sweep(core))
+    finally:
+        db.close()
+    click.echo(
+        f"{done.cases} cases, {done.files} files, {done.bytes} bytes; {done.kept_for_others} files stay for other "
+        f"cases; {done.orphans} files that no alert named"
+    )
+
+
 @cli.command("backup")
 @DATA
 @click.argument("target", type=click.Path(path_type=Path))

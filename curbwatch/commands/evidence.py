@@ -11,6 +11,7 @@ import click
 import pyrage
 
 from contract import AlertEvent
+from contract.case_file import Strand
 from edge.evidence_verify import verify_case, write_case
 from edge.identity import IdentityError, load_signer, public_key
 from edge.outbox import Outbox
@@ -76,7 +77,8 @@ def export(alert_id: str, out: Path, data: Path, device: str, files: Path) -> No
             f"{len(wanted) - len(found)} files are not in {files}, the first is {missing}"
         )
     try:
-        write_case(out, alert_id, public_key(load_signer(data / "identity.key"), device), links, dict(found))
+        key_text = public_key(load_signer(data / "identity.key"), device)
+        write_case(out, [Strand(alert_id, key_text, device, links)], dict(found))
     except (IdentityError, ValueError) as exc:
         raise click.ClickException(str(exc)) from None
     click.echo(f"{out}: {len(bodies)} messages, {len(links)} links, {len(found)} files")

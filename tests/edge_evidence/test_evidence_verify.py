@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract import new_id
+from contract.case_file import Strand
+from contract.chain import LinkError, open_link, read_public_key
 from curbwatch.commands.evidence import cli
-from edge.evidence_chain import LinkError, open_link
 from edge.evidence_verify import verify_case, write_case
-from edge.identity import IdentityError, load_signer, public_key, read_public_key
+from edge.identity import IdentityError, load_signer, public_key
 from edge.outbox import Outbox, Priority
 
 
@@ -49,7 +50,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
         outbox.put_file(data, Priority.PICTURE, "image/jpeg", 0.0)
         assert item.sha256 in files
     path = folder / "CASE.zip"
-    write_case(path, mine, public_key(signer, "box-1"), outbox.links(mine), files)
+    write_case(path, [Strand(mine, public_key(signer, "box-1"), "box-1", outbox.links(mine))], files)
     outbox.close()
     (folder / "alert_id").write_text(mine)
     return path
@@ -58,6 +59,15 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def entries(path: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def named(content: dict[str, bytes], tail: str) -> str:
+    return next(n for n in content if n.endswith(tail))
+
+
+def only(path: Path, tail: str) -> bytes:
+    content = entries(path)
+    return content[named(content, tail)]
 
 
 def pack(path: Path, content: list[tuple[str, bytes]]) -> Path:
@@ -76,7 +86,7 @@ def test_a_whole_case_stands_and_says_what_it_does_not_prove(case: Path) -> None
     assert "5 evidence files" in words
     assert any("key belongs to the box" in line for line in verdict.unproven)
     assert any("RFC 3161" in line for line in verdict.unproven)
-    key = read_public_key(entries(case)["key.json"].decode())[1]
+    key = read_public_key(only(case, "key.json").decode())[1]
     assert verify_case(case, key.keyid).good
     assert not verify_case(case, "0" * 64).good
 
@@ -84,7 +94,7 @@ def test_a_whole_case_stands_and_says_what_it_does_not_prove(case: Path) -> None
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_change_is_found(case: Path, tmp_path: Path, data: st.DataObject) -> None:
-    content = list(entries(case).items())
+    content, mine = list(entries(case).items()), (case.parent / "alert_id").read_text()
     which = data.draw(st.integers(0, len(content) - 1))
     how = data.draw(st.sampled_from(["byte", "cut", "grow", "drop", "twice", "rename", "swap", "copy"]))
     name, body = content[which]
@@ -99,7 +109,7 @@ def test_any_change_is_found(case: Path, tmp_path: Path, data: st.DataObject) ->
     elif how == "drop":
         del content[which]
     elif how == "twice":
-        content.append((f"chain/{99:08d}.json", body))
+        content.append((f"{mine}/chain/{99:08d}.json", body))
     elif how == "rename":
         content[which] = (name[:-1] + ("0" if name[-1] != "0" else "1"), body)
     elif other == which:
@@ -129,7 +139,7 @@ def test_a_damaged_zip_never_raises_and_never_gains_a_claim(
 def test_a_link_of_another_box_with_a_copied_name_is_refused(case: Path, tmp_path: Path) -> None:
     content = entries(case)
     stranger = load_signer(tmp_path / "other.key")
-    content["key.json"] = public_key(stranger, "box-1").encode()
+    content[named(content, "key.json")] = public_key(stranger, "box-1").encode()
     verdict = verify_case(pack(tmp_path / "c.zip", list(content.items())))
     assert "not by the box's key" in verdict.wrong[0]
 
@@ -140,9 +150,10 @@ def test_a_link_of_another_box_with_a_copied_name_is_refused(case: Path, tmp_pat
         (("../evil", b"x"), "does not belong"),
         (("files/" + "a" * 64, b"x"), "named by no message"),
         (("files/" + "b" * 64, b"\0" * 5_000_000), "bomb"),
-        (("chain/00000009.json", b"{}"), "does not run"),
+        (("MINE/chain/00000009.json", b"{}"), "does not run"),
+        ((f"{new_id()}/key.json", b"{}"), "no alert of case.json"),
     ],
-    ids=["path trick", "extra file", "zip bomb", "extra link"],
+    ids=["path trick", "extra file", "zip bomb", "extra link", "stray alert"],
 )
 def test_what_does_not_belong_is_refused(
     case: Path, tmp_path: Path, entry: tuple[str, bytes], words: str
@@ -150,7 +161,7 @@ def test_what_does_not_belong_is_refused(
     path = tmp_path / "c.zip"
     path.write_bytes(case.read_bytes())
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(*entry)
+        archive.writestr(entry[0].replace("MINE", (case.parent / "alert_id").read_text()), entry[1])
     assert words in verify_case(path).wrong[0]
 
 
@@ -237,15 +248,17 @@ def test_a_real_time_stamp_is_checked(case: Path, tmp_path: Path) -> None:
         "tsa.cnf",
     )
     content = entries(case)
-    last = max(n for n in content if n.startswith("chain/"))
-    key = read_public_key(content["key.json"].decode())[1]
+    last = max(n for n in content if "/chain/" in n)
+    key = read_public_key(content[named(content, "key.json")].decode())[1]
     link = open_link(content[last].decode(), key)
     for digest, name in ((link.digest(), "good.tsr"), ("0" * 64, "other.tsr")):
         openssl("ts", "-query", "-digest", digest, "-sha256", "-no_nonce", "-cert", "-out", "q.tsq")
         openssl("ts", "-reply", "-config", "tsa.cnf", "-queryfile", "q.tsq", "-out", name)
-    token = f"time/{link.seq:08d}.tsr"
+    token = f"{link.alert_id}/time/{link.seq:08d}.tsr"
     for name, good in (("good.tsr", True), ("other.tsr", False)):
         path = pack(tmp_path / "t.zip", [*content.items(), (token, (tmp_path / name).read_bytes())])
         verdict = verify_case(path, tsa_certificate=tmp_path / "tsa.pem")
         assert verdict.good == good, verdict.wrong
-    assert not verify_case(pack(tmp_path / "t.zip", [*content.items(), ("time/00000001.tsr", b"x")])).good
+    assert not verify_case(
+        pack(tmp_path / "t.zip", [*content.items(), (f"{link.alert_id}/time/00000001.tsr", b"x")])
+    ).good

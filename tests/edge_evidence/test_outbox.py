@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract import new_id
-from edge.evidence_chain import ORIGIN, open_link
+from contract.chain import ORIGIN, open_link
 from edge.identity import load_signer
 from edge.outbox import Outbox, OutboxFullError, Priority
 

@@ -15,11 +15,11 @@ import uvicorn
 from case_parts import KINDS, alert, jpegs, picture_item
 from fastapi import FastAPI, Request, Response
 
-from edge.evidence_chain import open_link
+from contract.chain import LINK_HEADER, open_link
 from edge.identity import load_signer
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
-from edge.uplink import CHUNK, LINK_HEADER, RetryLaterError, Uplink, client_for
+from edge.uplink import CHUNK, RetryLaterError, Uplink, client_for
 
 
 class Server:

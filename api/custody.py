@@ -1,0 +1,198 @@
+"""Boxes' keys and chains: each message's link is checked as it comes and kept, broken or not, with what was wrong."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from api.audit import record, record_case
+from api.db import lock
+from api.errors import ApiError
+from api.security import digest
+from api.tables import AlertRow, CaseRow, Device
+from api.tables_custody import ChainLink, DeviceKey
+from contract import AlertEvent
+from contract.chain import ORIGIN, Link, LinkError, event_body, open_link, read_public_key
+
+MAX_HEADER = 8192
+NOT_ENROLLED = "the box has no enrolled key: it starts again with a new token, or enrols its key"
+
+
+def enrol(session: Session, device_id: str, token: str, public: str, now: datetime) -> DeviceKey:
+    """Keep a box's public key; a token enrols one key, once, and the same key again changes nothing.
+
+    Raises `ApiError`: 409 when the token has enrolled another key or is not the newest, 422 on a text that is no key.
+    """
+    try:
+        named, key = read_public_key(public)
+    except ValueError as exc:
+        raise ApiError(422, f"key: {exc}") from None
+    if named != device_id:
+        raise ApiError(422, f"key.device: the token belongs to {device_id}, not to {named}")
+    hashed = digest(token)
+    lock(session, [f"keys:{device_id}"])
+    known = session.get(DeviceKey, key.keyid)
+    if known is not None and known.device_id == device_id:
+        return known
+    used = session.scalar(select(DeviceKey.keyid).where(DeviceKey.token_hash == hashed))
+    current = session.scalar(select(Device.token_hash).where(Device.id == device_id))
+    if known is not None or used is not None or current != hashed:
+        raise ApiError(
+            409, "this token has enrolled another key, or is an old one; a new key needs `curbwatch api device add` again"
+        )  # fmt: skip
+    row = DeviceKey(keyid=key.keyid, device_id=device_id, public=public, token_hash=hashed, enrolled_at=now)
+    session.add(row)
+    record(session, "credentials", now, f"device:{device_id}", "device.enrolled", {"keyid": key.keyid})
+    session.flush()
+    for link in session.scalars(
+        select(ChainLink).where(ChainLink.device_id == device_id, ChainLink.fault == NOT_ENROLLED)
+    ):
+        _judge(session, link, AlertEvent.model_validate_json(link.body))
+    return row
+
+
+def keep_link(
+    session: Session, message: AlertEvent, header: str | None, case_id: str, now: datetime
+) -> str | None:
+    """Check and keep the link of a message; return what is wrong with it, or None. A fault refuses nothing."""
+    if session.get(ChainLink, message.id) is not None:
+        return None
+    device = message.data.device_id
+    if (
+        header is None
+        and session.scalar(select(DeviceKey.keyid).where(DeviceKey.device_id == device)) is None
+    ):
+        return None
+    lock(session, [f"chain:{device}"])
+    row = ChainLink(
+        event_id=message.id, device_id=device, alert_id=message.data.id, envelope=_envelope(header),
+        body=event_body(message).decode(), received_at=now,
+    )  # fmt: skip
+    _judge(session, row, message)
+    session.add(row)
+    session.flush()
+    if row.fault is not None:
+        case = session.get_one(CaseRow, case_id)
+        record_case(
+            session, case, now, f"device:{device}", "chain.fault", {"event": message.id, "fault": row.fault}
+        )
+    return row.fault
+
+
+def _envelope(header: str | None) -> str:
+    if not header or len(header) > MAX_HEADER:
+        return ""
+    try:
+        return base64.b64decode(header, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
+
+
+def _judge(session: Session, row: ChainLink, message: AlertEvent) -> None:
+    row.keyid = row.seq = row.previous = row.digest = None
+    row.fault = None
+    if not row.envelope:
+        row.fault = "the message came without a readable link"
+        return
+    keys = list(
+        session.scalars(
+            select(DeviceKey)
+            .where(DeviceKey.device_id == row.device_id)
+            .order_by(DeviceKey.enrolled_at.desc())
+            .limit(8)
+        )
+    )
+    if not keys:
+        row.fault = NOT_ENROLLED
+        return
+    link, fault = None, ""
+    for known in keys:
+        try:
+            link = open_link(row.envelope, read_public_key(known.public)[1])
+        except LinkError as exc:
+            fault = fault or str(exc)
+            continue
+        row.keyid = known.keyid
+        break
+    if link is None:
+        row.fault = fault[:300]
+        return
+    row.seq, row.previous, row.digest = link.seq, link.previous, link.digest()
+    row.fault = _differs(link, message, row.body) or _unjoined(session, row)
+
+
+def _differs(link: Link, message: AlertEvent, body: str) -> str | None:
+    told = (link.event_id, link.alert_id, link.device, link.stage, link.revision)
+    data = message.data
+    if told != (message.id, data.id, data.device_id, data.stage, data.revision):
+        return "the link belongs to another message"
+    if link.event_sha256 != digest(body):
+        return "the message was changed after it was signed"
+    return None
+
+
+def _unjoined(session: Session, row: ChainLink) -> str | None:
+    """Compare with the neighbours that are here. A neighbour that is missing may still come; `gaps` counts those."""
+    if row.seq is None:
+        return None
+    near = {
+        found.seq: found
+        for found in session.scalars(
+            select(ChainLink).where(
+                ChainLink.keyid == row.keyid,
+                ChainLink.seq.between(row.seq - 1, row.seq + 1),
+                ChainLink.event_id != row.event_id,
+            )
+        )
+    }
+    if row.seq in near:
+        return f"the number {row.seq} was used twice"
+    before, after = near.get(row.seq - 1), near.get(row.seq + 1)
+    if after is not None and after.previous != row.digest and after.fault is None:
+        after.fault = f"does not follow link {row.seq}"
+    if row.seq == 1:
+        return None if row.previous == ORIGIN else "the first link names one before it"
+    if before is not None and before.digest != row.previous:
+        return f"does not follow link {row.seq - 1}"
+    return None
+
+
+def read_link(envelope: str) -> bytes:
+    """Return the signed text of a link whose envelope was checked before: what its digest is taken of."""
+    return base64.b64decode(json.loads(envelope)["payload"])
+
+
+def gaps(session: Session, keyid: str) -> tuple[int, int, list[str]]:
+    """Return the first and last number of a key's chain that are here, and up to 100 spans missing between."""
+    first, last, count = session.execute(
+        select(func.min(ChainLink.seq), func.max(ChainLink.seq), func.count(ChainLink.seq.distinct())).where(
+            ChainLink.keyid == keyid
+        )
+    ).one()
+    if first is None or last is None:
+        return 0, 0, []
+    if count == last - first + 1:
+        return first, last, []
+    following = func.lead(ChainLink.seq).over(order_by=ChainLink.seq).label("following")
+    near = select(ChainLink.seq.label("seq"), following).where(ChainLink.keyid == keyid).subquery()
+    rows = session.execute(
+        select(near.c.seq, near.c.following).where(near.c.following > near.c.seq + 1).limit(100)
+    )
+    return first, last, [f"{seq + 1}-{after - 1}" for seq, after in rows]
+
+
+def links_of_case(session: Session, case_id: str) -> list[ChainLink]:
+    """Return the links of a case's alerts, in order."""
+    return list(
+        session.scalars(
+            select(ChainLink)
+            .join(AlertRow, AlertRow.id == ChainLink.alert_id)
+            .where(AlertRow.case_id == case_id)
+            .order_by(ChainLink.received_at, ChainLink.seq)
+        )
+    )
