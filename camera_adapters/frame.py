@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 ClockSource = Literal["rtcp_sender_report", "arrival", "file"]
 Picture = NDArray[np.uint8]
+Masks = Sequence[Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class FrameMeta:
 class Frame:
     """One picture. Safe to hand to another thread; the arrays it returns are the caller's own."""
 
-    __slots__ = ("_array", "_video", "meta")
+    __slots__ = ("_array", "_masks", "_video", "meta")
 
     def __init__(
         self, meta: FrameMeta, video: av.VideoFrame | None = None, array: Picture | None = None
@@ -53,6 +55,7 @@ class Frame:
         if (video is None) == (array is None):
             raise ValueError("give either a decoded video frame or an array")
         self.meta, self._video, self._array = meta, video, array
+        self._masks: Masks = ()
 
     @classmethod
     def from_rgb(cls, array: Picture, meta: FrameMeta) -> Frame:
@@ -63,19 +66,28 @@ class Frame:
             )
         return cls(meta, array=array)
 
+    def masked(self, masks: Masks) -> Frame:
+        """Return the frame with polygons cut out of every picture that it gives from now on."""
+        if not masks:
+            return self
+        frame = Frame(self.meta, self._video, self._array)
+        frame._masks = (*self._masks, *masks)
+        return frame
+
     def rgb(self, width: int | None = None, height: int | None = None) -> Picture:
         """Return RGB uint8 (height, width, 3), scaled to the size asked for, at source size by default."""
         w, h = width or self.meta.width, height or self.meta.height
         if self._array is not None:
             if (w, h) == (self.meta.width, self.meta.height):
-                return self._array.copy()
-            return np.asarray(cv2.resize(self._array, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+                return cut(self._array.copy(), self._masks)
+            scaled = cv2.resize(self._array, (w, h), interpolation=cv2.INTER_AREA)
+            return cut(np.asarray(scaled, np.uint8), self._masks)
         # FAST_BILINEAR: 0.63 ms for 1080p -> 640 x 360, a third of BILINEAR; it also honours full-range video.
         video = self._video
         if video is None:
             raise ValueError("a frame without picture data")
         small = video.reformat(width=w, height=h, format="rgb24", interpolation="FAST_BILINEAR")
-        return np.ascontiguousarray(small.to_ndarray(), np.uint8)
+        return cut(np.array(small.to_ndarray(), np.uint8, order="C"), self._masks)
 
     def luma(self, width: int | None = None, height: int | None = None) -> Picture:
         """Return the grey picture as uint8 (height, width), straight from the luma plane where there is one."""
@@ -88,11 +100,23 @@ class Frame:
                 :, : plane.width
             ]
         if grey.shape == (h, w):
-            return np.array(grey, np.uint8)
+            return cut(np.array(grey, np.uint8), self._masks)
         # INTER_AREA: sampling single pixels instead turned sensor noise and compression grain into motion.
-        return np.asarray(
-            cv2.resize(np.ascontiguousarray(grey), (w, h), interpolation=cv2.INTER_AREA), np.uint8
-        )
+        scaled = cv2.resize(np.ascontiguousarray(grey), (w, h), interpolation=cv2.INTER_AREA)
+        return cut(np.asarray(scaled, np.uint8), self._masks)
+
+
+def cut(picture: Picture, masks: Masks) -> Picture:
+    """Fill polygons (shares of width and height) of an RGB or grey uint8 picture with black in place, and return it.
+
+    The edge is drawn two pixels wide, since scaling lets a pixel's neighbours shine into it.
+    """
+    size = np.asarray([picture.shape[1], picture.shape[0]], np.float64)
+    for mask in masks:
+        corners = [np.rint(np.asarray(mask, np.float64) * size).astype(np.int32)]
+        cv2.fillPoly(picture, corners, (0, 0, 0))
+        cv2.polylines(picture, corners, True, (0, 0, 0), 2)
+    return picture
 
 
 def _planar_luma(video: av.VideoFrame) -> bool:

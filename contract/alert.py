@@ -97,6 +97,10 @@ class Alert(Message):
     issue: IssueClass
     camera_id: Slug
     camera_name: Annotated[str, Field(max_length=120)] = ""
+    lens_preset: Annotated[
+        str | None,
+        Field(max_length=80, description="Lens setting or PTZ preset that the zones were drawn for."),
+    ] = None
     device_id: Slug
     occurred_at: UtcTime
     place: GeoPoint

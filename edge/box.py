@@ -35,6 +35,9 @@ from edge.worker import Worker
 from models.bundle import load_bundle
 from models.detector import Detector
 
+# Services are given 90 s to stop; the rest is for cameras and the uplink.
+CLIP_PATIENCE_S = 30.0
+
 
 class Box:
     """One box beside its cameras."""
@@ -65,6 +68,7 @@ class Box:
             public_key=public_key(signer, config.device),
         )
         self._governor = LoadGovernor()
+        self._recorders: list[AlertRecorder] = []
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()
         self._threads = [
@@ -96,10 +100,15 @@ class Box:
         """Stop everything in order; what was not sent stays in the outbox."""
         self._end_metrics()
         self.worker.stop()
+        # The stream of each is closed, its ring is still there: clips end earlier, and are not lost.
+        until = time.monotonic() + CLIP_PATIENCE_S
+        for recorder in self._recorders:
+            recorder.tick(self._clock.now(), final=True, patience_s=max(0.0, until - time.monotonic()))
         self._stop.set()
         self._outbox.changed.set()
         for thread in self._threads:
-            thread.join(5)
+            if thread.is_alive():
+                thread.join(5)
         self._client.close()
         self._clips.close()
         self._outbox.close()
@@ -120,6 +129,7 @@ class Box:
             self._log,
             self._clips,
         )
+        self._recorders.append(recorder)
         ground = GroundPlane.fit(camera.ground) if camera.ground else None
         judge = Judge(
             camera.id,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from contract.alert import Unit
 from contract.base import Slug
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.yaml_source import load_yaml
@@ -109,9 +110,10 @@ class SamplingConfig(Section):
 class ClipConfig(Section):
     """The evidence clip, cut from the compressed ring."""
 
-    pre_s: Annotated[float, Field(ge=1, le=60, description="Seconds before the confirmation.")] = 10.0
-    post_s: Annotated[float, Field(ge=0, le=60, description="Seconds after the confirmation.")] = 10.0
-    ring_mib: Annotated[int, Field(ge=2, le=512, description="Memory of the ring of one camera, MiB.")] = 48
+    pre_s: Annotated[float, Field(ge=1, le=60, description="Seconds before the confirmation.")] = 20.0
+    post_s: Annotated[float, Field(ge=0, le=60, description="Seconds after the confirmation.")] = 20.0
+    # 60 s (the clip and 20 s to spare) of 8 Mbit/s are 57 MiB.
+    ring_mib: Annotated[int, Field(ge=2, le=512, description="Memory of the ring of one camera, MiB.")] = 64
 
 
 class CameraPlace(Section):
@@ -145,6 +147,20 @@ class CameraConfig(Section):
     enabled: bool = True
     place: CameraPlace
     ground: GroundConfig | None = None
+    lens_preset: Annotated[
+        str | None,
+        Field(
+            max_length=80,
+            description="Name of the lens setting or of the PTZ preset that the zones were drawn for.",
+        ),
+    ] = None
+    masks: Annotated[
+        tuple[Annotated[tuple[tuple[Unit, Unit], ...], Field(min_length=3, max_length=64)], ...],
+        Field(
+            max_length=32,
+            description="Privacy masks: polygons as shares of width and height, cut out before anything looks at a picture.",
+        ),
+    ] = ()
     zones: Annotated[tuple[ZoneConfig, ...], Field(max_length=64)] = ()
     policy: PolicyConfig = PolicyConfig()
     sampling: SamplingConfig = SamplingConfig()

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera_adapters.frame import Masks, cut
 from camera_adapters.meter import METER
 from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket
 from edge.privacy import Sensitive, blur, sensitive_of
@@ -54,15 +55,17 @@ class ClipMaker:
         """True when one more clip may be asked for; each that waits holds its packets in memory."""
         return self._waiting < MAX_WAITING
 
-    def cut(self, ring: PacketRing, t0: datetime, t1: datetime, path: Path) -> Future[ClipInfo]:
-        """Ask for the clip from `t0` to `t1`; the future raises NoPicturesError, OSError or ValueError."""
+    def cut(
+        self, ring: PacketRing, t0: datetime, t1: datetime, path: Path, masks: Masks = ()
+    ) -> Future[ClipInfo]:
+        """Ask for the clip from `t0` to `t1` without what `masks` cover; the future raises NoPicturesError, OSError or ValueError."""
         with self._lock:
             self._waiting += 1
         if self._pool is not None:
-            return self._pool.submit(self._cut, ring, t0, t1, path)
+            return self._pool.submit(self._cut, ring, t0, t1, path, masks)
         done: Future[ClipInfo] = Future()
         try:
-            done.set_result(self._cut(ring, t0, t1, path))
+            done.set_result(self._cut(ring, t0, t1, path, masks))
         except (NoPicturesError, OSError, ValueError) as exc:
             done.set_exception(exc)
         return done
@@ -72,23 +75,33 @@ class ClipMaker:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _cut(self, ring: PacketRing, t0: datetime, t1: datetime, path: Path) -> ClipInfo:
+    def _cut(self, ring: PacketRing, t0: datetime, t1: datetime, path: Path, masks: Masks) -> ClipInfo:
         try:
             with METER.stage("evidence"):
-                if not self.blurred:
+                if not self.blurred and not masks:
                     return ring.clip(t0, t1, path)
+                if not self.blurred:
+                    return blurred_clip(ring, t0, t1, path, _nobody, masks)
                 if self._detect is None:
                     self._detect = self._detector()
-                return blurred_clip(ring, t0, t1, path, self._detect)
+                return blurred_clip(ring, t0, t1, path, self._detect, masks)
         finally:
             with self._lock:
                 self._waiting -= 1
 
 
 def blurred_clip(
-    ring: PacketRing, t0: datetime, t1: datetime, path: Path, detect: Detect | None, threads: int = 1
+    ring: PacketRing,
+    t0: datetime,
+    t1: datetime,
+    path: Path,
+    detect: Detect | None,
+    masks: Masks = (),
+    threads: int = 1,
 ) -> ClipInfo:
     """Write the ring's pictures from `t0` to `t1` with heads and plates blurred, and return what was written.
+
+    What `masks` cover is cut before anything looks at a picture.
 
     `detect` finds people and vehicles in RGB pictures, in their own pixels. Without it the whole picture is averaged
     to 32 cells across, since a clip with people in the clear must not leave the box.
@@ -99,7 +112,7 @@ def blurred_clip(
     packets = ring.packets(t0, t1)
     part = path.with_name(path.name + ".part")
     try:
-        first, last, size = _write(packets, t0, part, detect, threads)
+        first, last, size = _write(packets, t0, part, detect, masks, threads)
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -113,7 +126,12 @@ def blurred_clip(
 
 
 def _write(
-    packets: Sequence[RingPacket], t0: datetime, part: Path, detect: Detect | None, threads: int
+    packets: Sequence[RingPacket],
+    t0: datetime,
+    part: Path,
+    detect: Detect | None,
+    masks: Masks,
+    threads: int,
 ) -> tuple[datetime, datetime, tuple[int, int]]:
     params = packets[0].params
     width = min(MAX_WIDTH, params.width) // 2 * 2
@@ -125,7 +143,7 @@ def _write(
         stream.codec_context.time_base = Fraction(1, 1000)
         stream.codec_context.thread_count = threads
         stamp = -1
-        for at, picture in _blurred(_sampled(packets, t0, width, height), detect):
+        for at, picture in _blurred(_sampled(packets, t0, width, height, masks), detect):
             first = first or at
             last = at
             stamp = max(stamp + 1, round((at - first).total_seconds() * 1000))
@@ -139,7 +157,7 @@ def _write(
 
 
 def _sampled(
-    packets: Sequence[RingPacket], t0: datetime, width: int, height: int
+    packets: Sequence[RingPacket], t0: datetime, width: int, height: int, masks: Masks
 ) -> Iterator[tuple[datetime, Picture]]:
     """Decode one picture at a time, so that memory is a few pictures and not a clip."""
     params = packets[0].params
@@ -163,7 +181,7 @@ def _sampled(
             if at >= due:
                 due = max(due + step, at - step / 2)
                 small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
-                yield at, np.ascontiguousarray(small.to_ndarray(), np.uint8)
+                yield at, cut(np.array(small.to_ndarray(), np.uint8, order="C"), masks)
 
 
 def _blurred(
@@ -191,6 +209,10 @@ def _cover(group: list[tuple[datetime, Picture]], found: Sensitive) -> Iterator[
 
 def _look(picture: Picture, detect: Detect) -> Sensitive:
     return sensitive_of(detect([picture])[0], picture.shape[1], picture.shape[0])
+
+
+def _nobody(pictures: Sequence[Picture]) -> list[Detections]:
+    return [Detections.empty() for _ in pictures]
 
 
 def _veil(picture: Picture) -> Picture:

@@ -7,7 +7,7 @@ generously, because a readable face costs more than a blurred lamp post.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -127,14 +127,6 @@ def blur(rgb: Picture, found: Sensitive, subject: Box | None = None, subject_pla
     heads = [w for w in wanted if w[1] == HEAD_CELLS]
     copy = pixelate(rgb.copy(), plates, None if subject_plate else subject)
     return pixelate(copy, heads)
-
-
-def cut_masks(rgb: Picture, masks: Sequence[Sequence[tuple[float, float]]]) -> Picture:
-    """Fill static privacy masks (polygons in shares) with black in place, and return the picture."""
-    size = np.asarray([rgb.shape[1], rgb.shape[0]], np.float32)
-    for mask in masks:
-        cv2.fillPoly(rgb, [np.rint(np.asarray(mask, np.float32) * size).astype(np.int32)], (0, 0, 0))
-    return rgb
 
 
 class Sealer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
@@ -111,23 +112,24 @@ class AlertRecorder:
         if site.confirmed_at is None and site.dwell_s >= site.rule.confirm_s / 2:
             self._keep(site.site_id, "middle", frame, detections, width, height, site)
 
-    def tick(self, now: datetime, final: bool = False) -> None:
-        """Cut the clips whose last second is in the ring; `final` cuts what there is."""
+    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
+        """Cut the clips whose last second is in the ring; `final` cuts what there is, within `patience_s` in all."""
         if (self._owed or self._owed_clear) and (final or now >= self._owed_next):
             self._owed_next = now + timedelta(seconds=5)
             for owed in list(self._owed.values()):
                 self._open_or_owe(*owed)
             for owed_clear in list(self._owed_clear.values()):
                 self._close_or_owe(*owed_clear)
-        ring = self._ring()
+        ring, until = self._ring(), time.monotonic() + patience_s
         for waiting in [c for c in self._clips if final or now >= c.end + timedelta(seconds=0.5)]:
             if ring is not None and (self._maker.free or final):
                 self._clips.remove(waiting)
                 path = self._work / f"{waiting.alert_id}.mp4"
-                self._cutting.append((waiting, self._maker.cut(ring, waiting.start, waiting.end, path)))
+                future = self._maker.cut(ring, waiting.start, waiting.end, path, self._camera.masks)
+                self._cutting.append((waiting, future))
         for waiting, future in [c for c in self._cutting if final or c[1].done()]:
             self._cutting.remove((waiting, future))
-            self._add_clip(waiting.alert_id, future)
+            self._add_clip(waiting.alert_id, future, max(0.0, until - time.monotonic()))
 
     def resume(
         self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int
@@ -260,6 +262,7 @@ class AlertRecorder:
             issue=site.issue,
             camera_id=self._camera.id,
             camera_name=self._camera.name,
+            lens_preset=self._camera.lens_preset,
             device_id=self._box.device_id,
             occurred_at=meta.captured_at,
             place=site.place,
@@ -305,9 +308,9 @@ class AlertRecorder:
             "alert.cleared", alert=alert.id, camera=alert.camera_id, dwell_s=round(site.dwell_s, 1)
         )
 
-    def _add_clip(self, alert_id: str, future: Future[ClipInfo]) -> None:
+    def _add_clip(self, alert_id: str, future: Future[ClipInfo], patience_s: float) -> None:
         try:
-            info = future.result(60)
+            info = future.result(patience_s)
             digest = self._outbox.put_file(info.path, Priority.CLIP, "video/mp4", info.start.timestamp())
         except (NoPicturesError, OSError, ValueError, TimeoutError, CancelledError, OutboxFullError) as exc:
             self._log.warning("clip.missing", alert=alert_id, reason=f"{type(exc).__name__}: {exc}")

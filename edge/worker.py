@@ -51,6 +51,8 @@ class LaneSink:
     def on_frame(self, frame: Frame) -> None:
         """Plan the frame, steer the stream, and hand the frame on when it is worth the detector."""
         with METER.stage("gate"):
+            # Here, before the gate, the detector and the evidence see anything of it.
+            frame = frame.masked(self._lane.camera.masks)
             plan = self._lane.pipeline.offer(frame)
         if self._lane.stream is not None:
             self._lane.stream.demand = plan.demand

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
 from edge.evidence_clip import ClipMaker, blurred_clip
-from edge.privacy import Sealer, Sensitive, blur, cut_masks, head_region, plate_region, sensitive_of
+from edge.privacy import Sealer, Sensitive, blur, head_region, plate_region, sensitive_of
 from models.detections import Detections
 
 START = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -91,12 +92,6 @@ def test_detections_become_shares() -> None:
     assert found == Sensitive(people=((0, 0, 0.1, 0.2),), vehicles=((0.5, 0.5, 1, 1),))
 
 
-def test_masks_are_black() -> None:
-    out = cut_masks(noise(), [[(0, 0), (0.5, 0), (0.5, 1), (0, 1)]])
-    assert not out[:, :158].any()
-    assert out[:, 170:].any()
-
-
 def test_sealed_opens_with_the_private_key_alone() -> None:
     mine, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
     sealed = Sealer(str(mine.to_public())).seal(b"picture")
@@ -161,6 +156,27 @@ def test_a_clip_that_leaves_is_blurred(tmp_path: Path, with_detector: bool) -> N
     assert detail(sent[0]) > 20
     assert max(detail(f) for f in frames) < 8
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("blurred", [True, False])
+def test_a_mask_is_cut_out_of_the_clip_before_the_detector_looks(tmp_path: Path, blurred: bool) -> None:
+    ring, _ = ring_of(2)
+    seen: list[int] = []
+
+    def detect(pictures: Sequence[np.ndarray]) -> list[Detections]:
+        seen.extend(int(p[44:76, 104:136].max()) for p in pictures)
+        return [Detections.empty() for _ in pictures]
+
+    maker = ClipMaker(blurred, lambda: detect, inline=True)
+    mask = ((0.3, 0.1), (0.5, 0.1), (0.5, 0.4), (0.3, 0.4))
+    info = maker.cut(ring, START, START + timedelta(seconds=2), tmp_path / "c.mp4", [mask]).result()
+    assert info.transcoded, "packets cannot be cut: with a mask the clip is encoded again"
+    with av.open(str(info.path)) as clip:
+        frames = [f.to_ndarray(format="rgb24") for f in clip.decode(video=0)]
+    assert max(int(f[30:90, 100:156].max()) for f in frames) < 12
+    assert min(int(f[120:].min()) for f in frames) > 60, "the rest stays"
+    assert bool(seen) == blurred
+    assert max(seen, default=0) == 0
 
 
 def test_the_maker_copies_without_blur_and_counts_what_waits(tmp_path: Path) -> None:

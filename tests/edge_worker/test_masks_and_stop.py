@@ -1,0 +1,162 @@
+"""Privacy masks from the decoder to the evidence, and a box that is stopped while a clip waits."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from bench.chaos_box import site_view
+from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.ring import PacketRing, RingPacket, StreamParams
+from contract import AlertEvent, new_id, utc_now
+from edge.box import Box
+from edge.config import BoxConfig, CameraConfig
+from edge.judge import Change
+from edge.log import get_logger
+from edge.worker import Lane, LaneSink
+from models.detections import Detections
+
+MASK = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5))
+
+
+def frame_of(array: np.ndarray, at: datetime | None = None) -> Frame:
+    height, width = array.shape[:2]
+    meta = FrameMeta(
+        "cam", 1, at or utc_now(), time.monotonic(), "rtcp_sender_report", 0.25, True, False, 0, width, height
+    )
+    return Frame.from_rgb(array, meta)
+
+
+@pytest.mark.parametrize("video", [True, False], ids=["decoder's planes", "array"])
+@pytest.mark.parametrize("size", [(640, 360), (320, 180), (97, 55)])
+def test_no_picture_of_a_masked_frame_shows_what_is_under_the_mask(
+    video: bool, size: tuple[int, int]
+) -> None:
+    frame = frame_of(np.full((360, 640, 3), 255, np.uint8))
+    if video:
+        native = av.VideoFrame.from_ndarray(np.full((360, 640, 3), 255, np.uint8), format="rgb24").reformat(
+            format="yuv420p"
+        )
+        frame = Frame(frame.meta, native)
+    masked = frame.masked((MASK,))
+    for picture in (masked.rgb(*size), masked.luma(*size)):
+        inside = picture[: int(size[1] * 0.5), : int(size[0] * 0.5)]
+        assert not inside.any()
+        assert picture[int(size[1] * 0.6) :, int(size[0] * 0.6) :].min() > 200
+    assert frame.rgb(*size).all(), "the frame itself is not changed"
+
+
+def test_the_gate_the_detector_and_the_evidence_get_the_masked_frame_alone(tmp_path: Path) -> None:
+    box, _ = box_of(tmp_path, masks=(MASK,))
+    lane: Lane = box.worker.lanes[0]
+    given: list[Frame] = []
+    lane.pipeline.offer = lambda f: given.append(f) or _Plan()  # type: ignore[assignment, method-assign]
+    LaneSink(lane, box.worker._slots, get_logger()).on_frame(frame_of(np.full((240, 320, 3), 255, np.uint8)))
+    (queued,) = box.worker._slots.take(1, 1.0)
+    for frame in (*given, queued[1]):
+        assert not frame.rgb()[:120, :160].any()
+    box._recorders[0].record(
+        Change("confirmed", site_view(new_id(), 1, utc_now())), given[0], Detections.empty(), 320, 240
+    )
+    pictures = [
+        cv2.imdecode(np.fromfile(f.path, np.uint8), cv2.IMREAD_COLOR) for f in box._outbox.next_files(10)
+    ]
+    assert len(pictures) == 3
+    for picture in (p for p in pictures if p.shape == (240, 320, 3)):
+        assert picture[60:110, 4:40].max() < 12, "the zone's line is drawn elsewhere"
+    box.stop()
+
+
+class _Plan:
+    judge, demand, dense = True, "all", False
+
+
+def box_of(folder: Path, **camera: object) -> tuple[Box, CameraConfig]:
+    clip = folder / "any.mp4"
+    with av.open(str(clip), "w") as out:
+        stream = out.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((240, 320, 3), np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
+    config = BoxConfig.model_validate(
+        {
+            "device": "box",
+            "data_dir": str(folder / "box"),
+            "api": {"url": "http://127.0.0.1:1", "token": "t"},
+            "model": {"bundle": "centernet"},
+            "cameras": [
+                {
+                    "id": "cam",
+                    "url": str(clip),
+                    "place": {"lon": 1, "lat": 2},
+                    "lens_preset": "wide",
+                    **camera,
+                }
+            ],
+        }
+    )
+    return Box(config, get_logger()), config.cameras[0]
+
+
+def fill(ring: PacketRing, until: datetime, seconds: int = 30) -> None:
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = 320, 240, "yuv420p"
+    context.framerate, context.time_base = 5, Fraction(1, 5)
+    context.options = {"g": "10", "bf": "0"}
+    packets = []
+    for i in range(seconds * 5):
+        frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), i % 200, np.uint8), format="rgb24")
+        frame.pts = i
+        packets += context.encode(frame)
+    packets += context.encode(None)
+    params = StreamParams("h264", 320, 240, Fraction(1, 5), bytes(context.extradata or b""), 1)
+    for i, packet in enumerate(packets):
+        at = until - timedelta(seconds=seconds - i / 5)
+        ring.push(RingPacket(at, packet.is_keyframe, packet.pts, packet.dts, bytes(packet), params))
+
+
+def test_a_stopped_box_cuts_the_clips_that_still_wait_and_says_all_that_a_manifest_must(
+    tmp_path: Path,
+) -> None:
+    box, _ = box_of(tmp_path)
+    now = utc_now()
+    stream = box.worker.lanes[0].stream
+    assert stream is not None
+    assert stream.ring is not None
+    fill(stream.ring, now)
+    site = site_view(new_id(), 1, now)
+    frame = frame_of(np.full((240, 320, 3), 90, np.uint8), now)
+    box._recorders[0].record(Change("confirmed", site), frame, Detections.empty(), 320, 240)
+    box._recorders[0].tick(now + timedelta(seconds=1))
+    assert [f.media_type for f in box._outbox.next_files(10)].count("video/mp4") == 0, (
+        "its last second is to come"
+    )
+    told: list[AlertEvent] = []
+    close = box._outbox.close
+    box._outbox.close = lambda: (  # type: ignore[method-assign]
+        told.extend(AlertEvent.model_validate_json(a.body) for a in box._outbox.next_alerts(10)), close(),
+    )[1]  # fmt: skip
+    box.stop()
+    assert [e.data.stage for e in told] == ["opened", "updated"]
+    clip = told[1].data.evidence[-1]
+    assert clip.kind == "clip"
+    assert clip.blurred
+    assert 18 <= (clip.duration_s or 0) <= 23, "20 s before; what would have come after is not there"
+    data = told[0].data
+    assert (data.lens_preset, data.dwell.clock_source, data.dwell.clock_offset_s) == (
+        "wide",
+        "rtcp_sender_report",
+        0.25,
+    )
+    assert (data.dwell.dwell_s, data.rule.policy_version, data.model.sha256) == (
+        300.0, "default", box._detector.ref.sha256,
+    )  # fmt: skip
+    assert data.software_version
+    assert data.place.error is not None
