@@ -42,6 +42,12 @@ ROUTERS = (
     "cases",
     "files",
     "live",
+    "leases",
+    "readings",
+    "places",
+    "charts",
+    "setup",
+    "start",
     "work",
     "exports",
     "custody",
@@ -57,7 +63,10 @@ ROUTERS = (
 
 def core_for(settings: Settings, db: Database, now: Callable[[], datetime] = utc_now) -> Core:
     """Put together what routes and commands work with."""
-    return Core(settings, db, EvidenceStore(settings), now, Metrics(), load_pack(settings.pack), Areas())
+    pack = load_pack(settings.pack)
+    if settings.timezone is not None:
+        pack = pack.model_copy(update={"timezone": settings.timezone})
+    return Core(settings, db, EvidenceStore(settings), now, Metrics(), pack, Areas())
 
 
 def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:

@@ -207,7 +207,7 @@ def verdict_view(row: VerdictRow) -> dict[str, Any]:
     """Return a verdict as `contract.Verdict` has it."""
     body = {
         "id": row.id, "case_id": row.case_id, "kind": row.kind, "reason": row.reason, "issue": row.issue,
-        "text": row.text, "reviewer": row.reviewer, "at": plain(row.at), "seconds": row.seconds,
+        "text": row.text, "reviewer": row.reviewer, "at": plain(row.at), "seconds": row.seconds, "box": row.box,
     }  # fmt: skip
     return {k: v for k, v in body.items() if v is not None}
 

@@ -1,23 +1,23 @@
-"""Review: the queue with its leases, verdicts, and their undo."""
+"""Review: verdicts and their undo."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.access import Principal
 from api.audit import record_case
 from api.casebook import publish, touch
 from api.errors import ApiError
-from api.machine import OPEN_STATES, REVIEW_STATES, IllegalStepError, Taken, take
+from api.machine import OPEN_STATES, IllegalStepError, Taken, take
 from api.tables import AlertRow, CaseRow, Report, VerdictRow
 from contract import CaseState, IssueClass, RejectReason, VerdictKind, new_id
-from contract.base import Identifier
+from contract.base import Box, Identifier
 
 
 class VerdictIn(BaseModel):
@@ -39,6 +39,9 @@ class VerdictIn(BaseModel):
     into: Annotated[
         Identifier | None, Field(description="With `merge`: the case that takes this one in.")
     ] = None
+    box: Annotated[Box | None, Field(description="With `confirm`: the latest alert's box, drawn anew.")] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _reasoned(self) -> Self:
@@ -50,6 +53,11 @@ class VerdictIn(BaseModel):
             raise ValueError(
                 "into: a merge names the case that takes this one in, and nothing else may have it"
             )
+        if self.box is not None:
+            if self.kind is not VerdictKind.CONFIRM:
+                raise ValueError("box: only a confirmed case can have its box drawn anew")
+            if self.box[2] <= self.box[0] or self.box[3] <= self.box[1]:
+                raise ValueError("box: x2 must exceed x1 and y2 must exceed y1")
         return self
 
 
@@ -117,6 +125,7 @@ def give_verdict(
     row = VerdictRow(
         id=new_id(), case_id=case.id, kind=told.kind.value, reason=told.reason, text=told.text,
         issue=told.issue.value if told.issue else None, reviewer=who.name, at=now, seconds=told.seconds, before=before,
+        box=list(told.box) if told.box else None,
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -160,31 +169,3 @@ def undo_verdict(
     touch(case, now)
     record_case(session, case, now, f"user:{who.name}", "verdict.undone", {"verdict": row.id})
     publish(session, case, "verdict.undone", now)
-
-
-def in_queue(who: Principal, now: datetime) -> list[ColumnElement[bool]]:
-    """Return the conditions of a case that this person could take now."""
-    return [
-        CaseRow.state.in_([s.value for s in REVIEW_STATES]),
-        who.sees(CaseRow.tenant),
-        or_(CaseRow.lease_until.is_(None), CaseRow.lease_until <= now, CaseRow.lease_by == who.name),
-    ]
-
-
-def next_case(
-    session: Session, who: Principal, now: datetime, lease_s: float, skip: Sequence[str] = ()
-) -> CaseRow | None:
-    """Lease the first case of the queue: main streets first, then the oldest; one's own second reviews are left out."""
-    query = (
-        select(CaseRow)
-        .where(*in_queue(who, now), CaseRow.id.not_in(skip))
-        .order_by(CaseRow.priority, CaseRow.opened_at, CaseRow.id)
-        .limit(20)
-        .with_for_update(skip_locked=True)
-    )
-    for case in session.scalars(query):
-        if case.state == CaseState.SECOND_REVIEW and (case.held or {}).get("first_reviewer") == who.name:
-            continue
-        case.lease_by, case.lease_until = who.name, now + timedelta(seconds=lease_s)
-        return case
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -47,6 +48,15 @@ class Settings(BaseModel):
         90.0
     )
     undo_s: Annotated[float, Field(ge=0, le=3600, description="How long a verdict can be undone.")] = 30.0
+    second_share: Annotated[
+        float, Field(ge=0, le=1, description="Share of judged cases that another person reads again, blind.")
+    ] = 0.05
+    reading_mix: Annotated[
+        float, Field(ge=0, le=1, description="How often the queue gives a blind reading instead of a case.")
+    ] = 0.1
+    timezone: Annotated[
+        str | None, Field(description="IANA zone of the city's clock; the city pack's without.")
+    ] = None
     reopen_h: Annotated[
         float, Field(ge=0, le=720, description="A closed place that alerts again reopens.")
     ] = 24.0
@@ -106,6 +116,8 @@ class Settings(BaseModel):
     def _complete(self) -> Self:
         if self.evidence_url and not self.evidence_url.startswith("s3://"):
             raise ValueError("evidence_url: give s3://bucket/prefix, or leave it out for a folder in `data`")
+        if self.timezone is not None and self.timezone not in available_timezones():
+            raise ValueError(f"timezone: {self.timezone} is unknown; write one such as Asia/Shanghai")
         return self
 
     @property

@@ -259,6 +259,7 @@ class VerdictRow(Base):
     at: Mapped[datetime] = mapped_column(index=True)
     seconds: Mapped[float | None]
     before: Mapped[Body]
+    box: Mapped[list[float] | None] = mapped_column(Json)
     undone_at: Mapped[datetime | None]
 
 

@@ -7,16 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contract.base import Identifier, Message, Sha256, Slug, UtcTime
+from contract.base import Box, Identifier, Message, Sha256, Slug, Unit, UtcTime
 from contract.evidence import EvidenceItem
 from contract.geo import GeoPoint
 from contract.taxonomy import IssueClass, StreetClass, ZoneKind
-
-Unit = Annotated[float, Field(ge=0, le=1)]
-Box = Annotated[
-    tuple[Unit, Unit, Unit, Unit],
-    Field(description="x1, y1, x2, y2 as shares of the picture's width and height, origin top left."),
-]
 
 
 class AlertStage(StrEnum):

@@ -44,6 +44,11 @@ Slug = Annotated[
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
     Field(description="Letters, digits, dot, dash, underscore; starts with a letter or digit; 64 at most."),
 ]
+Unit = Annotated[float, Field(ge=0, le=1)]
+Box = Annotated[
+    tuple[Unit, Unit, Unit, Unit],
+    Field(description="x1, y1, x2, y2 as shares of the picture's width and height, origin top left."),
+]
 
 
 def utc_now() -> datetime:

@@ -11,6 +11,7 @@ from contract.base import Message
 from contract.case import Case
 from contract.evidence import EvidenceItem
 from contract.heartbeat import DesiredState, Heartbeat
+from contract.setup import CameraSetup
 from contract.verdict import Verdict
 
 MESSAGES: tuple[type[Message], ...] = (
@@ -21,6 +22,7 @@ MESSAGES: tuple[type[Message], ...] = (
     Verdict,
     Heartbeat,
     DesiredState,
+    CameraSetup,
 )
 
 

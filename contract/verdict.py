@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from contract.base import Identifier, Message, UtcTime
+from contract.base import Box, Identifier, Message, UtcTime
 from contract.taxonomy import IssueClass
 
 
@@ -59,6 +59,9 @@ class Verdict(Message):
         IssueClass | None, Field(description="The right class, when the box named a wrong one.")
     ] = None
     text: Annotated[str, Field(max_length=1000)] = ""
+    box: Annotated[
+        Box | None, Field(description="The box of the case's latest alert as the reviewer drew it anew.")
+    ] = None
     reviewer: Annotated[str, Field(max_length=120)]
     at: UtcTime
     seconds: Annotated[

@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from contract import Alert, Case, EvidenceItem, EvidenceKind, IssueClass, RejectReason, Verdict, VerdictKind
+from contract.base import Box
 from training.dataset import file_sha256
 from training.dataset_items import DatasetError, Item, to_centres
 
@@ -163,10 +164,15 @@ def _notes(case: Case, alert: Alert, part: EvidenceItem) -> dict[str, Any]:
     }
 
 
+def _box_of(case: Case, alert: Alert, verdict: Verdict) -> Box:
+    """The reviewer's own box where they drew one (it is of the latest alert), else the detector's."""
+    return verdict.box if verdict.box and alert.id == case.alerts[-1].id else alert.box
+
+
 def _positive(
-    case: Case, alert: Alert, part: EvidenceItem, path: Path, name: str, classes: Sequence[str]
+    case: Case, alert: Alert, part: EvidenceItem, path: Path, name: str, classes: Sequence[str], box: Box
 ) -> Item:
-    corners = np.array([alert.box], np.float32)
+    corners = np.array([box], np.float32)
     return Item(
         path=path,
         classes=np.array([classes.index(name)], np.int32),
@@ -215,7 +221,7 @@ def take_case(case: Case, evidence: Path, work: Path, rule: VerdictRule, taken: 
             taken.left_out[f"class {name} isn't trained"] += 1
             continue
         for part, path in _pictures(alert, evidence, rule, taken):
-            item = _positive(case, alert, part, path, name, rule.classes)
+            item = _positive(case, alert, part, path, name, rule.classes, _box_of(case, alert, verdict))
             if reason is not None:
                 item.notes["reason"] = reason_name(reason, str(alert.issue))
             if reason in _DETECTOR_WRONG:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import secrets
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,9 +17,12 @@ from sqlalchemy import Select, and_, func, or_, select, tuple_
 from api.access import Principal, needs
 from api.casebook import views
 from api.core import CoreDep
+from api.db import plain
 from api.errors import ApiError, refusals
 from api.examples import CASE
-from api.review import VerdictIn, check_version, find, give_verdict, in_queue, next_case, undo_verdict
+from api.leases import in_queue, next_case, wanted
+from api.reading import blind, forget, next_reading, offer
+from api.review import VerdictIn, check_version, find, give_verdict, undo_verdict
 from api.tables import CaseRow
 from contract import Case, CaseState, IssueClass
 from contract.base import Identifier
@@ -147,7 +151,9 @@ def post_verdict(
     with core.db.write() as session:
         case = find(session, case_id, who, update=True)
         check_version(case, if_match)
+        was = case.state
         row = give_verdict(session, case, told, who, core.now())
+        offer(session, case, row, was, core.settings.second_share)
         session.flush()
         answer = whole(views(session, [case])[0], {"Verdict-Id": row.id})
     core.metrics.verdicts.labels(told.kind.value, str(int(told.reason)) if told.reason else "").inc()
@@ -163,8 +169,14 @@ def delete_verdict(case_id: Identifier, verdict_id: Identifier, who: Reviewer, c
     with core.db.write() as session:
         case = find(session, case_id, who, update=True)
         undo_verdict(session, case, verdict_id, who, core.now(), core.settings.undo_s)
+        forget(session, verdict_id)
         session.flush()
         return whole(views(session, [case])[0])
+
+
+def _often(share: float) -> bool:
+    """True for about `share` of the calls, in a way that a reviewer cannot foresee."""
+    return secrets.randbelow(1_000_000) < share * 1_000_000
 
 
 @router.get(
@@ -174,16 +186,28 @@ def delete_verdict(case_id: Identifier, verdict_id: Identifier, who: Reviewer, c
 def queue_next(
     who: Reviewer, core: CoreDep,
     exclude: Annotated[list[Identifier], Query(description="Cases to pass over.", max_length=100)] = [],  # noqa: B006
+    issue: IssueClass | None = None,
+    camera: Annotated[str | None, Query(max_length=64)] = None,
+    readings: Annotated[bool, Query(description="Mix in blind readings; their answers go to /readings.")] = False,
 ) -> Response:  # fmt: skip
     """Lease the next case for me; nobody else gets it until the lease ends."""
-    now = core.now()
+    now, settings = core.now(), core.settings
     with core.db.write() as session:
-        case = next_case(session, who, now, core.settings.lease_s, exclude)
+        reading = None
+        if readings and not issue and not camera and _often(settings.reading_mix):
+            reading = next_reading(session, who, now, settings.lease_s, exclude)
+        filters = wanted(issue.value if issue else None, camera)
+        case = None if reading else next_case(session, who, now, settings.lease_s, exclude, filters)
+        if case is None and reading is None and readings:
+            reading = next_reading(session, who, now, settings.lease_s, exclude)
+        if reading is not None:
+            body = blind(views(session, [session.get_one(CaseRow, reading.case_id)])[0])
+            return whole(body, {"Lease-Until": plain(reading.lease_until), "Reading-Id": reading.id})
         if case is None:
             return Response(status_code=204)
         session.flush()
         body = views(session, [case])[0]
-        return whole(body, {"Lease-Until": case.lease_until.isoformat() if case.lease_until else ""})
+        return whole(body, {"Lease-Until": plain(case.lease_until)})
 
 
 @router.get("/queue", responses=refusals(401, 403))

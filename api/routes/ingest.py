@@ -21,6 +21,7 @@ from api.errors import ApiError, refusals
 from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
 from api.handling import locate
+from api.priority import look_by, rank
 from api.proposals import of_cameras
 from api.retention import gone
 from api.tables import Camera, CaseRow, Device, Evidence, HeartbeatRow
@@ -173,7 +174,11 @@ def post_alert(
     with core.db.write() as session:
         filed = file_alert(session, message, who.tenant, core.now(), core.settings)
         if filed.outcome == "case":
-            locate(session, session.get_one(CaseRow, filed.case_id), core.areas, core.pack)
+            case, alert = session.get_one(CaseRow, filed.case_id), message.data
+            locate(session, case, core.areas, core.pack)
+            limit = core.pack.issues[alert.issue].limit
+            due = look_by(alert.issue, alert.zone.street_class, case.opened_at, limit, alert.model.score)
+            case.priority = rank(due)
         fault = keep_link(session, message, link, filed.case_id, core.now())
     if fault is not None:
         core.metrics.chain_faults.inc()

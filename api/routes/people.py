@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 
 from api.access import COOKIE, ROLES, Principal, needs, public, refuse_foreign
 from api.audit import record
-from api.core import CoreDep
+from api.core import Core, CoreDep
 from api.db import lock
 from api.errors import ApiError, refusals
 from api.security import LockedError, check_locked, check_password, digest, note_failure, open_session
@@ -40,13 +40,17 @@ class SessionView(BaseModel):
     role: str
     tenant: str
     permissions: list[str]
+    timezone: Annotated[str, Field(description="IANA zone in which the city's times are shown.")]
+    undo_s: Annotated[float, Field(description="How long a verdict can be taken back.")]
+    lease_s: Annotated[float, Field(description="How long a leased case is one's own.")]
     expires_at: datetime | None = None
 
 
-def _view(user: User, expires_at: datetime | None) -> SessionView:
+def _view(core: Core, name: str, role: str, tenant: str, permissions: frozenset[str]) -> SessionView:
+    settings = core.settings
     return SessionView(
-        username=user.username, role=user.role, tenant=user.tenant,
-        permissions=sorted(ROLES[user.role]), expires_at=expires_at,
+        username=name, role=role, tenant=tenant, permissions=sorted(permissions),
+        timezone=core.pack.timezone, undo_s=settings.undo_s, lease_s=settings.lease_s,
     )  # fmt: skip
 
 
@@ -81,15 +85,14 @@ def sign_in(told: Credentials, request: Request, response: Response, core: CoreD
         COOKIE, login.token, max_age=int(core.settings.session_hours * 3600), httponly=True, samesite="strict",
         secure=core.settings.secure_cookie == "always" or request.url.scheme == "https", path="/",
     )  # fmt: skip
-    return _view(user, login.expires_at)
+    view = _view(core, user.username, user.role, user.tenant, ROLES[user.role])
+    return view.model_copy(update={"expires_at": login.expires_at})
 
 
 @router.get("/session", responses=refusals(401, 403))
-def who_am_i(who: Annotated[Principal, needs(*ALL)]) -> SessionView:
+def who_am_i(who: Annotated[Principal, needs(*ALL)], core: CoreDep) -> SessionView:
     """Say who is signed in."""
-    return SessionView(
-        username=who.name, role=who.role, tenant=who.tenant, permissions=sorted(who.permissions)
-    )
+    return _view(core, who.name, who.role, who.tenant, who.permissions)
 
 
 @router.delete(

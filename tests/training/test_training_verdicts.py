@@ -63,6 +63,11 @@ def test_a_corrected_issue_gives_its_class(tmp_path: Path) -> None:
     assert RULE.classes[taken.items[0].classes[0]] == "garbage"
 
 
+def test_a_box_drawn_anew_replaces_the_detectors(tmp_path: Path) -> None:
+    taken = take(tmp_path, {"kind": "confirm", "box": [0.2, 0.2, 0.4, 0.6]})
+    np.testing.assert_allclose(taken.items[0].boxes, [[0.3, 0.4, 0.2, 0.4]], atol=1e-6)
+
+
 def test_pictures_with_readable_faces_stay_out(tmp_path: Path) -> None:
     taken = take(tmp_path, {"kind": "confirm"}, blurred=False)
     assert not taken.items
