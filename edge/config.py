@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from contract.alert import Unit
-from contract.base import Slug
+from contract.base import Slug, Unit
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.yaml_source import load_yaml
 from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
