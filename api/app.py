@@ -20,6 +20,7 @@ from obstore.exceptions import BaseError
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.types import ASGIApp
 
+from api import callouts, inspections
 from api.areas import Areas
 from api.core import Core
 from api.db import Database
@@ -36,6 +37,7 @@ from api.stamps import stamp_forever
 from contract import utc_now
 
 LOG = structlog.get_logger("api")
+SWEEP_S = 30
 ROUTERS = (
     "ingest",
     "people",
@@ -54,6 +56,7 @@ ROUTERS = (
     "keys",
     "stats",
     "thresholds",
+    "inspections",
     "reports",
     "geo",
     "hooks",
@@ -105,7 +108,7 @@ def _outer(settings: Settings, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     core: Core = app.state.core
-    tasks = [asyncio.create_task(run(core)) for run in (_send_hooks, _retain, stamp_forever)]
+    tasks = [asyncio.create_task(run(core)) for run in (_send_hooks, _retain, stamp_forever, _sweep)]
     try:
         yield
     finally:
@@ -140,6 +143,22 @@ async def _retain(core: Core) -> None:
             await sweep(core)
         except (SQLAlchemyError, OSError, BaseError) as exc:
             LOG.warning("retention.failed", error=type(exc).__name__)
+
+
+async def _sweep(core: Core) -> None:
+    """Order looks before deadlines and end orders that nobody answered, every half minute."""
+
+    def once() -> None:
+        with core.db.write() as session:
+            inspections.sweep(session, core.now(), core.pack)
+            callouts.sweep(session, core.now())
+
+    while True:
+        try:
+            await run_in_threadpool(once)
+        except SQLAlchemyError as exc:
+            LOG.warning("sweep.failed", error=type(exc).__name__)
+        await asyncio.sleep(SWEEP_S)
 
 
 async def _invalid(_request: Request, exc: Exception) -> JSONResponse:

@@ -16,6 +16,7 @@ from api.calendar import LimitUnit, deadline, remaining, resume
 from api.casebook import count_reopening, publish, touch
 from api.db import next_number
 from api.errors import ApiError
+from api.inspections import order
 from api.machine import STEPS
 from api.pack import CityPack
 from api.recurrence import earlier
@@ -91,6 +92,8 @@ def walk(
     }
     record_case(session, case, now, f"{who.kind}:{who.name}", f"step.{told.step}", detail)
     publish(session, case, "case.waits" if taken.waits else "case.moved", now)
+    if told.step == "done":
+        order(session, case, "done", f"{who.kind}:{who.name}", now, pack)
 
 
 def _note(case: CaseRow, step_name: str, now: datetime) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from api.calendar import LimitUnit, WorkCalendar
 from contract import IssueClass, StreetClass
@@ -39,6 +40,12 @@ class IssuePack(_Closed):
     filing: Annotated[str, Field(min_length=1, max_length=500)]
     closing: Annotated[str, Field(min_length=1, max_length=500)]
     unit: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    auto_close: Annotated[
+        bool,
+        Field(
+            description="A re-check that finds the place clear closes the case; a share is left to people."
+        ),
+    ] = False
     two_persons: Annotated[bool, Field(description="A confirmed case needs a second reviewer.")] = False
 
 
@@ -77,6 +84,60 @@ class Recurrence(_Closed):
     )
 
 
+class InspectionPack(_Closed):
+    """How a camera looks again."""
+
+    looks: Annotated[int, Field(ge=3, le=20, description="Usable looks that a judgement needs.")] = 4
+    span_s: Annotated[float, Field(gt=0, le=3600, description="Seconds from the first look to the last.")] = (
+        300.0
+    )
+    before_deadline_min: Annotated[
+        float,
+        Field(ge=0, le=1440, description="Minutes before the deadline at which a camera looks; 0 is never."),
+    ] = 30.0
+    patience_min: Annotated[
+        float, Field(gt=0, le=1440, description="Minutes after which an unanswered order is over.")
+    ] = 60.0
+    human_share: Annotated[
+        float, Field(ge=0.01, le=1, description="Share of automatic closings that people check instead.")
+    ] = 0.05
+
+
+# Two marks and at least four more: 京A12345, AB-123-CD, 晋AF12345. Words of a message have no such run.
+_PLATE = re.compile(r"[\u4e00-\u9fff][A-Z][·\s]?[A-Z0-9]{5,6}|\b[A-Z]{1,3}[- ]?\d{2,4}[- ]?[A-Z0-9]{0,3}\b")
+
+
+class CalloutMessage(_Closed):
+    """A fixed message; the boxes have its recording under the same name."""
+
+    zh: Annotated[str, Field(min_length=1, max_length=200)]
+    en: Annotated[str, Field(min_length=1, max_length=200)]
+    issues: Annotated[tuple[IssueClass, ...], Field(description="For these classes; none is for all.")] = ()
+
+    @field_validator("zh", "en")
+    @classmethod
+    def _no_plate(cls, value: str) -> str:
+        if _PLATE.search(value):
+            raise ValueError("holds what looks like a plate; a call-out never names one")
+        return value
+
+
+class CalloutPack(_Closed):
+    """When and how often a loudspeaker may speak, and what."""
+
+    quiet: Annotated[
+        tuple[time, time], Field(description="From, to: no call-out in these hours of the city's clock.")
+    ] = (time(22), time(7))
+    per_hour: Annotated[int, Field(ge=1, le=20, description="Call-outs at one place.")] = 2
+    recheck_min: Annotated[float, Field(ge=0.5, le=60)] = 3.0
+    messages: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], CalloutMessage] = {}
+
+    def is_quiet(self, local: time) -> bool:
+        """True in the quiet hours, which may run over midnight."""
+        begin, end = self.quiet
+        return begin <= local < end if begin <= end else local >= begin or local < end
+
+
 class CityPack(_Closed):
     """A whole pack."""
 
@@ -89,6 +150,8 @@ class CityPack(_Closed):
     issues: dict[IssueClass, IssuePack]
     routing: Annotated[tuple[Route, ...], Field(max_length=10_000)] = ()
     recurrence: Recurrence = Recurrence()
+    inspection: InspectionPack = InspectionPack()
+    callout: CalloutPack = CalloutPack()
 
     @model_validator(mode="before")
     @classmethod

@@ -202,6 +202,58 @@ class Threshold(Base):
     __table_args__ = (Index("ix_thresholds_what", "camera_id", "issue", "from_hour", "to_hour", unique=True),)
 
 
+class Inspection(Base):
+    """An order to a camera to look again at a case's place, and what it saw."""
+
+    __tablename__ = "inspections"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id"))
+    camera_id: Mapped[str] = mapped_column(String(64))
+    device_id: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(String(20))
+    asked_by: Mapped[str] = mapped_column(String(160))
+    asked_at: Mapped[datetime]
+    not_before: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    order: Mapped[Body]
+    state: Mapped[str] = mapped_column(String(10))
+    result: Mapped[str | None] = mapped_column(String(20))
+    advice: Mapped[str | None] = mapped_column(String(20))
+    sampled: Mapped[bool] = mapped_column(default=False)
+    report: Mapped[Body | None]
+    done_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("ix_inspections_device", "device_id", "state"),
+        Index("ix_inspections_state", "state", "expires_at"),
+    )
+
+
+class Callout(Base):
+    """A message that an operator sent to the loudspeaker beside a camera."""
+
+    __tablename__ = "callouts"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    camera_id: Mapped[str] = mapped_column(String(64))
+    device_id: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str] = mapped_column(String(200))
+    lon: Mapped[float]
+    lat: Mapped[float]
+    message: Mapped[str] = mapped_column(String(64))
+    asked_by: Mapped[str] = mapped_column(String(120))
+    asked_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(String(300), default="")
+    done_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("ix_callouts_device", "device_id", "state"),
+        Index("ix_callouts_asked", "asked_at"),
+    )
+
+
 class AlertRow(Base):
     """The latest revision of an alert; `ends_at` is empty while it lasts."""
 

@@ -11,6 +11,14 @@ from contract.evidence import EvidenceItem, EvidenceKind
 from contract.geo import ErrorEllipse, GeoPoint
 from contract.heartbeat import CameraHealth, DesiredState, Heartbeat, ScoreThreshold
 from contract.ids import new_id
+from contract.orders import (
+    CalloutOrder,
+    CalloutReport,
+    InspectionLook,
+    InspectionOrder,
+    InspectionReport,
+    InspectionResult,
+)
 from contract.taxonomy import IssueClass, StreetClass, ZoneKind
 from contract.verdict import RejectReason, Verdict, VerdictKind
 
@@ -18,6 +26,8 @@ __all__ = [
     "Alert",
     "AlertEvent",
     "AlertStage",
+    "CalloutOrder",
+    "CalloutReport",
     "CameraHealth",
     "Case",
     "CaseSource",
@@ -29,6 +39,10 @@ __all__ = [
     "EvidenceKind",
     "GeoPoint",
     "Heartbeat",
+    "InspectionLook",
+    "InspectionOrder",
+    "InspectionReport",
+    "InspectionResult",
     "IssueClass",
     "Message",
     "ModelRef",

@@ -20,6 +20,7 @@ class EvidenceKind(StrEnum):
     CROP = "crop"
     CLIP = "clip"
     SEALED = "sealed"
+    AFTER = "after"
 
 
 class EvidenceItem(Message):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contract.base import Identifier, Message, Sha256, Slug, UtcTime
+from contract.orders import CalloutOrder, InspectionOrder
 from contract.taxonomy import IssueClass
 
 
@@ -64,5 +65,7 @@ class DesiredState(Message):
     version: Annotated[int, Field(ge=0)] = 0
     model: Annotated[str | None, Field(description="Bundle as name@version; none leaves it as it is.")] = None
     config_sha256: Sha256 | None = None
+    inspections: Annotated[tuple[InspectionOrder, ...], Field(max_length=64)] = ()
+    callouts: Annotated[tuple[CalloutOrder, ...], Field(max_length=16)] = ()
     thresholds: Annotated[tuple[ScoreThreshold, ...], Field(max_length=512)] = ()
     server_time: UtcTime

@@ -11,6 +11,7 @@ from contract.base import Message
 from contract.case import Case
 from contract.evidence import EvidenceItem
 from contract.heartbeat import DesiredState, Heartbeat
+from contract.orders import CalloutOrder, CalloutReport, InspectionOrder, InspectionReport
 from contract.setup import CameraSetup
 from contract.verdict import Verdict
 
@@ -23,6 +24,10 @@ MESSAGES: tuple[type[Message], ...] = (
     Heartbeat,
     DesiredState,
     CameraSetup,
+    InspectionOrder,
+    InspectionReport,
+    CalloutOrder,
+    CalloutReport,
 )
 
 

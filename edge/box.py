@@ -15,19 +15,25 @@ import psutil
 
 from camera_adapters.clock import Clock, SystemClock
 from camera_adapters.ring import PacketRing
+from camera_adapters.speaker import HttpSpeaker, Message, OnvifSpeaker, Speaker
 from contract import CameraHealth, Heartbeat, new_id
+from edge.agent import CentreAgent
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.geometry import GroundPlane
 from edge.identity import load_signer, public_key
+from edge.inspector import Inspector
 from edge.judge import Judge
 from edge.ledger import AlertLedger
 from edge.load import LoadGovernor
 from edge.metrics import serve
+from edge.orders import OrderBook
 from edge.outbox import Outbox
 from edge.pipeline import CameraPipeline
 from edge.privacy import Sealer
 from edge.recorder import AlertRecorder, BoxFacts
+from edge.references import ReferenceStore
+from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore
 from edge.stills import StillStore
 from edge.uplink import Uplink, client_for
@@ -69,6 +75,12 @@ class Box:
         )
         self._governor = LoadGovernor()
         self._recorders: list[AlertRecorder] = []
+        self._references = ReferenceStore(data / "references")
+        self._floor = ScoreFloor(data / "thresholds.json", config.city_timezone)
+        self._book = OrderBook(data / "orders", config.device, [c.id for c in config.cameras if c.enabled])
+        self._agent = CentreAgent(
+            config.device, self._book, self._floor, speakers_of(config), self._client, self._clock.now, log
+        )
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()
         self._threads = [
@@ -128,6 +140,8 @@ class Box:
             data / "clips",
             self._log,
             self._clips,
+            self._references,
+            self._floor,
         )
         self._recorders.append(recorder)
         ground = GroundPlane.fit(camera.ground) if camera.ground else None
@@ -140,16 +154,21 @@ class Box:
             self._config.city_timezone,
             self._sites,
         )
-        return CameraPipeline(camera, judge, recorder, lambda: self._governor.stretch)
+        inspector = Inspector(
+            camera.id, self._facts, self._book, self._references, self._ledger, self._outbox, self._log
+        )
+        return CameraPipeline(camera, judge, recorder, lambda: self._governor.stretch, inspector)
 
     def _beat(self) -> None:
         process = psutil.Process()
         process.cpu_percent()
         while not self._stop.wait(self._config.api.heartbeat_s):
             try:
-                self._client.post("/heartbeats", json=self._heartbeat(process).wire())
-            except httpx.HTTPError as exc:
-                self._log.debug("heartbeat.failed", reason=type(exc).__name__)
+                answer = self._client.post("/heartbeats", json=self._heartbeat(process).wire())
+                if answer.is_success:
+                    self._agent.obey(answer)
+            except (httpx.HTTPError, OSError) as exc:
+                self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")
 
     def _heartbeat(self, process: psutil.Process) -> Heartbeat:
         level = self._outbox.level()
@@ -192,3 +211,15 @@ class Box:
                 )
             )
         return out
+
+
+def speakers_of(config: BoxConfig) -> dict[str, Speaker]:
+    """Return the loudspeaker of each camera that has one."""
+    messages = {name: Message(m.file, m.text) for name, m in config.messages.items()}
+    out: dict[str, Speaker] = {}
+    for camera in config.cameras:
+        if camera.enabled and camera.speaker is not None:
+            url = camera.speaker.url.get_secret_value()
+            kind = HttpSpeaker if camera.speaker.kind == "http" else OnvifSpeaker
+            out[camera.id] = kind(url, messages)
+    return out

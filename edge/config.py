@@ -130,6 +130,41 @@ class CameraPlace(Section):
         return GeoPoint(lon=self.lon, lat=self.lat, error=error, source="camera_point")
 
 
+class SpeakerConfig(Section):
+    """The loudspeaker beside a camera."""
+
+    kind: Annotated[
+        Literal["http", "onvif"],
+        Field(description="`http`: a column; `onvif`: the camera's own audio output."),
+    ]
+    url: Annotated[
+        SecretStr,
+        Field(
+            description="http(s):// that takes the message, or the camera's rtsp://; never printed with its password."
+        ),
+    ]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        wanted = {"http": {"http", "https"}, "onvif": {"rtsp"}}[self.kind]
+        if urlsplit(self.url.get_secret_value()).scheme not in wanted:
+            raise ValueError(f"url: a loudspeaker of kind {self.kind} needs {' or '.join(sorted(wanted))}://")
+        return self
+
+
+class MessageConfig(Section):
+    """What a loudspeaker says. The same words for everybody: it names no person and no plate."""
+
+    file: Annotated[Path | None, Field(description="Recorded audio: WAV, MP3 or what FFmpeg reads.")] = None
+    text: Annotated[str, Field(max_length=300, description="Words, for a column that speaks by itself.")] = ""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.file is None and not self.text.strip():
+            raise ValueError("file: name a recording, or write text")
+        return self
+
+
 class CameraConfig(Section):
     """One camera: its address, its place, its zones."""
 
@@ -145,6 +180,7 @@ class CameraConfig(Section):
     transport: Literal["tcp", "udp"] = "tcp"
     enabled: bool = True
     place: CameraPlace
+    speaker: SpeakerConfig | None = None
     ground: GroundConfig | None = None
     lens_preset: Annotated[
         str | None,
@@ -221,6 +257,9 @@ class BoxConfig(Section):
     city_timezone: Annotated[str, Field(description="IANA name; schedules and holidays follow it.")] = (
         "Asia/Shanghai"
     )
+    messages: Annotated[
+        dict[Slug, MessageConfig], Field(max_length=64, description="What the loudspeakers can say, by name.")
+    ] = {}
     cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1, max_length=512)]
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -52,6 +52,16 @@ class Recorder(Protocol):
         """Do what waits for later frames, such as the rest of a clip."""
 
 
+class Looker(Protocol):
+    """Looks again at the places of older alerts."""
+
+    def due(self, frame: Frame) -> bool:
+        """True when an order wants this frame judged."""
+
+    def look(self, frame: Frame, detections: Detections, width: int, height: int) -> None:
+        """Take the looks that are due."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counters:
     """Frames of one camera since the start."""
@@ -71,9 +81,10 @@ class CameraPipeline:
         judge: Judge,
         recorder: Recorder,
         stretch: Callable[[], float] = lambda: 1.0,
+        inspector: Looker | None = None,
     ) -> None:
         """`stretch` is the box's word on its load, see `edge.load`."""
-        self.camera = camera
+        self.camera, self._inspector = camera, inspector
         self.judge_ = judge
         self._recorder = recorder
         polygons = [np.asarray(z.polygon, np.float32) for z in camera.zones]
@@ -102,7 +113,10 @@ class CameraPipeline:
         height = max(2, round(GREY_WIDTH * meta.height / meta.width))
         moving = self._gate.observe(frame.luma(GREY_WIDTH, height), meta.mono_s)
         self._moving += moving
-        return self.scheduler.plan(meta.mono_s, moving, self.judge_.attentive)
+        plan = self.scheduler.plan(meta.mono_s, moving, self.judge_.attentive)
+        if self._inspector is not None and not plan.judge and self._inspector.due(frame):
+            return replace(plan, judge=True)
+        return plan
 
     def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> list[Change]:
         """Judge one frame; `detections` are in pixels of a `width` x `height` picture of it."""
@@ -140,6 +154,8 @@ class CameraPipeline:
                     self._recorder.middle(site, frame, detections, width, height)
             with METER.stage("rules"):
                 self.judge_.save()
+            if self._inspector is not None:
+                self._inspector.look(frame, detections, width, height)
             return changes
 
     def _left_objects(

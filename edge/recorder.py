@@ -36,9 +36,12 @@ from edge.judge import Change, SiteView
 from edge.ledger import AlertLedger
 from edge.outbox import Outbox, OutboxFullError, Priority
 from edge.privacy import Sealer, blur, sensitive_of
+from edge.references import ReferenceStore
+from edge.score_floor import ScoreFloor
 from edge.stills import Still, StillStore
 from models.detections import Detections
 
+REFERENCE_WIDTH = 320
 MAX_WAITING_CLIPS = 64
 # Each holds a decoded picture; the rest is found again after a start.
 MAX_OWED = 16
@@ -81,8 +84,14 @@ class AlertRecorder:
         work: Path,
         log: Any,
         clips: ClipMaker | None = None,
+        references: ReferenceStore | None = None,
+        floor: ScoreFloor | None = None,
     ) -> None:
-        """Without `clips` a maker of this camera's own is used, which has no detector and blurs the whole clip."""
+        """Without `clips` a maker of this camera's own is used, which has no detector and blurs the whole clip.
+
+        `references` keeps the look of each alert's place for a later inspection; `floor` holds the least scores.
+        """
+        self._references, self._floor = references, floor
         self._camera, self._box, self._ring = camera, box, ring
         self._stills, self._outbox, self._ledger, self._work, self._log = stills, outbox, ledger, work, log
         self._maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
@@ -136,12 +145,16 @@ class AlertRecorder:
     ) -> None:
         """After a restart: send what was confirmed on disk but never reached the outbox."""
         for site in sites:
-            if site.confirmed_at is not None and self._ledger.get(site.site_id) is None:
+            if site.confirmed_at is None or self._ledger.get(site.site_id) is not None:
+                continue
+            if not self._below_floor(site, frame.meta.captured_at):
                 self._open(site, frame, detections, width, height)
 
     def _open_or_owe(
         self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int
     ) -> None:
+        if self._below_floor(site, frame.meta.captured_at):
+            return
         try:
             self._open(site, frame, detections, width, height)
             self._owed.pop(site.site_id, None)
@@ -152,6 +165,17 @@ class AlertRecorder:
             self._log.error(
                 "alert.waits", alert=site.site_id, owed=len(self._owed), reason=f"{type(exc).__name__}: {exc}"
             )
+
+    def _below_floor(self, site: SiteView, at: datetime) -> bool:
+        """True when a person has set a higher least score for this camera, class and hour."""
+        if self._floor is None or site.score >= self._floor.least(self._camera.id, site.issue, at):
+            return False
+        self._floor.held_back += 1
+        self._log.info(
+            "alert.held_back", site=site.site_id, camera=self._camera.id, issue=site.issue.value,
+            score=round(site.score, 3),
+        )  # fmt: skip
+        return True
 
     def _close_or_owe(self, site: SiteView, frame: Frame) -> None:
         if site.site_id in self._owed:
@@ -214,6 +238,9 @@ class AlertRecorder:
             items = (*items, self._seal(self._box.sealer, raw, at))
         alert = self._alert(site, frame, items)
         self._send(alert)
+        if self._references is not None:
+            height = max(2, round(REFERENCE_WIDTH * frame.meta.height / frame.meta.width))
+            self._references.put(alert.id, frame.luma(REFERENCE_WIDTH, height))
         self._log.info(
             "alert.opened",
             alert=alert.id,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from api import callouts, inspections
 from api.access import Principal, needs
 from api.casebook import file_alert
 from api.core import Core, CoreDep
@@ -213,6 +214,8 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
             for told in cameras:
                 _camera_health(session, who, told["camera_id"], told, core)
         wanted = dict(device.desired or {})
+        wanted["inspections"] = inspections.orders_of(session, who.id, now)
+        wanted["callouts"] = callouts.orders_of(session, who.id, now)
         wanted["thresholds"] = of_cameras(session, who.tenant, [c.camera_id for c in beat.cameras])
     return DesiredState.model_validate(wanted | {"server_time": now})
 

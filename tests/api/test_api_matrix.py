@@ -92,6 +92,13 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/reports"): "case.read",
     ("GET", "/reports/{report_id}"): "report.write case.read",
     ("POST", "/reports/{report_id}/link"): "case.supervise",
+    ("GET", "/cases/{case_id}/inspections"): "case.read",
+    ("POST", "/cases/{case_id}/inspections"): "case.supervise case.dispatch case.handle",
+    ("POST", "/inspections/{order_id}/report"): "device.ingest",
+    ("GET", "/cases/{case_id}/callouts"): "case.read",
+    ("GET", "/cases/{case_id}/callouts/messages"): "case.read",
+    ("POST", "/cases/{case_id}/callouts"): "callout",
+    ("POST", "/callouts/{order_id}/report"): "device.ingest",
     ("GET", "/thresholds"): "stats.read threshold.write",
     ("POST", "/thresholds"): "threshold.write",
     ("DELETE", "/thresholds/{threshold_id}"): "threshold.write",
@@ -111,7 +118,7 @@ def _call(client: object, method: str, path: str) -> int:
     url = path
     for name, value in (
         ("sha256", "0" * 64), ("case_id", new_id()), ("verdict_id", new_id()), ("username", "nobody"),
-        ("kind", "grid"), ("threshold_id", new_id()), ("report_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
+        ("kind", "grid"), ("threshold_id", new_id()), ("order_id", new_id()), ("report_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
         ("reading_id", new_id()), ("camera_id", "nobody"), ("version", "1"),
     ):  # fmt: skip
         url = url.replace(f"{{{name}}}", value)

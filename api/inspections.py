@@ -1,0 +1,112 @@
+"""Orders to look again: when the unit says done, before the deadline, after a call-out, or when a person asks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.audit import record_case
+from api.db import lock
+from api.machine import S
+from api.pack import CityPack
+from api.tables import AlertRow, Camera, CaseRow, Device, Inspection
+from contract import InspectionOrder, new_id
+
+MAX_ORDERS = 64
+WAITING, DONE, EXPIRED = "waiting", "done", "expired"
+# At work, with a clock that runs: a look before the deadline can still help.
+_AT_WORK = (S.DISPATCHED, S.HANDLING, S.EXTENDED, S.REWORK)
+# The box reports an order that ran out by itself; after this the centre does not wait for it.
+GRACE = timedelta(minutes=2)
+
+
+def order(
+    session: Session, case: CaseRow, why: str, by: str, now: datetime, pack: CityPack,
+    not_before: datetime | None = None,
+) -> Inspection | None:  # fmt: skip
+    """Order a look at the place of the case's last alert by the same camera; the order that waits already stays.
+
+    Returns None where there is nothing to look with: no alert, or a box that is gone.
+    """
+    waiting = session.scalar(
+        select(Inspection).where(Inspection.case_id == case.id, Inspection.state == WAITING).limit(1)
+    )
+    if waiting is not None:
+        return waiting
+    alert = session.scalar(
+        select(AlertRow).where(AlertRow.case_id == case.id).order_by(AlertRow.received_at.desc()).limit(1)
+    )
+    if alert is None:
+        return None
+    camera = session.get(Camera, alert.camera_id)
+    device = session.get(Device, camera.device_id if camera else alert.device_id)
+    if device is None or device.revoked_at is not None:
+        return None
+    told, begin = pack.inspection, not_before or now
+    made = InspectionOrder.model_validate(
+        {
+            "id": new_id(), "alert_id": alert.id, "camera_id": alert.camera_id, "issue": alert.issue,
+            "box": alert.body["box"], "samples": told.looks, "span_s": told.span_s, "not_before": begin,
+            "expires_at": begin + timedelta(minutes=told.patience_min),
+        }
+    )  # fmt: skip
+    row = Inspection(
+        id=made.id, case_id=case.id, alert_id=alert.id, camera_id=alert.camera_id, device_id=device.id,
+        tenant=case.tenant, why=why, asked_by=by, asked_at=now, not_before=begin, expires_at=made.expires_at,
+        order=made.wire(), state=WAITING, sampled=False,
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
+    record_case(
+        session,
+        case,
+        now,
+        by,
+        "inspection.asked",
+        {"inspection": row.id, "why": why, "camera": row.camera_id},
+    )
+    return row
+
+
+def orders_of(session: Session, device_id: str, now: datetime) -> list[InspectionOrder]:
+    """Return the orders that a box should work off now."""
+    rows = session.scalars(
+        select(Inspection)
+        .where(
+            Inspection.device_id == device_id, Inspection.state == WAITING,
+            Inspection.not_before <= now + timedelta(minutes=1), Inspection.expires_at > now,
+        )
+        .order_by(Inspection.asked_at)
+        .limit(MAX_ORDERS)
+    )  # fmt: skip
+    return [InspectionOrder.model_validate(r.order) for r in rows]
+
+
+def sweep(session: Session, now: datetime, pack: CityPack, most: int = 200) -> int:
+    """Order looks at cases whose deadline is near, and end orders that nobody answered; return how many of both."""
+    lock(session, ["inspections"])
+    done = 0
+    lead = pack.inspection.before_deadline_min
+    if lead > 0:
+        since = now + timedelta(minutes=lead)
+        looked = select(Inspection.case_id).where(
+            Inspection.case_id == CaseRow.id,
+            Inspection.why == "deadline",
+            Inspection.asked_at >= CaseRow.filed_at,
+        )
+        query = select(CaseRow).where(
+            CaseRow.state.in_([s.value for s in _AT_WORK]), CaseRow.deadline_at > now, CaseRow.deadline_at <= since,
+            ~looked.exists(),
+        )  # fmt: skip
+        for case in session.scalars(query.order_by(CaseRow.deadline_at).limit(most)):
+            made = order(session, case, "deadline", "machine:deadline", now, pack)
+            done += made is not None
+    late = select(Inspection).where(Inspection.state == WAITING, Inspection.expires_at < now - GRACE)
+    for row in session.scalars(late.limit(most)):
+        row.state, row.result, row.advice, row.done_at = EXPIRED, "inconclusive", "look", now
+        case = session.get_one(CaseRow, row.case_id)
+        record_case(session, case, now, "machine:inspection", "inspection.expired", {"inspection": row.id})
+        done += 1
+    return done
