@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contract.alert import Box
-from contract.base import Identifier, Message, Slug, UtcTime
+from contract.base import Box, Identifier, Message, Slug, UtcTime
 from contract.evidence import EvidenceItem
 from contract.taxonomy import IssueClass
 
