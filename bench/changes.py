@@ -161,8 +161,11 @@ def starved_copy(source: Path, target: Path, crf: int) -> None:
         video = given.streams.video[0]
         stream = made.add_stream("libx264", rate=video.average_rate or 25)
         stream.width, stream.height = video.width // 2 * 2, video.height // 2 * 2
+        if video.time_base is not None:
+            stream.codec_context.time_base = video.time_base
         stream.pix_fmt, stream.options = "yuv420p", {"crf": str(crf), "preset": "veryfast"}
         for frame in given.decode(video):
             frame.pict_type = av.video.frame.PictureType.NONE
+            frame.time_base = video.time_base
             made.mux(stream.encode(frame))
         made.mux(stream.encode(None))

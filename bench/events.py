@@ -134,7 +134,7 @@ def run_clip(
             else {},
         }
     )
-    judge = Judge(camera.id, camera.zones, camera.policy, camera.place.point())
+    judge = Judge(camera.id, camera.zones, camera.policy, camera.place.point(), roles=detector.bundle.roles)
     pipeline = CameraPipeline(camera, judge, _Recorder(run, clock.now(), pictures))
     sink = _Sink(pipeline, detector, run, change)
     start = clock.now()

@@ -153,6 +153,7 @@ class Box:
             ground,
             self._config.city_timezone,
             self._sites,
+            roles={**self._detector.bundle.roles, **self._config.model.roles},
         )
         inspector = Inspector(
             camera.id, self._facts, self._book, self._references, self._ledger, self._outbox, self._log

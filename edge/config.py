@@ -15,6 +15,7 @@ from contract.base import Slug, Unit
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.yaml_source import load_yaml
 from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
+from models.roles import Role
 
 
 class Section(BaseModel):
@@ -72,6 +73,13 @@ class ModelConfig(Section):
         Literal["auto", "cpu", "openvino", "cuda", "tensorrt"],
         Field(description="Execution provider of ONNX Runtime; auto takes the fastest that is there."),
     ] = "auto"
+    roles: Annotated[
+        dict[str, Role],
+        Field(
+            max_length=200,
+            description="What a class of the bundle means to the rules, where the bundle's own word does not fit the city.",
+        ),
+    ] = {}
     threads: Annotated[int, Field(ge=1, le=64, description="CPU threads of the detector.")] = 1
     max_batch: Annotated[int, Field(ge=1, le=16, description="Frames in one call of the detector.")] = 4
 

@@ -16,7 +16,7 @@ from edge.site_view import Change, ChangeKind, Observation, SiteView, Surroundin
 from edge.sites import Moment, Sighting, Site, SiteState
 from edge.traffic import Traffic
 from edge.zones import Numbers, PolicyConfig, ZoneConfig, local_time, numbers_of
-from models.roles import role_of
+from models.roles import Role, role_of
 
 __all__ = ["Change", "Judge", "Observation", "SiteView"]
 
@@ -41,7 +41,7 @@ class Judge:
         timezone: str = "Asia/Shanghai",
         store: SiteStore | None = None,
         rules: Sequence[Rule] = ALL_RULES,
-        roles: Mapping[str, str] | None = None,
+        roles: Mapping[str, Role] | None = None,
     ) -> None:
         self._where, self._policy = Surroundings(camera_id, place, ground), policy
         self._timezone, self._store, self._roles = timezone, store, roles
@@ -63,7 +63,7 @@ class Judge:
         """True while a dwell clock runs that has not come to its end."""
         return any(s.state in (SiteState.SEEN, SiteState.CANDIDATE) for s in self._places.sites)
 
-    def role_of(self, name: str) -> str:
+    def role_of(self, name: str) -> Role:
         """Return the role of a detector's class."""
         return role_of(name, self._roles)
 

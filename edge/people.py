@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from edge.geometry import Box, contact, iou
 
 MAX_TRACKS = 256
+# How a camera that looks down 30 degrees shortens depth, and how far a box may end from the feet, in heights.
+DEPTH, FEET_SLACK = 0.5, 0.2
 # A path keeps no more than these points, so a minute at every rate.
 PATH_STEP_S, PATH_POINTS = 0.2, 300
 
@@ -85,3 +87,15 @@ def apart(subject: Box, person: Box, aspect: float) -> float:
     dx = max(person[0] - subject[2], subject[0] - person[2], 0.0) * aspect
     dy = max(person[1] - subject[3], subject[1] - person[3], 0.0)
     return float((dx * dx + dy * dy) ** 0.5 / max(person[3] - person[1], 1e-3))
+
+
+def apart_on_ground(subject: Box, person: Box, aspect: float) -> float:
+    """Distance along the ground from an object to a person in person heights, 0 when they stand together.
+
+    Boxes that touch in the picture may be metres apart in depth: what counts is how far the feet are from the object's
+    foot. A camera at the usual 30 degrees shows depth at half its length; a box may end at the knees.
+    """
+    height = max(person[3] - person[1], 1e-3)
+    dx = max(person[0] - subject[2], subject[0] - person[2], 0.0) * aspect
+    dy = max(abs(person[3] - subject[3]) - FEET_SLACK * height, 0.0) / DEPTH
+    return float((dx * dx + dy * dy) ** 0.5 / height)

@@ -26,12 +26,12 @@ from edge.scheduler import CameraScheduler, Plan
 from edge.zones import numbers_of
 from models.detections import Detections
 
-GREY_WIDTH = 320
+GREY_SIDE = 320
 # Sites that only wait for their confirm time want a steady look; these rules look for left objects.
 _LEFT_KINDS = {ZoneKind.NO_DUMPING, ZoneKind.PAVEMENT, ZoneKind.NO_VENDING, ZoneKind.FIRE_LANE, ZoneKind.BIN}
 # A dwell of this many quiet looks is measured well enough without the dense rate.
 _LOOKS_ENOUGH = 12
-OCCUPANTS = frozenset({"person", "bicycle", "car", "motorcycle", "bus", "truck"})
+_OCCUPANTS = frozenset({"person", "vehicle", "non_motor"})
 
 
 class Recorder(Protocol):
@@ -110,8 +110,7 @@ class CameraPipeline:
         if meta.tainted:
             self._tainted += 1
             return Plan(judge=False, demand=self.scheduler.demand(meta.mono_s), dense=False)
-        height = max(2, round(GREY_WIDTH * meta.height / meta.width))
-        moving = self._gate.observe(frame.luma(GREY_WIDTH, height), meta.mono_s)
+        moving = self._gate.observe(small_grey(frame), meta.mono_s)
         self._moving += moving
         plan = self.scheduler.plan(meta.mono_s, moving, self.judge_.attentive)
         if self._inspector is not None and not plan.judge and self._inspector.due(frame):
@@ -129,7 +128,7 @@ class CameraPipeline:
             )
             self._last_judged = meta.mono_s
             self._judged += 1
-            grey = frame.luma(GREY_WIDTH, max(2, round(GREY_WIDTH * meta.height / meta.width)))
+            grey = small_grey(frame)
             with METER.stage("left"):
                 left = self._left_objects(frame, detections, width, height, grey)
             seen = Observation(
@@ -163,12 +162,18 @@ class CameraPipeline:
     ) -> Sequence[LeftObject]:
         if not self._wants_left:
             return ()
-        if self._left is None:
+        if self._left is None or self._left.shape != grey.shape:
             self._left = LeftObjectDetector(grey.shape[1], grey.shape[0])
-        names = [detections.name_of(i) in OCCUPANTS for i in range(len(detections))]
+        occupants = [self.judge_.role_of(detections.name_of(i)) in _OCCUPANTS for i in range(len(detections))]
         scale = np.asarray([width, height, width, height], np.float32)
-        occupied = detections.boxes[np.asarray(names, bool)] / scale
+        occupied = detections.boxes[np.asarray(occupants, bool)] / scale
         return self._left.observe(grey, frame.meta.mono_s, occupied)
+
+
+def small_grey(frame: Frame) -> NDArray[np.uint8]:
+    """Return the grey picture on which gate, left objects and looks of places work: 320 pixels on the longer side."""
+    scale = GREY_SIDE / max(frame.meta.width, frame.meta.height)
+    return frame.luma(max(2, round(frame.meta.width * scale)), max(2, round(frame.meta.height * scale)))
 
 
 def dense_pays(camera: CameraConfig) -> bool:

@@ -108,10 +108,11 @@ class Places:
     def a_case_already(self, site: Site) -> str | None:
         """Return why the place is a case already, under this class or one that says the same; None when it is not."""
         kin = next((k for k in _KIN if site.issue in k), {site.issue})
-        for other in self.open:
+        for other in self.sites:
             if other is site or other.confirmed is None or other.issue not in kin:
                 continue
-            if _one_place(other, site):
+            # What a cleared case was made of is one place with it while the place is silent.
+            if _one_place(other, site) and (other.open or other.issue is site.issue):
                 return f"the place is a case already, {other.issue.value}"
         return None
 

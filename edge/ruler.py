@@ -15,8 +15,8 @@ PERSON_M = 1.65
 # Fewer people than these say nothing of a view.
 ENOUGH_PEOPLE = 12
 MAX_PEOPLE = 400
-# A vehicle is no lower than half a person and no higher than a bus of 4.5 m.
-LOWEST_VEHICLE, HIGHEST_VEHICLE = 0.45, 2.8
+# A low sports car is 1.1 m high, a double-decker 4.5 m.
+LOWEST_VEHICLE, HIGHEST_VEHICLE = 0.65, 2.8
 
 
 class Ruler:

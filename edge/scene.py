@@ -19,7 +19,7 @@ from edge.ruler import Ruler
 from edge.traffic import Traffic
 from edge.zones import ZoneConfig
 from models.detections import Detections
-from models.roles import role_of
+from models.roles import Role, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Thing:
 
     box: Box
     name: str
-    role: str
+    role: Role
     score: float
 
 
@@ -81,7 +81,7 @@ class Scene:
         """Return the zones of some kinds that hold at this moment, or those that do not."""
         return [z for z in self.zones if z.kind in kinds and (z.id in self.active) is active]
 
-    def of(self, *roles: str) -> list[Thing]:
+    def of(self, *roles: Role) -> list[Thing]:
         """Return the things of some roles."""
         return [t for t in self.things if t.role in roles]
 
@@ -92,7 +92,7 @@ MIN_VEHICLE_PX = 12.0
 
 
 def things_of(
-    detections: Detections, width: int, height: int, roles: Mapping[str, str] | None = None
+    detections: Detections, width: int, height: int, roles: Mapping[str, Role] | None = None
 ) -> tuple[list[Thing], int]:
     """Return the detections as things, and how many boxes were refused at the door (not finite, or without area)."""
     things, refused = [], 0

@@ -11,6 +11,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.roles import Role
+
 Unit = Annotated[float, Field(ge=0, le=1)]
 _MAX_MANIFEST = 2**20
 
@@ -51,7 +53,7 @@ class ClassSpec(_Closed):
 
     name: str
     index: Annotated[int, Field(ge=0, description="Channel in the model's output.")]
-    role: Annotated[str, Field(description="Role for the rules, see models.roles.")]
+    role: Annotated[Role, Field(description="Role for the rules, see models.roles.")]
     threshold: Annotated[Unit, Field(description="Lowest score that is reported.")]
 
 
@@ -114,6 +116,11 @@ class Bundle:
     def sha256(self) -> str:
         """SHA-256 of the ONNX file."""
         return self.manifest.files[self.manifest.onnx]
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """What each class means to the rules."""
+        return {c.name: c.role for c in self.manifest.classes}
 
     @property
     def names(self) -> tuple[str, ...]:

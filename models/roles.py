@@ -5,6 +5,7 @@
 | person | a human being |
 | vehicle | a motor vehicle that can be parked |
 | non_motor | bicycle, scooter, tricycle |
+| stall | a stall by itself: a vendor's cart or tricycle |
 | stall_part | umbrella, table, chair, tent, cart: what a stall is made of |
 | goods | wares on display |
 | bag | something a person carries and may leave |
@@ -17,8 +18,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-DEFAULT_ROLES: Mapping[str, str] = {
+Role = Literal[
+    "person",
+    "vehicle",
+    "non_motor",
+    "stall",
+    "stall_part",
+    "goods",
+    "bag",
+    "garbage",
+    "bin",
+    "bin_overflow",
+    "other",
+]
+
+DEFAULT_ROLES: Mapping[str, Role] = {
     "person": "person",
     "car": "vehicle",
     "bus": "vehicle",
@@ -48,7 +64,7 @@ DEFAULT_ROLES: Mapping[str, str] = {
 }
 
 
-def role_of(name: str, city: Mapping[str, str] | None = None) -> str:
+def role_of(name: str, city: Mapping[str, Role] | None = None) -> Role:
     """Return the role of a class; `city` maps a city's own class names first, unknown names are `other`."""
     if city and name in city:
         return city[name]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from contract import IssueClass, ZoneKind
-from edge.geometry import Box, contact, covered
+from edge.geometry import Box, covered, iou
 from edge.left_objects import LeftObject
-from edge.people import Track, apart
+from edge.people import Track, apart_on_ground
 from edge.rules.base import Rule, permitted, touches_in
 from edge.rules.parking import group
 from edge.scene import Scene, ZoneShape
@@ -23,8 +25,8 @@ REACH = 0.5
 # What a person puts down is smaller than the person, and what a car unloads smaller than the car. A region as large as
 # its "owner" is somebody whom the detector missed, or the place where a car stood.
 LARGEST_SHARE, HIGHEST_SHARE = 0.6, 0.8
-# A vehicle unloads while it stands: its contact moved less than this share of its width for a second.
-STOPPED_SHARE, STOPPED_S = 0.15, 1.0
+# A vehicle unloads while it stands: its box stays itself for so long. Cars that follow each other do not.
+STOPPED_IOU, STOPPED_S = 0.7, 3.0
 # A person is this recent to be there now.
 PRESENT_S = 1.5
 LEAST_M2, LEAST_ITEMS = 0.25, 3
@@ -61,7 +63,7 @@ def _let_go(track: Track, item: LeftObject, aspect: float) -> bool:
     """True when the track was at the object when it came to rest, and is larger than it."""
     born = item.born_mono_s
     return any(
-        apart(item.box, box, aspect) < REACH and _carries(box, item.box)
+        apart_on_ground(item.box, box, aspect) < REACH and _carries(box, item.box)
         for box in track.near(born - RELEASE_WINDOW_S, born + RELEASE_WINDOW_S)
     )
 
@@ -76,11 +78,9 @@ def _unloaded(track: Track, item: LeftObject, aspect: float) -> bool:
     """True when a vehicle stood at the object when it came to rest, and the object is not where the vehicle itself was."""
     born = item.born_mono_s
     path = [(t, b) for t, b in track.path if abs(t - born) <= RELEASE_WINDOW_S]
-    if len(path) < 2 or path[-1][0] - path[0][0] < STOPPED_S or not _let_go(track, item, aspect):
+    if len(path) < 4 or path[-1][0] - path[0][0] < STOPPED_S or not _let_go(track, item, aspect):
         return False
-    contacts = [contact(b)[0] for _, b in path]
-    width = path[-1][1][2] - path[-1][1][0]
-    stood = max(contacts) - min(contacts) < STOPPED_SHARE * width
+    stood = all(iou(a, b) >= STOPPED_IOU for (_, a), (_, b) in pairwise(path))
     return stood and all(covered(item.box, b) < 0.5 for _, b in path)
 
 
@@ -100,7 +100,7 @@ def _beside(item: Box, owner: Box, scene: Scene) -> bool:
         metres = scene.ruler.distance_m(item, owner, scene.aspect)
         if metres is not None:
             return metres < AWAY_M
-    return apart(item, owner, scene.aspect) < AWAY_HEIGHTS
+    return apart_on_ground(item, owner, scene.aspect) < AWAY_HEIGHTS
 
 
 def _last_beside(track: Track, item: LeftObject, scene: Scene) -> float:

@@ -10,6 +10,7 @@ from edge.rules.parking import group
 from edge.scene import Scene, Thing, ZoneShape
 from edge.sites import Sighting, Site
 from edge.zones import Numbers
+from models.roles import Role
 
 STALL_PERMITS = frozenset({ZoneKind.PERMITTED_VENDING, ZoneKind.TERRACE})
 POINTS = frozenset({ZoneKind.PERMITTED_VENDING})
@@ -20,7 +21,7 @@ BEYOND_LINE_M2 = 1.0
 # A stall keeps to its point when no more of its foot than this is outside.
 OUTSIDE_SHARE = 0.3
 ATTENDED_SHARE = 0.6
-_STALL_ROLES = ("stall", "stall_part", "goods")
+_STALL_ROLES: tuple[Role, ...] = ("stall", "stall_part", "goods")
 
 
 def _parts(scene: Scene, zone: ZoneShape) -> list[Thing]:
