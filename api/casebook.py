@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from api.audit import record_case
 from api.db import lock, next_number, plain
+from api.machine import take
 from api.merge import Match, find_case, follow, lock_names
 from api.outbox import enqueue
 from api.settings import Settings
@@ -100,7 +101,9 @@ def _join(session: Session, match: Match, alert: Alert, now: datetime) -> None:
     action = "case.joined"
     if match.reopens:
         action = "case.reopened"
-        case.state, case.ended_at, case.deadline_at = CaseState.IN_REVIEW.value, None, None
+        taken = take(CaseState(case.state), "reopen", f"device:{alert.device_id}", match.why, case.held or {})
+        case.state, case.held = taken.state.value, dict(taken.notes)
+        case.ended_at = case.deadline_at = None
         count_reopening(case)
     touch(case, now)
     record_case(

@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.access import Principal
-from api.areas import Areas, Located
 from api.audit import record_case
 from api.calendar import LimitUnit, deadline, remaining, resume
 from api.casebook import count_reopening, publish, touch
@@ -19,10 +18,9 @@ from api.errors import ApiError
 from api.inspections import order
 from api.machine import STEPS
 from api.pack import CityPack
-from api.recurrence import earlier
 from api.review import finish, step
 from api.tables import AlertRow, CaseRow
-from contract import CaseState, IssueClass, StreetClass, new_id
+from contract import CaseState, IssueClass, new_id
 
 StepName = Literal[
     "self_resolve", "file", "accept", "return", "dispatch", "start", "extend", "suspend", "resume",
@@ -42,29 +40,6 @@ class StepIn(BaseModel):
     hours: Annotated[
         float | None, Field(gt=0, le=720, description="With `extend`: by how many hours of its limit.")
     ] = None
-
-
-def responsible(pack: CityPack, issue: IssueClass, street_class: StreetClass, at: Located) -> str | None:
-    """Return the unit that answers: the pack's first fitting route, the area's unit, the class's unit."""
-    for route in pack.routing:
-        fits = (
-            route.issue in {None, issue}
-            and route.street_class in {None, street_class}
-            and route.grid in {None, at.codes.get("grid")}
-            and route.district in {None, at.codes.get("district")}
-        )
-        if fits:
-            return route.unit
-    return at.unit or pack.issues[issue].unit
-
-
-def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack) -> None:
-    """Set the case's grid cell, district and unit, and the case that it repeats."""
-    found = areas.locate(session, case.tenant, case.lon, case.lat)
-    case.grid, case.district = found.codes.get("grid"), found.codes.get("district")
-    case.unit = responsible(pack, IssueClass(case.issue), StreetClass(case.street_class), found)
-    before = earlier(session, case, pack.recurrence.radius_m)
-    case.repeat_of = before[0].id if before else None
 
 
 def walk(
@@ -104,7 +79,7 @@ def _note(case: CaseRow, step_name: str, now: datetime) -> None:
         case.done_at, case.handling_s = now, (now - case.filed_at).total_seconds()
     elif step_name == "rework":
         case.reworks += 1
-    elif step_name == "reopen":
+    elif step_name == "reopen" or (step_name == "appeal" and case.filed_at is not None):
         count_reopening(case)
 
 
@@ -131,7 +106,7 @@ def _clock(case: CaseRow, told: StepIn, now: datetime, pack: CityPack) -> None:
         case.deadline_at = (
             resume(now, left, LimitUnit(notes["limit_unit"]), calendar) if left else case.deadline_at
         )
-    elif told.step == "reopen":
+    elif told.step in {"reopen", "appeal"}:
         case.deadline_at = None
     case.held = notes
 

@@ -60,6 +60,8 @@ _STEPS = (
     _step("reject", {S.IN_REVIEW}, S.REJECTED, "case.review"),
     _step("reject", {S.SECOND_REVIEW}, S.REJECTED, "case.review", not_same_as="first_reviewer"),
     _step("unsure", {S.IN_REVIEW}, S.SECOND_REVIEW, "case.review"),
+    # The first of the two confirmations that a class of the pack may ask for.
+    _step("confirm_first", {S.IN_REVIEW}, S.SECOND_REVIEW, "case.review"),
     _step("merge", REVIEW_STATES | {S.CONFIRMED}, S.MERGED, "case.review"),
     _step("self_resolve", REVIEW_STATES | {S.CONFIRMED}, S.SELF_RESOLVED, "case.supervise"),
     _step("file", {S.CONFIRMED}, S.FILED, "case.supervise"),
@@ -76,19 +78,21 @@ _STEPS = (
     _step("close", {S.RECHECK}, S.CLOSED, "case.supervise", not_same_as="handler"),
     _step("void", REVIEW_STATES | {S.CONFIRMED}, S.VOID, "case.supervise", reason=True),
     _step("void", _AFTER_FILING, S.VOID, "case.supervise", reason=True, two_persons=True),
-    _step("appeal", {S.REJECTED}, S.SECOND_REVIEW, "case.supervise", reason=True, not_same_as="first_reviewer"),
+    _step("appeal", {S.REJECTED, S.CONFIRMED, S.CLOSED}, S.SECOND_REVIEW, "case.supervise", reason=True, not_same_as="first_reviewer"),
     _step("reopen", {S.REJECTED, S.CLOSED, S.SELF_RESOLVED}, S.IN_REVIEW, "case.supervise", reason=True),
 )  # fmt: skip
 
 STEPS: Mapping[tuple[CaseState, str], Step] = MappingProxyType(
     {(source, step.name): step for step in _STEPS for source in step.sources}
 )
+# Steps that nobody names: a verdict becomes one of them by the rules of its class.
+INNER = frozenset({"confirm_first"})
 NAMES = tuple(sorted({s.name for s in _STEPS}))
 
 
 def allowed(state: CaseState) -> list[str]:
     """Return the names of the steps that may start in `state`, sorted."""
-    return sorted(name for source, name in STEPS if source is state)
+    return sorted(name for source, name in STEPS if source is state and name not in INNER)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def take(state: CaseState, name: str, actor: str, reason: str, notes: Mapping[st
         raise IllegalStepError(f"{name} is not possible while the case is {state}", can)
     if step.reason and not reason.strip():
         raise IllegalStepError(f"{name} needs a reason", can)
-    if step.not_same_as and notes.get(step.not_same_as) == actor:
+    if step.not_same_as and actor in people(notes, step.not_same_as):
         who = step.not_same_as.replace("_", " ")
         raise IllegalStepError(f"{name} needs another person than the {who}", [n for n in can if n != name])
     kept = dict(notes)
@@ -125,8 +129,25 @@ def take(state: CaseState, name: str, actor: str, reason: str, notes: Mapping[st
                 f"{name} needs a second person; {actor} has asked already", [n for n in can if n != name]
             )
     kept.pop("void_asked_by", None)
-    if name in {"unsure", "reject"}:
+    _remember(kept, state, name, actor)
+    target = CaseState(kept.pop("suspended_from", step.target)) if name == "resume" else step.target
+    return Taken(target, kept)
+
+
+def people(notes: Mapping[str, str], part: str) -> list[str]:
+    """Return who took a part in the case, such as `handler`."""
+    return notes[part].split("\n") if notes.get(part) else []
+
+
+def _remember(kept: dict[str, str], state: CaseState, name: str, actor: str) -> None:
+    """Keep what later steps ask about: who read first, who has ever handled it, where a suspension began."""
+    judged = state is S.IN_REVIEW and name in {"unsure", "confirm", "confirm_first"}
+    if judged or name == "reject":
         kept["first_reviewer"] = actor
-    if name == "done":
-        kept["handler"] = actor
-    return Taken(step.target, kept)
+    if name in {"start", "done"} and actor not in people(kept, "handler"):
+        kept["handler"] = "\n".join([*people(kept, "handler"), actor])
+    if name == "suspend":
+        kept["suspended_from"] = state.value
+    if name == "reopen":
+        for part in ("first_reviewer", "handler", "suspended_from"):
+            kept.pop(part, None)

@@ -15,8 +15,8 @@ from api.casebook import publish, touch
 from api.db import lock, next_number
 from api.errors import ApiError
 from api.geo import Spot, box_around, distance_m
-from api.handling import locate
 from api.indicators import MACHINE
+from api.locating import locate
 from api.machine import OPEN_STATES
 from api.merge import REPORT_M, lock_place
 from api.pack import CityPack

@@ -13,8 +13,11 @@ from sqlalchemy.orm import Session
 from api.access import Principal
 from api.audit import record_case
 from api.casebook import publish, touch
+from api.core import Core
 from api.errors import ApiError
+from api.locating import locate
 from api.machine import OPEN_STATES, IllegalStepError, Taken, take
+from api.pack import CityPack
 from api.tables import AlertRow, CaseRow, Report, VerdictRow
 from contract import CaseState, IssueClass, RejectReason, VerdictKind, new_id
 from contract.base import Box, Identifier
@@ -93,17 +96,17 @@ def finish(case: CaseRow, now: datetime) -> None:
 
 
 def give_verdict(
-    session: Session, case: CaseRow, told: VerdictIn, who: Principal, now: datetime
+    session: Session, case: CaseRow, told: VerdictIn, who: Principal, now: datetime, core: Core
 ) -> VerdictRow:
-    """Judge a case and return the verdict's row."""
+    """Judge a case and return the verdict's row. A class that wants two persons goes to the second one first."""
     before: dict[str, Any] = {
         "state": case.state, "issue": case.issue, "held": dict(case.held or {}), "merged_into": case.merged_into,
-        "ended_at": case.ended_at.isoformat() if case.ended_at else None,
+        "ended_at": case.ended_at.isoformat() if case.ended_at else None, "unit": case.unit,
     }  # fmt: skip
     if case.lease_by not in {None, who.name} and case.lease_until and case.lease_until > now:
         raise ApiError(409, f"case {case.number} is being reviewed by {case.lease_by}", [])
     target = _merge_target(session, case, told, who) if told.into else None
-    step(case, told.kind.value, who.name)
+    step(case, _step_of(case, told, core.pack), who.name)
     if target is not None:
         moved = list(session.scalars(select(AlertRow).where(AlertRow.case_id == case.id)))
         before["moved"] = [a.id for a in moved]
@@ -118,6 +121,7 @@ def give_verdict(
         record_case(session, target, now, f"user:{who.name}", "case.took_in", {"case": case.id})
     if told.issue and told.kind is VerdictKind.CONFIRM:
         case.issue = told.issue.value
+        locate(session, case, core.areas, core.pack)
     finish(case, now)
     touch(case, now)
     case.lease_by = case.lease_until = None
@@ -133,6 +137,13 @@ def give_verdict(
     record_case(session, case, now, f"user:{who.name}", f"verdict.{told.kind}", detail)
     publish(session, case, "case.judged", now)
     return row
+
+
+def _step_of(case: CaseRow, told: VerdictIn, pack: CityPack) -> str:
+    first = told.kind is VerdictKind.CONFIRM and case.state == CaseState.IN_REVIEW.value
+    if first and pack.issues[told.issue or IssueClass(case.issue)].two_persons:
+        return "confirm_first"
+    return told.kind.value
 
 
 def _merge_target(session: Session, case: CaseRow, told: VerdictIn, who: Principal) -> CaseRow:
@@ -164,6 +175,7 @@ def undo_verdict(
         report.case_id = case.id
     case.state, case.issue, case.held = before["state"], before["issue"], before["held"]
     case.merged_into = before["merged_into"]
+    case.unit = before.get("unit", case.unit)
     case.ended_at = datetime.fromisoformat(before["ended_at"]) if before["ended_at"] else None
     row.undone_at = now
     touch(case, now)

@@ -152,7 +152,7 @@ def post_verdict(
         case = find(session, case_id, who, update=True)
         check_version(case, if_match)
         was = case.state
-        row = give_verdict(session, case, told, who, core.now())
+        row = give_verdict(session, case, told, who, core.now(), core)
         offer(session, case, row, was, core.settings.second_share)
         session.flush()
         answer = whole(views(session, [case])[0], {"Verdict-Id": row.id})

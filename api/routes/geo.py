@@ -13,7 +13,7 @@ from api.areas import import_areas
 from api.audit import record
 from api.core import CoreDep
 from api.errors import refusals
-from api.handling import responsible
+from api.locating import responsible
 from api.tables import Area
 from contract import IssueClass, StreetClass
 

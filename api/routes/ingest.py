@@ -21,7 +21,7 @@ from api.db import lock
 from api.errors import ApiError, refusals
 from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
-from api.handling import locate
+from api.locating import locate
 from api.priority import look_by, rank
 from api.proposals import of_cameras
 from api.retention import gone

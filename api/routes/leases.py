@@ -262,7 +262,7 @@ def batch(told: BatchIn, who: Reviewer, core: CoreDep) -> BatchDone:
                 continue
             was = case.state
             try:
-                row = give_verdict(session, case, told.verdict, who, now)
+                row = give_verdict(session, case, told.verdict, who, now, core)
             except ApiError as exc:
                 refused[item.id] = exc.detail
                 continue

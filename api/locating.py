@@ -1,0 +1,34 @@
+"""Where a case lies and who answers for it: cell, district, responsible unit, and what it repeats."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from api.areas import Areas, Located
+from api.pack import CityPack
+from api.recurrence import earlier
+from api.tables import CaseRow
+from contract import IssueClass, StreetClass
+
+
+def responsible(pack: CityPack, issue: IssueClass, street_class: StreetClass, at: Located) -> str | None:
+    """Return the unit that answers: the pack's first fitting route, the area's unit, the class's unit."""
+    for route in pack.routing:
+        fits = (
+            route.issue in {None, issue}
+            and route.street_class in {None, street_class}
+            and route.grid in {None, at.codes.get("grid")}
+            and route.district in {None, at.codes.get("district")}
+        )
+        if fits:
+            return route.unit
+    return at.unit or pack.issues[issue].unit
+
+
+def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack) -> None:
+    """Set the case's grid cell, district and unit, and the case that it repeats."""
+    found = areas.locate(session, case.tenant, case.lon, case.lat)
+    case.grid, case.district = found.codes.get("grid"), found.codes.get("district")
+    case.unit = responsible(pack, IssueClass(case.issue), StreetClass(case.street_class), found)
+    before = earlier(session, case, pack.recurrence.radius_m)
+    case.repeat_of = before[0].id if before else None
