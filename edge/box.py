@@ -34,6 +34,7 @@ from edge.privacy import Sealer
 from edge.recorder import AlertRecorder, BoxFacts
 from edge.references import ReferenceStore
 from edge.score_floor import ScoreFloor
+from edge.retention import BoxRetention
 from edge.site_store import SiteStore
 from edge.stills import StillStore
 from edge.uplink import Uplink, client_for
@@ -83,7 +84,18 @@ class Box:
         )
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()
+        self._still_stores: list[StillStore] = []
+        self.retention = BoxRetention(
+            config.retention,
+            config.outbox.max_age_h,
+            self._outbox,
+            self._ledger,
+            lambda: self._still_stores,
+            self._clock.now,
+            log,
+        )
         self._threads = [
+            threading.Thread(target=self.retention.run, args=(self._stop,), name="retention", daemon=True),
             threading.Thread(target=self._uplink.run, args=(self._stop,), name="uplink", daemon=True),
             threading.Thread(target=self._beat, name="heartbeat", daemon=True),
         ]
@@ -97,7 +109,9 @@ class Box:
             OSError: the port of the metrics page is taken.
         """
         if self._config.metrics_port is not None:
-            self._end_metrics = serve(self._config.metrics_port, self.worker, self._outbox.level)
+            self._end_metrics = serve(
+                self._config.metrics_port, self.worker, self._outbox.level, self._uplink.counts
+            )
         for thread in self._threads:
             thread.start()
         self.worker.start()
@@ -130,11 +144,13 @@ class Box:
 
     def _pipeline(self, camera: CameraConfig, ring: Callable[[], PacketRing | None]) -> CameraPipeline:
         data = self._config.data_dir
+        stills = StillStore(data / "stills" / camera.id)
+        self._still_stores.append(stills)
         recorder = AlertRecorder(
             camera,
             self._facts,
             ring,
-            StillStore(data / "stills" / camera.id),
+            stills,
             self._outbox,
             self._ledger,
             data / "clips",

@@ -231,8 +231,26 @@ class OutboxConfig(Section):
         int, Field(ge=16, le=1_048_576, description="Disk space for unsent evidence, MiB.")
     ] = 2048
     max_age_h: Annotated[
-        float, Field(ge=1, le=24 * 365, description="Hours after which unsent lesser items may go.")
+        float,
+        Field(
+            ge=1,
+            le=24 * 365,
+            description="Hours after which unsent clips and sealed originals go; messages and pictures stay.",
+        ),
     ] = 24 * 14
+
+
+class RetentionConfig(Section):
+    """How long the box remembers what it owes nobody."""
+
+    candidate_days: Annotated[
+        float, Field(gt=0, le=3650, description="Pictures of what was never confirmed, days.")
+    ] = 2.0
+    sent_days: Annotated[
+        float,
+        Field(gt=0, le=3650, description="Messages and alerts that the centre has and that are over, days."),
+    ] = 30.0
+    legal_hold: Annotated[bool, Field(description="Forget nothing by age while this is set.")] = False
 
 
 class PrivacyConfig(Section):
@@ -258,6 +276,7 @@ class BoxConfig(Section):
     api: ApiConfig
     model: ModelConfig = ModelConfig()
     outbox: OutboxConfig = OutboxConfig()
+    retention: RetentionConfig = RetentionConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="Prometheus metrics on 127.0.0.1; none means off.")

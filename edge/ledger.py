@@ -43,6 +43,10 @@ class AlertLedger:
             (self._keep,),
         )
 
+    def expire(self, before_s: float) -> int:
+        """Forget cleared alerts that were last written before a time; return how many."""
+        return self._db.execute("DELETE FROM alerts WHERE open = 0 AND updated < ?", (before_s,)).rowcount
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

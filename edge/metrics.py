@@ -11,14 +11,15 @@ from prometheus_client.registry import Collector
 from camera_adapters.meter import METER
 from camera_adapters.stream import StreamState
 from edge.outbox import Level
+from edge.uplink import UplinkCounts
 from edge.worker import Worker
 
 
 class BoxCollector(Collector):
     """Reads the box when it is asked, so that counting costs nothing in between."""
 
-    def __init__(self, worker: Worker, level: Callable[[], Level]) -> None:
-        self._worker, self._level = worker, level
+    def __init__(self, worker: Worker, level: Callable[[], Level], sent: UplinkCounts) -> None:
+        self._worker, self._level, self._sent = worker, level, sent
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the box; labels hold camera ids, never addresses."""
@@ -43,10 +44,35 @@ class BoxCollector(Collector):
         ):
             age.add_metric([quantile], value)
         yield age
-        level = self._level()
-        yield GaugeMetricFamily("curbwatch_edge_outbox_alerts", "Alerts that wait", level.alerts)
-        yield GaugeMetricFamily("curbwatch_edge_outbox_files", "Evidence files that wait", level.files)
-        yield GaugeMetricFamily("curbwatch_edge_outbox_bytes", "Bytes that wait", level.bytes)
+        yield from self._outbox()
+
+    def _outbox(self) -> Iterator[Metric]:
+        level, sent = self._level(), self._sent
+        for name, text, value in (
+            ("outbox_alerts", "Alerts that wait", level.alerts),
+            ("outbox_alerts_high_water", "Most alerts that waited since the start", level.high_water_alerts),
+            ("outbox_files", "Evidence files that wait", level.files),
+            ("outbox_bytes_high_water", "Most bytes that waited since the start", level.high_water_bytes),
+            ("outbox_oldest_seconds", "Age of what has waited longest", level.oldest_s),
+        ):
+            yield GaugeMetricFamily(f"curbwatch_edge_{name}", text, value)
+        held = GaugeMetricFamily("curbwatch_edge_outbox_bytes", "Bytes that wait", labels=["kind"])
+        for kind, size in zip(("picture", "clip", "sealed"), level.bytes_of, strict=True):
+            held.add_metric([kind], size)
+        yield held
+        for name, text, value in (
+            (
+                "outbox_dropped_files",
+                "Files let go unsent, by quota, age or the API's word",
+                level.dropped_files,
+            ),
+            ("uplink_alerts", "Messages acknowledged", sent.alerts),
+            ("uplink_files", "Files acknowledged", sent.files),
+            ("uplink_bytes", "Bytes of files acknowledged", sent.bytes),
+            ("uplink_failures", "Times that the API was away or busy", sent.failures),
+            ("uplink_refused", "Messages and files that the API would not have", sent.refused),
+        ):
+            yield CounterMetricFamily(f"curbwatch_edge_{name}", text, value)
 
     def _cameras(self) -> Iterator[Metric]:
         state = GaugeMetricFamily(
@@ -77,14 +103,14 @@ class BoxCollector(Collector):
         yield from counts.values()
 
 
-def serve(port: int, worker: Worker, level: Callable[[], Level]) -> Callable[[], None]:
+def serve(port: int, worker: Worker, level: Callable[[], Level], sent: UplinkCounts) -> Callable[[], None]:
     """Serve the page on the loopback alone and return what ends it.
 
     Raises:
         OSError: the port is taken.
     """
     registry = CollectorRegistry()
-    registry.register(BoxCollector(worker, level))
+    registry.register(BoxCollector(worker, level, sent))
     server, thread = start_http_server(port, "127.0.0.1", registry)
 
     def end() -> None:

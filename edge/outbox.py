@@ -23,9 +23,11 @@ from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # no _
 
 from contract import AlertEvent, AlertStage, utc_now
 from contract.chain import ORIGIN, event_body
+from edge import tombstones
 from edge.evidence_chain import sign_link
 
-_SCHEMA = """
+_SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS alerts (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, alert_id TEXT NOT NULL, stage TEXT NOT NULL,
   at REAL NOT NULL, body TEXT NOT NULL
@@ -44,6 +46,8 @@ CREATE TABLE IF NOT EXISTS chain (
 CREATE INDEX IF NOT EXISTS chain_alert ON chain (alert_id);
 CREATE INDEX IF NOT EXISTS files_order ON files (priority, at);
 """
+    + tombstones.SCHEMA
+)
 _MAX_ALERTS = 200_000
 # About 5 KB each: half a year of a busy box.
 _MAX_CHAIN = 50_000
@@ -84,13 +88,16 @@ class QueuedAlert:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What the outbox holds, and what it had to let go since the start."""
+    """What the outbox holds, and what it let go since the start; `bytes_of` are pictures, clips, sealed originals."""
 
     alerts: int
     files: int
     bytes: int
     dropped_files: int
     high_water_bytes: int
+    high_water_alerts: int = 0
+    oldest_s: float = 0.0
+    bytes_of: tuple[int, int, int] = (0, 0, 0)
 
 
 class Outbox:
@@ -124,6 +131,7 @@ class Outbox:
         self._held = self._high = int(
             self._db.execute("SELECT coalesce(sum(size), 0) FROM files").fetchone()[0]
         )
+        self._high_alerts = int(self._db.execute("SELECT count(*) FROM alerts").fetchone()[0])
         self.changed = threading.Event()
         self._sweep()
 
@@ -195,6 +203,7 @@ class Outbox:
             known = self._db.execute("SELECT 1 FROM chain WHERE event_id = ?", (event.id,)).fetchone()
             if done.rowcount and known is None and self._signer is not None:
                 self._chain(event, self._signer)
+            self._high_alerts = max(self._high_alerts, count + 1)
         self.changed.set()
 
     def next_alerts(self, most: int = 16) -> list[QueuedAlert]:
@@ -259,12 +268,63 @@ class Outbox:
             self._held -= row[0] if row else 0
             self._path(sha256).unlink(missing_ok=True)
 
+    def drop_file(self, sha256: str, why: str) -> None:
+        """Let a file go unsent, with a tombstone."""
+        with self._lock:
+            self._drop(sha256, why)
+
+    def expire(self, before: datetime) -> int:
+        """Let unsent clips and sealed originals go that were taken before a time; return how many.
+
+        Pictures and messages stay: they are what a case stands on, and they are small.
+        """
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT sha256 FROM files WHERE priority > ? AND at < ? LIMIT 1000",
+                (int(Priority.PICTURE), before.timestamp()),
+            ).fetchall()
+            for (sha256,) in rows:
+                self._drop(sha256, "age")
+            return len(rows)
+
+    def forget_sent(self, before: datetime) -> int:
+        """Empty messages that were acknowledged and are older; their links stay, for the chain. Return how many."""
+        with self._lock:
+            return self._db.execute(
+                "UPDATE chain SET body = '' WHERE body != '' AND julianday(json_extract(body, '$.time')) < julianday(?)"
+                " AND event_id NOT IN (SELECT event_id FROM alerts) AND event_id NOT IN (SELECT event_id FROM refused)",
+                (before.isoformat(),),
+            ).rowcount
+
+    def tombstones(self) -> tuple[list[tombstones.Tombstone], str | None]:
+        """Return what was let go unsent, and what is wrong with the record, or None."""
+        with self._lock:
+            return tombstones.read(self._db)
+
+    def _drop(self, sha256: str, why: str) -> None:
+        row = self._db.execute("SELECT priority, size, at FROM files WHERE sha256 = ?", (sha256,)).fetchone()
+        if row is None:
+            return
+        kind = Priority(row[0]).name.lower()
+        with self._transaction():
+            tombstones.bury(self._db, sha256, kind, row[1], row[2], self._now().timestamp(), why)
+            self._db.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
+        self._dropped += 1
+        self._held -= row[1]
+        self._path(sha256).unlink(missing_ok=True)
+
     def level(self) -> Level:
         """Return what waits."""
         with self._lock:
             (alerts,) = self._db.execute("SELECT count(*) FROM alerts").fetchone()
             (files,) = self._db.execute("SELECT count(*) FROM files").fetchone()
-            return Level(alerts, files, self._held, self._dropped, self._high)
+            (oldest,) = self._db.execute(
+                "SELECT min(at) FROM (SELECT min(at) AS at FROM alerts UNION ALL SELECT min(at) FROM files)"
+            ).fetchone()
+            by = dict(self._db.execute("SELECT priority, sum(size) FROM files GROUP BY priority"))
+            age = 0.0 if oldest is None else max(0.0, self._now().timestamp() - oldest)
+            of = (by.get(1, 0), by.get(2, 0), by.get(3, 0))
+            return Level(alerts, files, self._held, self._dropped, self._high, self._high_alerts, age, of)
 
     def close(self) -> None:
         """Close the database."""
@@ -288,8 +348,7 @@ class Outbox:
                 raise OutboxFullError(
                     f"the quota of {self._quota} bytes is full of pictures; give the box more disk, or mend its uplink"
                 )
-            self._dropped += 1
-            self.ack_file(row[0])
+            self._drop(row[0], "quota")
 
     def _sweep(self) -> None:
         for path in self._spool.glob("*/*"):

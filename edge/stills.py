@@ -55,6 +55,16 @@ class StillStore:
         """True when the picture is there."""
         return (self._folder / f"{site_id}.{name}.jpg").exists()
 
+    def expire(self, before: datetime) -> int:
+        """Delete the pictures of sites whose newest one is older; return how many sites."""
+        gone = 0
+        for site_id in list(self._sites):
+            times = [still.at for name in NAMES if (still := self.get(site_id, name)) is not None]
+            if not times or max(times) < before:
+                self.forget(site_id)
+                gone += 1
+        return gone
+
     def forget(self, site_id: str) -> None:
         """Delete a site's pictures."""
         if site_id in self._sites:

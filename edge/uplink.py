@@ -137,10 +137,11 @@ class Uplink:
             )
         if answer.status_code in FINAL or answer.status_code == GONE:
             self._refuse("file", file.sha256, answer)
+            self._outbox.drop_file(file.sha256, f"answer {answer.status_code}")
         else:
             self.counts.files += 1
             self.counts.bytes += file.size
-        self._outbox.ack_file(file.sha256)
+            self._outbox.ack_file(file.sha256)
         self._throttle(file.size, began)
 
     def _resume(self, file: QueuedFile) -> httpx.Response:

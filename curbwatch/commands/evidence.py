@@ -103,6 +103,22 @@ def key(data: Path, device: str) -> None:
         raise click.ClickException(str(exc)) from None
 
 
+@cli.command("dropped")
+@click.option("--box", "data", required=True, type=_folder, help="The box's data folder.")
+def dropped(data: Path) -> None:
+    """List what a box let go unsent, and why; exit 1 when that record was tampered with."""
+    outbox = Outbox(data / "outbox")
+    try:
+        stones, fault = outbox.tombstones()
+    finally:
+        outbox.close()
+    for stone in stones:
+        click.echo(f"{stone.seq:>6} {stone.kind:<8} {stone.size:>10} {stone.why:<12} {stone.sha256}")
+    if fault is not None:
+        raise click.ClickException(fault)
+    click.echo(f"{len(stones)} files were let go unsent; the record is whole")
+
+
 @cli.command()
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 def keygen(out: Path) -> None:
