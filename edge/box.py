@@ -17,6 +17,7 @@ from camera_adapters.clock import Clock, SystemClock
 from camera_adapters.ring import PacketRing
 from camera_adapters.speaker import HttpSpeaker, Message, OnvifSpeaker, Speaker
 from contract import CameraHealth, Heartbeat, new_id
+from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
@@ -33,11 +34,11 @@ from edge.pipeline import CameraPipeline
 from edge.privacy import Sealer
 from edge.recorder import AlertRecorder, BoxFacts
 from edge.references import ReferenceStore
-from edge.score_floor import ScoreFloor
 from edge.retention import BoxRetention
+from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore
 from edge.stills import StillStore
-from edge.uplink import Uplink, client_for
+from edge.uplink import CHUNK, Uplink, client_of
 from edge.worker import Worker
 from models.bundle import load_bundle
 from models.detector import Detector
@@ -65,7 +66,7 @@ class Box:
         self._facts = BoxFacts(
             config.device, self._detector.ref, version("curbwatch"), config.privacy.blur, sealer
         )
-        self._client = client_for(config.api.url, config.api.read_token())
+        self._client = client_of(config.api, config.device)
         cap = config.api.rate_cap_kib_s
         self._uplink = Uplink(
             self._outbox,
@@ -73,6 +74,7 @@ class Box:
             log,
             cap * 1024 if cap else None,
             public_key=public_key(signer, config.device),
+            part_bytes=PART_BYTES if config.api.mqtt else 4 * CHUNK,
         )
         self._governor = LoadGovernor()
         self._recorders: list[AlertRecorder] = []

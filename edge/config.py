@@ -24,6 +24,32 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class MqttConfig(Section):
+    """An MQTT 5 broker as a way to the centre; a bridge at the centre (`curbwatch api bridge`) hands requests on."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 8883
+    tls: Annotated[
+        bool,
+        Field(description="Off for a broker on this machine alone: the token would travel in the clear."),
+    ] = True
+    ca_file: Annotated[Path | None, Field(description="Certificates (PEM) that sign the broker's.")] = None
+    username: str | None = None
+    password_file: Annotated[Path | None, Field(description="File that holds the password, mode 0600.")] = (
+        None
+    )
+    when: Annotated[
+        Literal["always", "fallback"],
+        Field(description="`fallback` takes the broker when the API cannot be reached by HTTP."),
+    ] = "fallback"
+
+    @model_validator(mode="after")
+    def _clear_text_stays_here(self) -> Self:
+        if not self.tls and self.host not in {"127.0.0.1", "::1", "localhost"}:
+            raise ValueError("tls: must be on, since the box's token travels in each message")
+        return self
+
+
 class ApiConfig(Section):
     """Where cases go."""
 
@@ -32,6 +58,10 @@ class ApiConfig(Section):
     token_file: Annotated[Path | None, Field(description="File that holds the device token, mode 0600.")] = (
         None
     )
+    ca_file: Annotated[
+        Path | None, Field(description="Certificates (PEM) that sign the API's, instead of the system's.")
+    ] = None
+    mqtt: MqttConfig | None = None
     rate_cap_kib_s: Annotated[
         float | None, Field(gt=0, description="Upload cap in KiB per second; none means no cap.")
     ] = None

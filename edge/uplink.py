@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from contract.chain import LINK_HEADER
+from edge.config import ApiConfig
+from edge.mqtt import MqttTransport, SecondWay
 from edge.outbox import Outbox, Priority, QueuedFile
 
 CHUNK = 512 * 1024
@@ -59,12 +63,15 @@ class Uplink:
         uniform: Callable[[float, float], float] = random.uniform,
         backoff_cap_s: float = 60.0,
         public_key: str | None = None,
+        part_bytes: int = 4 * CHUNK,
     ) -> None:
         """`client` has the API's address and the device's token as its defaults (see `client_for`).
 
         `public_key` (as `edge.identity.public_key` writes it) is enrolled at the centre before the first message.
+        `part_bytes` is the most of a file that one request carries; a file of more than two goes up in parts.
         """
         self._public_key, self._enrol_at = public_key, 0.0
+        self._part_bytes, self._resume_from = part_bytes, min(RESUMABLE_FROM, 2 * part_bytes)
         self._outbox, self._client, self._log = outbox, client, log
         self._rate, self._uniform, self._cap = rate_cap_bytes_s, uniform, backoff_cap_s
         self.counts = UplinkCounts()
@@ -126,7 +133,7 @@ class Uplink:
 
     def _send_file(self, file: QueuedFile) -> None:
         began = time.monotonic()
-        if file.size > RESUMABLE_FROM:
+        if file.size > self._resume_from:
             answer = self._resume(file)
         else:
             answer = self._ask(
@@ -154,7 +161,7 @@ class Uplink:
         with file.path.open("rb") as source:
             while offset < file.size:
                 source.seek(offset)
-                part = source.read(4 * CHUNK)
+                part = source.read(self._part_bytes)
                 began = time.monotonic()
                 answer = self._ask(
                     "PUT",
@@ -177,8 +184,8 @@ class Uplink:
         """Give the centre the box's public key, once. A centre that will not have it does not hold the alerts back."""
         if self._public_key is None or time.monotonic() < self._enrol_at:
             return
-        self._enrol_at = time.monotonic() + ENROL_EVERY_S
         answer = self._ask_once("PUT", "/devices/self/key", json={"key": self._public_key})
+        self._enrol_at = time.monotonic() + ENROL_EVERY_S
         if answer.is_success:
             self._public_key = None
             self._log.info("uplink.enrolled")
@@ -221,7 +228,46 @@ class Uplink:
             time.sleep(min(wait, 30.0))
 
 
-def client_for(url: str, token: str, timeout_s: float = 20.0) -> httpx.Client:
-    """Return a client for the API: HTTP/2 where it is offered, certificates checked, no proxy of the environment."""
+def client_for(
+    url: str,
+    token: str,
+    timeout_s: float = 20.0,
+    ca_file: Path | None = None,
+    second: httpx.BaseTransport | None = None,
+    always_second: bool = False,
+) -> httpx.Client:
+    """Return a client for the API: HTTP/2 where it is offered, certificates checked, no proxy of the environment.
+
+    `second` is taken when the API cannot be reached, or always.
+
+    Raises:
+        ValueError: `ca_file` is no certificate file.
+    """
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=url, headers=headers, timeout=timeout_s, http2=True, trust_env=False)
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ValueError(f"api.ca_file: {ca_file} is no certificate file ({exc})") from None
+    transport: httpx.BaseTransport = httpx.HTTPTransport(verify=context, http2=True, trust_env=False)
+    if second is not None:
+        transport = second if always_second else SecondWay(transport, second)
+    return httpx.Client(
+        base_url=url, headers=headers, timeout=timeout_s, transport=transport, trust_env=False
+    )
+
+
+def client_of(config: ApiConfig, device: str) -> httpx.Client:
+    """Return the client that a box's configuration asks for.
+
+    Raises:
+        ValueError: a file that it names cannot be used.
+    """
+    mqtt, second = config.mqtt, None
+    if mqtt is not None:
+        password = mqtt.password_file.read_text().strip() if mqtt.password_file else None
+        second = MqttTransport(
+            mqtt.host, mqtt.port, device,
+            username=mqtt.username, password=password, tls=mqtt.tls, ca_file=mqtt.ca_file,
+        )  # fmt: skip
+    always = mqtt is not None and mqtt.when == "always"
+    return client_for(config.url, config.read_token(), 20.0, config.ca_file, second, always)

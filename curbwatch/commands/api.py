@@ -197,6 +197,41 @@ def export_labels(data: Path, out: Path, files: bool) -> None:
     click.echo(f"{cases} cases, {copied} files in {out}")
 
 
+@cli.command("bridge")
+@click.option("--api", "url", default="http://127.0.0.1:8080", show_default=True, help="The API's address.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The MQTT 5 broker.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8883, show_default=True)
+@click.option(
+    "--tls/--no-tls", default=True, show_default=True, help="Without: only for a broker on this machine."
+)
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--username")
+@click.option("--password-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def bridge(
+    url: str, host: str, port: int, tls: bool, ca_file: Path | None, username: str | None, password_file: Path | None
+) -> None:  # fmt: skip
+    """Hand boxes' messages from an MQTT 5 broker to the API, and its answers back, until SIGINT or SIGTERM."""
+    import signal
+    import threading
+
+    import httpx
+
+    from api.bridge import Bridge
+    from api.log import configure
+
+    if not tls and host not in {"127.0.0.1", "::1", "localhost"}:
+        raise click.BadParameter("boxes' tokens would travel in the clear; use --tls", param_hint="--no-tls")
+    configure()
+    password = password_file.read_text(encoding="utf-8").strip() if password_file else None
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
+    with httpx.Client(base_url=url, timeout=15, trust_env=False) as client:
+        made = Bridge(client, host, port, username=username, password=password, tls=tls, ca_file=ca_file)
+        done.wait()
+        made.close()
+
+
 @cli.command("retention")
 @DATA
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
