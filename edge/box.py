@@ -78,6 +78,7 @@ class Box:
         )
         self._governor = LoadGovernor()
         self._recorders: list[AlertRecorder] = []
+        self._still_stores: list[StillStore] = []
         self._references = ReferenceStore(data / "references")
         self._floor = ScoreFloor(data / "thresholds.json", config.city_timezone)
         self._book = OrderBook(data / "orders", config.device, [c.id for c in config.cameras if c.enabled])
@@ -86,7 +87,6 @@ class Box:
         )
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()
-        self._still_stores: list[StillStore] = []
         self.retention = BoxRetention(
             config.retention,
             config.outbox.max_age_h,

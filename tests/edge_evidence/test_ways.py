@@ -148,6 +148,8 @@ def test_the_broker_is_taken_when_the_api_is_away_and_left_when_it_is_back(
         ("POST", "/alerts", True),
         ("HEAD", "/evidence/" + "a" * 64, True),
         ("PUT", "/devices/self/key", True),
+        ("POST", "/callouts/01890000-0000-7000-8000-000000000000/report", True),
+        ("POST", "/cases/01890000-0000-7000-8000-000000000000/steps", False),
         ("GET", "/cases", False),
         ("POST", "/devices", False),
         ("DELETE", "/devices/box-2", False),
