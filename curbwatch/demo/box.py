@@ -47,6 +47,8 @@ class DemoBox:
             "name": "Your camera" if self.own_source else "Car park, north side",
             "url": self.camera_url,
             "place": {"lon": 0.0, "lat": 0.0, "view_radius_m": 100.0} if self.own_source else DEMO_PLACE,
+            # Half the usual clip: who tries the demo should not wait a minute for the last of its evidence.
+            "clip": {"pre_s": 10, "post_s": 10},
             "zones": OWN_ZONES if self.own_source else DEMO_ZONES,
             "policy": {"parking.motor": policy},
             "detect_crops": not self.own_source,
