@@ -16,7 +16,9 @@ MAX_PAYLOAD = 1024 * 1024
 REQUEST_HEADERS = frozenset({"authorization", "content-type", "content-range", "curbwatch-link"})
 ANSWER_HEADERS = frozenset({"content-type", "retry-after", "upload-offset", "upload-complete"})
 _ROUTES = re.compile(
-    r"POST /(alerts|heartbeats)|POST /(inspections|callouts)/[0-9a-f-]{36}/report|PUT /devices/self/key|(PUT|HEAD) /evidence/[0-9a-f]{64}", re.ASCII
+    r"POST /(alerts|heartbeats|(inspections|callouts)/[0-9a-f-]{36}/report)"
+    r"|PUT /devices/self/key|(PUT|HEAD) /evidence/[0-9a-f]{64}",
+    re.ASCII,
 )
 _UP = re.compile(rf"{PREFIX}/up/([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})", re.ASCII)
 
