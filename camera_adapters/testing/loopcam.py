@@ -45,10 +45,16 @@ class Faults:
 
 @dataclass
 class Camera:
-    """One path of the simulator, with counts for assertions."""
+    """One path of the simulator, with counts for assertions.
+
+    `start_unit` is the picture of the clip with which a client begins, a key frame; `played_at` is when the last one
+    did, seconds since 1970.
+    """
 
     clip: RtpClip
     faults: Faults = field(default_factory=Faults)
+    start_unit: int = 0
+    played_at: float = 0.0
     clients: int = 0
     plays: int = 0
     teardowns: int = 0
@@ -174,6 +180,7 @@ class _Session:
             self._say("200 OK", f"Session: {self._id}\r\nRange: npt=0.000-\r\n")
             camera.clients += 1
             camera.plays += 1
+            camera.played_at = time.time()
             self._pump = asyncio.create_task(_Pump(camera, self._transport, self._writer).run())
         elif method == "TEARDOWN":
             camera.teardowns += 1
@@ -248,9 +255,12 @@ class _Pump:
     async def run(self) -> None:
         """Send until the client is gone or a fault ends it."""
         loop = asyncio.get_running_loop()
-        began, base, clip = loop.time(), 0, self._camera.clip
+        clip, skip = self._camera.clip, self._camera.start_unit
+        began, base = loop.time() - skip / clip.fps, 0
         while True:
             for i, unit in enumerate(clip.units):
+                if i < skip:
+                    continue
                 due = began + base / 90_000 + i / clip.fps
                 if (wait := due - loop.time()) > 0:
                     await asyncio.sleep(wait)
@@ -267,7 +277,7 @@ class _Pump:
                 if unit.key and faults.no_key:
                     continue
                 self._send(unit, (self._ts0 + base + unit.pts90k) & 0xFFFFFFFF, faults)
-            base += clip.duration90k
+            base, skip = base + clip.duration90k, 0
             clip = self._camera.faults.switch_to or clip
 
     def _is_stalled(self, elapsed: float) -> bool:
