@@ -57,7 +57,7 @@ def _frames(footage: Path) -> Iterator[Picture]:
 
 def _empty_yard(footage: Path) -> Picture:
     some = [f for i, f in enumerate(_frames(footage)) if i % 40 == 0]
-    return np.median(np.stack(some), axis=0).astype(np.uint8)
+    return np.asarray(np.median(np.stack(some), axis=0), np.uint8)
 
 
 def _pixels(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:

@@ -65,7 +65,7 @@ class OnDemandDecoder:
 
     def finish(self) -> Iterator[Decoded]:
         """Yield the pictures that the codec still holds back at the end of a file."""
-        if self._mode in {"nonref", "all"}:
+        if self._mode in {"nonref", "all", "bridge"}:
             with contextlib.suppress(av.error.FFmpegError):
                 for video in self._codec.decode(None):
                     yield Decoded(video, self._stamp_of(video, self._stamps[-1][1]), self._tainted)
@@ -73,19 +73,27 @@ class OnDemandDecoder:
     def _todo(
         self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand
     ) -> list[tuple[av.Packet[av.VideoStream], Stamp]]:
-        old, self._mode = self._mode, demand.mode
-        if demand.mode == "none":
+        old, self._mode = self._mode, self._wanted(packet, stamp, demand)
+        if self._mode == "none":
             return []
-        if demand.mode == "key":
+        if self._mode == "key":
             return [(packet, stamp)] if packet.is_keyframe else []
         if old in {"none", "key"}:
             self._codec.flush_buffers()
-            if not self._gop or not self._gop[0][0].is_keyframe:
+            # A GOP that was not kept whole would decode into a smear of missing references.
+            if not self._gop or not self._gop[0][0].is_keyframe or self._gop[-1][0] is not packet:
                 self._mode = old
                 return []
             return list(self._gop)
-        self._codec.skip_frame = "NONREF" if demand.mode == "nonref" else "DEFAULT"
+        self._codec.skip_frame = "NONREF" if self._mode == "nonref" else "DEFAULT"
         return [(packet, stamp)]
+
+    def _wanted(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> str:
+        if demand.mode != "key" or packet.is_keyframe:
+            return demand.mode
+        if self._mode == "bridge" or stamp.mono_s - self._last_mono > demand.max_gap_s:
+            return "bridge"
+        return "key"
 
     def _decode(self, packet: av.Packet[av.VideoStream], stamp: Stamp) -> Iterator[Decoded]:
         if packet.pts is not None:

@@ -104,8 +104,6 @@ class CameraPipeline:
         """Look at a decoded frame and decide whether it is worth the detector."""
         meta = frame.meta
         self._offered += 1
-        if meta.key:
-            self.scheduler.saw_key_frame(meta.mono_s)
         self._recorder.tick(meta.captured_at)
         if meta.tainted:
             self._tainted += 1

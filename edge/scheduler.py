@@ -10,11 +10,8 @@ delay: all cameras a little later, none of them blind.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
 from typing import Protocol
 
 from camera_adapters.stream import Demand
@@ -64,32 +61,17 @@ class CameraScheduler:
         self._n, self._dense_pays, self._stretch = numbers, dense_pays, stretch
         self._suspect_until = float("-inf")
         self._judged_at = float("-inf")
-        self._keys: deque[float] = deque(maxlen=9)
 
     def suspect(self, now: float) -> None:
         """Note a sign of something going on at `now`."""
         self._suspect_until = max(self._suspect_until, now + self._n.hold_s)
 
-    def saw_key_frame(self, now: float) -> None:
-        """Note a key frame, so that the plan knows how far apart they are."""
-        self._keys.append(now)
-
-    @property
-    def key_interval_s(self) -> float | None:
-        """Median seconds between key frames; None before three were seen."""
-        if len(self._keys) < 3:
-            return None
-        return median(b - a for a, b in pairwise(self._keys))
-
     def demand(self, now: float) -> Demand:
         """Return what the stream should decode from now on."""
-        key, quiet = self.key_interval_s, self._late(self._n.quiet_interval_s)
-        # Vendors' "smart" codecs send a key frame every 10 s and more: then key frames alone break the promise.
-        keys_do = key is not None and key <= 2 * quiet
-        if self._is_dense(now):
-            dense = self._late(self._n.dense_interval_s)
-            return Demand("key", quiet) if keys_do and dense >= quiet else Demand("all", dense)
-        return Demand("key" if keys_do else "all", quiet)
+        quiet = self._late(self._n.quiet_interval_s)
+        if self._is_dense(now) and (dense := self._late(self._n.dense_interval_s)) < quiet:
+            return Demand("all", dense)
+        return Demand("key", quiet, max_gap_s=2 * quiet)
 
     def _is_dense(self, now: float) -> bool:
         return self._dense_pays and now < self._suspect_until

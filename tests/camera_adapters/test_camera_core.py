@@ -25,6 +25,7 @@ from camera_adapters.reasons import StreamFaultError, backoff_s, classify, famil
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import Demand, IllegalStepError, StreamOptions, StreamState, step
+from camera_adapters.testing.served import make_clip
 
 T0 = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
@@ -246,3 +247,23 @@ def test_a_frame_scales(clips: dict[str, Path]) -> None:
     assert frame.luma(10, 5).tolist() == [[128] * 10] * 5
     with pytest.raises(ValueError, match="expected uint8"):
         Frame.from_rgb(np.zeros((4, 4, 3), np.uint8), meta)
+
+
+@pytest.mark.parametrize(
+    ("gap", "times"),
+    [
+        (float("inf"), [0.0, 4.0]),
+        # From the GOP at hand, at the interval asked for, until the next key frame.
+        (1.5, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+    ],
+)
+def test_a_long_gop_is_bridged_from_the_packets_at_hand(
+    tmp_path: Path, gap: float, times: list[float]
+) -> None:
+    memory = Memory()
+    clip = make_clip(tmp_path / "smart.mp4", seconds=6.0, gop_s=4.0)
+    stream = open_stream("gate", str(clip), memory, StreamOptions(), VirtualClock(T0))
+    stream.demand = Demand("key", 1.0, gap)
+    stream.run(threading.Event())
+    assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == times
+    assert not any(f.meta.tainted for f in memory.frames)

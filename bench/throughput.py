@@ -1,0 +1,238 @@
+"""How many cameras a core keeps at a promised delay: real RTSP on loopback, the whole box, a van that stops in each street.
+
+The cameras run in one process on one core, the box in another on the rest of those it is given. A trial of N cameras is
+good when every van was reported by its dwell + 30 s. The largest good N is looked for by doubling and halving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from bench.street_video import FPS, GOP, VAN_FROM_S, ZONE, StreetClip
+
+Profile = Literal["main", "sub", "acts"]
+PROMISE_S = 30.0
+# The dwell that the policy asks of a van; long enough for key frames alone to measure it.
+CONFIRM_S = 30.0
+WARM_S = 12.0
+# One camera in this many shows the busy street.
+BUSY_EVERY = 4
+
+
+@dataclass
+class Trial:
+    """What N cameras cost one box, and whether the promise held."""
+
+    cameras: int
+    profile: Profile
+    kept: int = 0
+    missed: list[str] = field(default_factory=list)
+    delays_s: list[float] = field(default_factory=list)
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """True when every camera kept the promise."""
+        return self.kept == self.cameras
+
+    @property
+    def cores(self) -> float:
+        """Cores that the box used."""
+        return float(self.result["cpu_s"] / self.result["seconds"])
+
+    def wire(self) -> dict[str, Any]:
+        """Return the figures as JSON."""
+        r, hours = self.result, self.cameras * self.result["seconds"] / 3600
+        return {
+            "cameras": self.cameras,
+            "profile": self.profile,
+            "kept": self.kept,
+            "missed": self.missed,
+            "cores_used": round(self.cores, 3),
+            "cpu_s_per_camera_hour": {k: round(v / hours, 2) for k, v in r["stages_s"].items()},
+            "cpu_s_per_camera_hour_total": round(r["cpu_s"] / hours, 2),
+            "rss_mib": round(r["rss_peak"] / 2**20, 1),
+            "rss_bare_mib": round(r["rss_bare"] / 2**20, 1),
+            "threads": r["threads"],
+            "dropped": sum(lane["dropped"] for lane in r["lanes"].values()),
+            "judged": sum(lane["judged"] for lane in r["lanes"].values()),
+            "age_s": {q: round(r["load"][f"age_{q}_s"], 3) for q in ("p50", "p95", "p99")},
+            "stretch": round(r["load"]["stretch"], 2),
+            "overloads": r["load"]["overloads"],
+            "delay_after_dwell_s": _spread(self.delays_s),
+        }
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    ordered = sorted(values)
+    return {"median": round(ordered[len(ordered) // 2], 2), "worst": round(ordered[-1], 2)}
+
+
+def streets(clips: tuple[StreetClip, StreetClip], cameras: int) -> dict[str, dict[str, Any]]:
+    """Return the simulator's plan: main and sub path of each camera, beginning up to 24 s apart in the clip."""
+    plan: dict[str, dict[str, Any]] = {}
+    for i in range(cameras):
+        clip = clips[1] if i % BUSY_EVERY == BUSY_EVERY - 1 else clips[0]
+        start = (i * 7 % 13) * GOP
+        plan[f"cam{i}"] = {"file": str(clip.main.resolve()), "start_unit": start}
+        plan[f"cam{i}-sub"] = {"file": str(clip.sub.resolve()), "start_unit": start}
+    return plan
+
+
+def box_config(folder: Path, port: int, cameras: int, profile: Profile, bundle: str, max_batch: int) -> Path:
+    """Write the box's YAML. The API is away: what is measured ends in the outbox."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        away = s.getsockname()[1]
+    zones = [{"id": "kerb", "kind": "no_parking", "polygon": ZONE}]
+    if profile == "acts":
+        zones.append({"id": "verge", "kind": "no_dumping", "polygon": ZONE})
+    listed = []
+    for i in range(cameras):
+        camera: dict[str, Any] = {
+            "id": f"cam{i}",
+            "url": f"rtsp://127.0.0.1:{port}/cam{i}",
+            "place": {"lon": 0.0, "lat": 0.0},
+            "zones": zones,
+            "policy": {"parking.motor": {"candidate_s": 10, "confirm_s": CONFIRM_S}},
+        }
+        if profile == "sub":
+            camera["sub_url"] = f"rtsp://127.0.0.1:{port}/cam{i}-sub"
+        listed.append(camera)
+    config = {
+        "device": "bench",
+        "data_dir": str(folder / "data"),
+        "api": {"url": f"http://127.0.0.1:{away}", "token": "bench"},
+        "model": {"bundle": bundle, "threads": 1, "max_batch": max_batch},
+        "cameras": listed,
+    }
+    path = folder / "box.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@contextlib.contextmanager
+def cameras_at(folder: Path, plan: dict[str, dict[str, Any]], core: int | None) -> Iterator[int]:
+    """Serve the cameras and yield their port; afterwards `played.json` in `folder` says when each was played."""
+    (folder / "plan.json").write_text(json.dumps({"cameras": plan}))
+    command = [*_pinned(None if core is None else [core]), sys.executable, "-m", "bench.throughput_cams"]
+    with subprocess.Popen(
+        [*command, str(folder / "plan.json")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+def _pinned(cores: list[int] | None) -> list[str]:
+    return ["taskset", "-c", ",".join(map(str, cores))] if cores else []
+
+
+def split_cores() -> tuple[list[int] | None, int | None]:
+    """Return the box's core and the simulator's: one each where there are two, else no pinning."""
+    cores = sorted(os.sched_getaffinity(0))
+    return ([cores[0]], cores[1]) if len(cores) > 1 else (None, None)
+
+
+def trial(
+    folder: Path,
+    clips: tuple[StreetClip, StreetClip],
+    cameras: int,
+    profile: Profile = "main",
+    seconds: float = 110.0,
+    bundle: str = "default",
+    max_batch: int = 4,
+) -> Trial:
+    """Run one box on `cameras` streams for `seconds` and judge the promise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    box_cores, cam_core = split_cores()
+    out = Trial(cameras, profile)
+    plan = streets(clips, cameras)
+    with cameras_at(folder, plan, cam_core) as port:
+        config = box_config(folder, port, cameras, profile, bundle, max_batch)
+        command = [*_pinned(box_cores), sys.executable, "-m", "bench.throughput_box"]
+        subprocess.run(
+            [*command, str(config), str(seconds), str(WARM_S), str(folder / "result.json")],
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    out.result = json.loads((folder / "result.json").read_text())
+    played = json.loads((folder / "played.json").read_text())
+    judge(out, plan, played)
+    return out
+
+
+def judge(out: Trial, plan: dict[str, dict[str, Any]], played: dict[str, float]) -> None:
+    """Compare each camera's first alert with the moment at which its van had stood for the dwell."""
+    for i in range(out.cameras):
+        name = f"cam{i}"
+        stood = played[name] + max(0.0, VAN_FROM_S - plan[name]["start_unit"] / FPS) + CONFIRM_S
+        raised = out.result["alerts"].get(name)
+        if raised is None or raised > stood + PROMISE_S:
+            out.missed.append(name)
+            continue
+        out.kept += 1
+        out.delays_s.append(raised - stood)
+
+
+def search(run: Callable[[int], Trial], most: int, start: int = 8) -> list[Trial]:
+    """Return every trial of a search for the largest good number of cameras up to `most`."""
+    trials: list[Trial] = []
+    good, bad, n = 0, most + 1, min(start, most)
+    while good + max(1, good // 16) < bad and n not in {t.cameras for t in trials}:
+        done = run(n)
+        trials.append(done)
+        if done.good:
+            good = n
+        else:
+            bad = n
+        n = min(most, good * 2) if bad > most else (good + bad) // 2
+        if n < 1:
+            break
+    return trials
+
+
+def best(trials: list[Trial]) -> Trial | None:
+    """Return the largest good trial."""
+    return max((t for t in trials if t.good), key=lambda t: t.cameras, default=None)
+
+
+def machine() -> str:
+    """Return the processor's name and the number of cores."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
+    return f"{os.cpu_count()} cores"
+
+
+def report(trials: list[Trial], seconds: float) -> dict[str, Any]:
+    """Return the whole run as JSON."""
+    top = best(trials)
+    return {
+        "at": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "seconds": seconds,
+        "promise_s": PROMISE_S,
+        "confirm_s": CONFIRM_S,
+        "largest": top.cameras if top else 0,
+        "trials": [t.wire() for t in trials],
+    }

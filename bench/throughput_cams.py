@@ -1,0 +1,38 @@
+"""The cameras of the speed benchmarks, in a process of their own: `python -m bench.throughput_cams PLAN.json`.
+
+The plan lists cameras with their files and the picture they begin with. SIGTERM writes when each of them was played
+to `played.json` beside the plan, so that the harness knows when each van stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+from camera_adapters.testing.loopcam import Camera, LoopCam
+from camera_adapters.testing.rtp_clip import RtpClip
+
+
+async def serve(plan: Path) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    told = json.loads(plan.read_text())
+    clips = {file: RtpClip(Path(file)) for file in {c["file"] for c in told["cameras"].values()}}
+    cameras = {
+        name: Camera(clips[c["file"]], start_unit=c["start_unit"]) for name, c in told["cameras"].items()
+    }
+    server = await LoopCam(cameras, port=told.get("port", 0)).start()
+    print(server.port, flush=True)
+    done = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, done.set)
+    await done.wait()
+    played = {name: camera.played_at for name, camera in cameras.items()}
+    (plan.parent / "played.json").write_text(json.dumps(played))
+    await server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))
