@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shapely import STRtree
 from shapely.errors import ShapelyError
-from shapely.geometry import Point, shape
+from shapely.geometry import Point, box, shape
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from api.db import lock, next_number
 from api.errors import ApiError
+from api.geo import Spot, box_around, distance_m
 from api.tables import Area, Counter
-from contract import new_id
+from contract import StreetClass, new_id
 
-KINDS = ("grid", "district", "frontage", "component")
+KINDS = ("grid", "district", "frontage", "street", "component")
 MAX_FEATURES = 100_000
 VERSION = "geo"
 
 
+# A lamp post or bin farther away does not help to find a place.
+NEAR_M = 50.0
+
+
+@dataclass(frozen=True)
+class Component:
+    """The nearest part of the city's furniture: a lamp post, a bin, a bus stop."""
+
+    code: str
+    name: str
+    distance_m: float
+
+
 @dataclass(frozen=True)
 class Located:
-    """What lies at a point: code by kind, and the unit of its grid cell or district."""
+    """What lies at a point: codes and names by kind, the unit of its grid cell or district, the street's class."""
 
     codes: dict[str, str]
     unit: str | None
+    names: dict[str, str] = field(default_factory=dict)
+    street_class: StreetClass | None = None
+    component: Component | None = None
 
 
 @dataclass(frozen=True)
-class _Tree:
-    tree: Any
-    rows: list[tuple[str, str, str, str | None]]
+class _Row:
+    tenant: str
+    kind: str
+    code: str
+    name: str
+    unit: str | None
+    street_class: str | None
+
+
+@dataclass(frozen=True)
+class _Trees:
+    areas: Any
+    rows: list[_Row]
+    points: Any
+    components: list[_Row]
 
 
 class Areas:
@@ -42,48 +71,70 @@ class Areas:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._version = -1
-        self._tree = _Tree(STRtree([]), [])
+        self._trees = _Trees(STRtree([]), [], STRtree([]), [])
 
     def locate(self, session: Session, tenant: str, lon: float, lat: float) -> Located:
         """Return what covers the point among the areas of the tenant and those above it; the smallest wins."""
-        tree = self._current(session)
-        codes: dict[str, tuple[str, str | None]] = {}
-        for i in tree.tree.query(Point(lon, lat), predicate="intersects"):
-            owner, kind, code, unit = tree.rows[int(i)]
-            # Rows are sorted large to small, so the last one to be set is the smallest.
-            if tenant.startswith(owner):
-                codes[kind] = (code, unit)
-        units = [codes[k][1] for k in ("grid", "district") if k in codes and codes[k][1]]
-        return Located({k: v[0] for k, v in codes.items()}, units[0] if units else None)
+        trees = self._current(session)
+        found: dict[str, _Row] = {}
+        # Rows are sorted large to small, so the last one to be set is the smallest.
+        for i in sorted(trees.areas.query(Point(lon, lat), predicate="intersects")):
+            row = trees.rows[int(i)]
+            if tenant.startswith(row.tenant):
+                found[row.kind] = row
+        units = [found[k].unit for k in ("grid", "district") if k in found and found[k].unit]
+        street = found["street"].street_class if "street" in found else None
+        return Located(
+            {k: r.code for k, r in found.items()}, units[0] if units else None, {k: r.name for k, r in found.items()},
+            StreetClass(street) if street else None, _nearest(trees, tenant, lon, lat),
+        )  # fmt: skip
 
-    def _current(self, session: Session) -> _Tree:
+    def _current(self, session: Session) -> _Trees:
         version = session.scalar(select(Counter.value).where(Counter.name == VERSION)) or 0
         with self._lock:
             if version != self._version:
-                rows = [
-                    (shape(a.geometry), a)
-                    for a in session.scalars(select(Area).where(Area.kind != "component"))
-                ]
-                rows.sort(key=lambda r: -r[0].area)
-                told = [(a.tenant, a.kind, a.code, a.unit) for _, a in rows]
-                self._tree, self._version = _Tree(STRtree([g for g, _ in rows]), told), version
-            return self._tree
+                rows = [(shape(a.geometry), a) for a in session.scalars(select(Area))]
+                areas = sorted((r for r in rows if r[1].kind != "component"), key=lambda r: -r[0].area)
+                points = [r for r in rows if r[1].kind == "component"]
+                self._trees = _Trees(
+                    STRtree([g for g, _ in areas]), [_row(a) for _, a in areas],
+                    STRtree([g for g, _ in points]), [_row(a) for _, a in points],
+                )  # fmt: skip
+                self._version = version
+            return self._trees
+
+
+def _row(area: Area) -> _Row:
+    return _Row(area.tenant, area.kind, area.code, area.name, area.unit, area.street_class)
+
+
+def _nearest(trees: _Trees, tenant: str, lon: float, lat: float) -> Component | None:
+    here = Spot(lon, lat, 1.0, 1.0)
+    best: Component | None = None
+    for i in trees.points.query(box(*box_around(here, NEAR_M))):
+        row, point = trees.components[int(i)], trees.points.geometries[int(i)]
+        far = distance_m(here, Spot(point.x, point.y, 1.0, 1.0))
+        if tenant.startswith(row.tenant) and far <= NEAR_M and (best is None or far < best.distance_m):
+            best = Component(row.code, row.name, round(far, 1))
+    return best
 
 
 def import_areas(session: Session, tenant: str, kind: str, collection: dict[str, Any]) -> int:
     """Replace the tenant's areas of one kind by a GeoJSON FeatureCollection; return how many there are.
 
-    A feature needs `properties.code`; `name` and `unit` are optional. Raises `ApiError` 422 that names the feature.
+    A feature needs `properties.code`, a street its `street_class` too; `name` and `unit` are optional. Raises `ApiError` 422 that names the feature.
     """
     features = collection.get("features")
     if collection.get("type") != "FeatureCollection" or not isinstance(features, list):
         raise ApiError(422, "type: send a GeoJSON FeatureCollection")
     if len(features) > MAX_FEATURES:
         raise ApiError(422, f"features: at most {MAX_FEATURES} at once")
-    wanted = {"Point"} if kind == "component" else {"Polygon", "MultiPolygon"}
+    wanted: set[str] = {"Point"} if kind == "component" else {"Polygon", "MultiPolygon"}
     rows, seen = [], set()
     for i, feature in enumerate(features):
-        row = _area(feature, i, wanted)
+        row = _area(feature, i, wanted) | {
+            "street_class": _street_class(feature, i) if kind == "street" else None
+        }
         if row["code"] in seen:
             raise ApiError(422, f"features[{i}].properties.code: {row['code']} is there twice")
         seen.add(row["code"])
@@ -93,6 +144,13 @@ def import_areas(session: Session, tenant: str, kind: str, collection: dict[str,
     session.add_all(Area(**r) for r in rows)
     next_number(session, VERSION)
     return len(rows)
+
+
+def _street_class(feature: Any, i: int) -> str:
+    told = str(feature["properties"].get("street_class", ""))
+    if told not in set(StreetClass):
+        raise ApiError(422, f"features[{i}].properties.street_class: write {', '.join(StreetClass)}")
+    return told
 
 
 def _area(feature: Any, i: int, wanted: set[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from api.machine import STEPS
 from api.pack import CityPack
 from api.review import finish, step
 from api.tables import AlertRow, CaseRow
-from contract import CaseState, IssueClass, new_id
+from contract import CaseState, IssueClass, StreetClass, new_id
 
 StepName = Literal[
     "self_resolve", "file", "accept", "return", "dispatch", "start", "extend", "suspend", "resume",
@@ -85,10 +85,11 @@ def _note(case: CaseRow, step_name: str, now: datetime) -> None:
 
 def _clock(case: CaseRow, told: StepIn, now: datetime, pack: CityPack) -> None:
     issue = pack.issues[IssueClass(case.issue)]
-    calendar, unit = pack.work_calendar(), issue.limit.unit
+    limit = pack.limit(IssueClass(case.issue), StreetClass(case.street_class))
+    calendar, unit = pack.work_calendar(), limit.unit
     notes = dict(case.held or {})
     if told.step == "file":
-        case.deadline_at = deadline(now, issue.limit.amount, unit, calendar)
+        case.deadline_at = deadline(now, limit.amount, unit, calendar)
         notes |= {"pack": f"{pack.name}@{pack.version}", "limit_unit": unit.value}
         case.unit = case.unit or issue.unit
     elif told.step == "dispatch":

@@ -26,9 +26,16 @@ def responsible(pack: CityPack, issue: IssueClass, street_class: StreetClass, at
 
 
 def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack) -> None:
-    """Set the case's grid cell, district and unit, and the case that it repeats."""
+    """Set the case's grid cell, district and unit, the permit that covers it, and the case that it repeats."""
     found = areas.locate(session, case.tenant, case.lon, case.lat)
     case.grid, case.district = found.codes.get("grid"), found.codes.get("district")
+    street = found.street_class
+    if street is not None and case.place["source"] == "reported":
+        case.street_class = street.value
     case.unit = responsible(pack, IssueClass(case.issue), StreetClass(case.street_class), found)
+    issue, when = IssueClass(case.issue), case.opened_at
+    held = [p.id for p, holds in pack.permits_at(issue, case.lon, case.lat, found.codes, when) if holds]
+    notes = {k: v for k, v in (case.held or {}).items() if k != "permit"}
+    case.held = notes | ({"permit": held[0]} if held else {})
     before = earlier(session, case, pack.recurrence.radius_m)
     case.repeat_of = before[0].id if before else None

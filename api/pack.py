@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from datetime import date, time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from api.calendar import LimitUnit, WorkCalendar
+from api.numbering import HERE as NUMBERINGS
+from api.numbering import Code, Numbering, problems
+from api.permits import Permit
 from contract import IssueClass, StreetClass
 
+T = TypeVar("T")
 HERE = Path(__file__).parent / "packs"
 
 
@@ -33,10 +40,12 @@ class Limit(_Closed):
 
 
 class IssuePack(_Closed):
-    """What a city says of one issue class. A code is (numbering, pack version, code), never bare."""
+    """What a city says of one issue class. Its codes are in the numbering packs."""
 
-    codes: dict[str, Annotated[str, Field(pattern=r"^\d{4,6}$")]]
     limit: Limit
+    limits: Annotated[
+        dict[StreetClass, Limit], Field(description="Where a street class has a limit of its own.")
+    ] = {}
     filing: Annotated[str, Field(min_length=1, max_length=500)]
     closing: Annotated[str, Field(min_length=1, max_length=500)]
     unit: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -47,6 +56,23 @@ class IssuePack(_Closed):
         ),
     ] = False
     two_persons: Annotated[bool, Field(description="A confirmed case needs a second reviewer.")] = False
+
+
+class StreetPack(_Closed):
+    """How a class of streets is treated."""
+
+    zh: Annotated[str, Field(min_length=1, max_length=60)]
+    en: Annotated[str, Field(min_length=1, max_length=60)]
+    weight: Annotated[
+        float, Field(gt=0, le=10, description="How much sooner a case of it is looked at; 1 is as it comes.")
+    ] = 1.0
+
+
+class Unit(_Closed):
+    """A unit that answers for cases."""
+
+    zh: Annotated[str, Field(min_length=1, max_length=120)]
+    en: Annotated[str, Field(min_length=1, max_length=120)]
 
 
 class Route(_Closed):
@@ -147,6 +173,13 @@ class CityPack(_Closed):
     work_hours: Annotated[tuple[tuple[time, time], ...], Field(min_length=1, max_length=8)]
     calendar: Literal["china", "weekdays"]
     days: dict[date, Literal["work", "rest"]] = {}
+    numberings: Annotated[
+        tuple[str, ...], Field(min_length=1, max_length=16, description="Names, or files beside this one.")
+    ]
+    number_with: Annotated[str, Field(description="The numbering that the city's own system speaks.")]
+    street_classes: dict[StreetClass, StreetPack]
+    units: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")], Unit]
+    permits: Annotated[tuple[Permit, ...], Field(max_length=10_000)] = ()
     issues: dict[IssueClass, IssuePack]
     routing: Annotated[tuple[Route, ...], Field(max_length=10_000)] = ()
     recurrence: Recurrence = Recurrence()
@@ -165,6 +198,13 @@ class CityPack(_Closed):
         missing = [i.value for i in IssueClass if i not in self.issues]
         if missing:
             raise ValueError(f"issues: add {', '.join(missing)}")
+        streets = [c.value for c in StreetClass if c not in self.street_classes]
+        if streets:
+            raise ValueError(f"street_classes: add {', '.join(streets)}")
+        self._units_are_known()
+        ids = [p.id for p in self.permits]
+        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"permits: the id {twice[0]} is used twice; give each its own")
         last = time.min
         for begin, end in self.work_hours:
             if begin >= end or begin < last:
@@ -178,18 +218,82 @@ class CityPack(_Closed):
             ) from exc
         return self
 
+    def _units_are_known(self) -> None:
+        told = [(f"issues.{i.value}.unit", p.unit) for i, p in self.issues.items()]
+        told += [(f"routing.{n}.unit", r.unit) for n, r in enumerate(self.routing)]
+        for field, unit in told:
+            if unit not in self.units:
+                raise ValueError(
+                    f"{field}: {unit} is not among units; add it there, or write one of {', '.join(self.units)}"
+                )
+
+    def limit(self, issue: IssueClass, street_class: StreetClass) -> Limit:
+        """Return the time that a unit has for a class on a class of streets."""
+        return self.issues[issue].limits.get(street_class, self.issues[issue].limit)
+
+    def permits_at(
+        self, issue: IssueClass, lon: float, lat: float, codes: Mapping[str, str], when: datetime
+    ) -> list[tuple[Permit, bool]]:
+        """Return the permits for a class at a place, each with whether it held at that moment."""
+        calendar = self.work_calendar()
+        here = [p for p in self.permits if issue in p.issues and p.at(lon, lat, codes)]
+        return [(p, p.holds(when, calendar)) for p in here]
+
     def work_calendar(self) -> WorkCalendar:
         """Return the calendar of the deadlines."""
         days = {d: kind == "work" for d, kind in self.days.items()}
         return WorkCalendar(ZoneInfo(self.timezone), self.work_hours, self.calendar, days)
 
 
+@dataclass(frozen=True)
+class Numbered:
+    """A city pack with its numbering tables."""
+
+    city: CityPack
+    tables: Mapping[str, Numbering]
+
+    def codes(self, issue: IssueClass) -> list[Code]:
+        """Return a class's codes of all tables, those of the city's own system first."""
+        first = self.city.number_with
+        ordered = sorted(self.tables.values(), key=lambda t: (t.name != first, t.name))
+        return [code for table in ordered for code in table.of(issue)]
+
+
 def load_pack(name: str) -> CityPack:
-    """Read a pack by its name in `api/packs`, or by a path. Raises `PackError`."""
+    """Read a pack by its name in `api/packs`, or by a path, and check its numbering tables. Raises `PackError`."""
+    return load_numbered(name).city
+
+
+def load_numbered(name: str) -> Numbered:
+    """Read a pack with its numbering tables.
+
+    Raises:
+        PackError: with one line a problem: file, field, mend.
+    """
     path = Path(name) if name.endswith((".yaml", ".yml")) else HERE / f"{name}.yaml"
+    city = _read(path, CityPack.model_validate)
+    tables = {}
+    for wanted in city.numberings:
+        is_file = wanted.endswith((".yaml", ".yml"))
+        table = _read(
+            path.parent / wanted if is_file else NUMBERINGS / f"{wanted}.yaml", Numbering.model_validate
+        )
+        tables[table.name] = table
+    if city.number_with not in tables:
+        raise PackError(
+            f"{path}: number_with: {city.number_with} is not among numberings ({', '.join(tables)})"
+        )
+    return Numbered(city, MappingProxyType(tables))
+
+
+def _read(path: Path, check: Callable[[object], T]) -> T:
     try:
-        return CityPack.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return check(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as exc:
-        raise PackError(f"{path}: cannot be read; name a pack of api/packs or a YAML file") from exc
-    except (yaml.YAMLError, ValidationError) as exc:
-        raise PackError(f"{path}: {exc}") from exc
+        raise PackError(
+            f"{path}: cannot be read ({exc.strerror}); name a pack of api/packs or a YAML file"
+        ) from exc
+    except ValidationError as exc:
+        raise PackError(problems(path, exc)) from exc
+    except (yaml.YAMLError, ValueError) as exc:
+        raise PackError(f"{path}: cannot be read as YAML: {exc}") from exc

@@ -30,13 +30,18 @@ def uncertainty(score: float | None) -> float:
 
 
 def look_by(
-    issue: IssueClass, street: StreetClass, opened_at: datetime, limit: Limit, score: float | None = None
+    issue: IssueClass,
+    street: StreetClass,
+    opened_at: datetime,
+    limit: Limit,
+    score: float | None = None,
+    street_weight: float | None = None,
 ) -> datetime:
     """Return when a case should have been looked at: the class's limit, shortened by its weight.
 
-    The limit is taken as plain hours (a work day as 8): this orders a queue, it is no deadline.
+    `street_weight` is the city pack's word on the street class. The limit is taken as plain hours (a work day as 8): this orders a queue, it is no deadline.
     """
-    weight = STREET[street] * SEVERITY.get(issue, 1.0) * (1.0 + 0.5 * uncertainty(score))
+    weight = (street_weight or STREET[street]) * SEVERITY.get(issue, 1.0) * (1.0 + 0.5 * uncertainty(score))
     return opened_at + timedelta(hours=limit.amount * _HOURS[limit.unit] / weight)
 
 

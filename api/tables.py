@@ -351,7 +351,7 @@ class Counter(Base):
 
 
 class Area(Base):
-    """A polygon of the city: a unit grid cell, district or frontage; or a component, which is a point."""
+    """A polygon of the city: a unit grid cell, district, frontage or street; or a component, which is a point."""
 
     __tablename__ = "areas"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -360,6 +360,7 @@ class Area(Base):
     code: Mapped[str] = mapped_column(String(80))
     name: Mapped[str] = mapped_column(String(200))
     unit: Mapped[str | None] = mapped_column(String(80))
+    street_class: Mapped[str | None] = mapped_column(String(20))
     geometry: Mapped[Body]
     __table_args__ = (Index("ix_areas_code", "tenant", "kind", "code", unique=True),)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from api.access import Principal, needs
@@ -14,11 +14,14 @@ from api.audit import record
 from api.core import CoreDep
 from api.errors import refusals
 from api.locating import responsible
+from api.pack import load_numbered
+from api.review import find
 from api.tables import Area
 from contract import IssueClass, StreetClass
+from contract.base import Identifier
 
 router = APIRouter(tags=["geography"])
-Kind = Literal["grid", "district", "frontage", "component"]
+Kind = Literal["grid", "district", "frontage", "street", "component"]
 
 
 class Imported(BaseModel):
@@ -26,13 +29,37 @@ class Imported(BaseModel):
 
     kind: Kind
     features: int
+    unknown_units: Annotated[
+        list[str], Field(description="Units of the features that the city's pack does not name.")
+    ]
+
+
+class NearComponent(BaseModel):
+    """A part of the city's furniture."""
+
+    code: str
+    name: str
+    distance_m: float
+
+
+class PermitView(BaseModel):
+    """A permit of the pack, and whether it holds now."""
+
+    id: str
+    name: str
+    holder: str
+    holds: bool
 
 
 class Resolved(BaseModel):
     """What lies at a point."""
 
     codes: dict[str, str]
+    names: dict[str, str]
     unit: str | None
+    street_class: StreetClass | None
+    component: Annotated[NearComponent | None, Field(description="The nearest one within 50 m.")]
+    permits: Annotated[list[PermitView], Field(description="Permits for the class at the place.")]
 
 
 @router.put("/geo/{kind}", responses=refusals(401, 403, 413, 422))
@@ -46,7 +73,8 @@ def put_areas(
         record(
             session, "geo", core.now(), f"user:{who.name}", "geo.imported", {"kind": kind, "features": count}
         )
-    return Imported(kind=kind, features=count)
+    told = {str(f["properties"]["unit"]) for f in collection["features"] if f["properties"].get("unit")}
+    return Imported(kind=kind, features=count, unknown_units=sorted(told - set(core.pack.units))[:20])
 
 
 @router.get("/geo/{kind}", responses=refusals(401, 403, 422))
@@ -75,4 +103,61 @@ def resolve(
     """Say which cells cover a point, and which unit answers for a class there."""
     with core.db.read() as session:
         found = core.areas.locate(session, who.tenant, lon, lat)
-    return Resolved(codes=found.codes, unit=responsible(core.pack, issue, street_class, found))
+    permits = core.pack.permits_at(issue, lon, lat, found.codes, core.now())
+    street = found.street_class or street_class
+    return Resolved(
+        codes=found.codes, names=found.names, unit=responsible(core.pack, issue, street, found),
+        street_class=found.street_class,
+        component=NearComponent(**vars(found.component)) if found.component else None,
+        permits=[PermitView(id=p.id, name=p.name, holder=p.holder, holds=h) for p, h in permits],
+    )  # fmt: skip
+
+
+class CodeView(BaseModel):
+    """A code with the table that it belongs to."""
+
+    pack: str
+    version: str
+    code: str
+
+
+class Terms(BaseModel):
+    """What the city's pack says of a case."""
+
+    pack: str
+    codes: Annotated[list[CodeView], Field(description="Those of the city's own numbering first.")]
+    filing: str
+    closing: str
+    limit_amount: float
+    limit_unit: str
+    two_persons: bool
+    auto_close: bool
+    unit: str | None
+    unit_zh: str
+    unit_en: str
+    street: str
+    place: Resolved
+
+
+@router.get("/cases/{case_id}/terms", responses=refusals(401, 403, 404, 422))
+def terms(case_id: Identifier, who: Annotated[Principal, needs("case.read")], core: CoreDep) -> Terms:
+    """Return codes, filing and closing conditions, limit, unit, place and permits of a case."""
+    with core.db.read() as session:
+        case = find(session, case_id, who)
+        found = core.areas.locate(session, case.tenant, case.lon, case.lat)
+    city, issue, street = core.pack, IssueClass(case.issue), StreetClass(case.street_class)
+    told, limit, unit = city.issues[issue], city.limit(issue, street), city.units.get(case.unit or "")
+    permits = city.permits_at(issue, case.lon, case.lat, found.codes, case.opened_at)
+    place = Resolved(
+        codes=found.codes, names=found.names, unit=case.unit, street_class=found.street_class,
+        component=NearComponent(**vars(found.component)) if found.component else None,
+        permits=[PermitView(id=p.id, name=p.name, holder=p.holder, holds=h) for p, h in permits],
+    )  # fmt: skip
+    return Terms(
+        pack=f"{city.name}@{city.version}",
+        codes=[CodeView(**c.model_dump()) for c in load_numbered(core.settings.pack).codes(issue)],
+        filing=told.filing, closing=told.closing, limit_amount=limit.amount, limit_unit=limit.unit.value,
+        two_persons=told.two_persons, auto_close=told.auto_close, unit=case.unit,
+        unit_zh=unit.zh if unit else case.unit or "", unit_en=unit.en if unit else case.unit or "",
+        street=city.street_classes[street].en, place=place,
+    )  # fmt: skip

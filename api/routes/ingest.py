@@ -34,6 +34,8 @@ router = APIRouter(tags=["boxes"])
 Who = Annotated[Principal, needs("device.ingest")]
 Hash = Annotated[Sha256, Path(description="SHA-256 of the file in lower-case hexadecimal.")]
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12}|\*)")
+# A case that a permit of the pack covers is shown all the same, after the others of its day.
+PERMITTED_WAITS = timedelta(hours=24)
 KEEP_HEARTBEATS = timedelta(days=2)
 
 
@@ -177,8 +179,11 @@ def post_alert(
         if filed.outcome == "case":
             case, alert = session.get_one(CaseRow, filed.case_id), message.data
             locate(session, case, core.areas, core.pack)
-            limit = core.pack.issues[alert.issue].limit
-            due = look_by(alert.issue, alert.zone.street_class, case.opened_at, limit, alert.model.score)
+            street = alert.zone.street_class
+            limit, weight = core.pack.limit(alert.issue, street), core.pack.street_classes[street].weight
+            due = look_by(alert.issue, street, case.opened_at, limit, alert.model.score, weight)
+            if (case.held or {}).get("permit"):
+                due += PERMITTED_WAITS
             case.priority = rank(due)
         fault = keep_link(session, message, link, filed.case_id, core.now())
     if fault is not None:

@@ -258,6 +258,23 @@ def retention(data: Path, dry_run: bool) -> None:
     )
 
 
+@cli.command("pack")
+@click.argument("file")
+def pack_command(file: str) -> None:
+    """Check a city pack, with its numbering tables; exit 1 with one line a problem: file, field, mend."""
+    from api.pack import PackError, load_numbered
+
+    try:
+        found = load_numbered(file)
+    except PackError as exc:
+        raise click.ClickException(str(exc)) from exc
+    city = found.city
+    tables = ", ".join(f"{t.name}@{t.version}" for t in found.tables.values())
+    click.echo(
+        f"{city.name}@{city.version} is sound: {len(city.units)} units, {len(city.permits)} permits, {tables}"
+    )
+
+
 @cli.command("backup")
 @DATA
 @click.argument("target", type=click.Path(path_type=Path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.calendar import LimitUnit, WorkCalendar, add_work, deadline, remaining, resume, worked
-from api.pack import PackError, load_pack
+from api.pack import load_pack
 
 CITY = load_pack("example").work_calendar()
 MOMENT = st.integers(0, 60 * 24 * 700).map(lambda m: datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=m))
@@ -76,22 +75,3 @@ def test_a_city_overrides_the_calendar() -> None:
         ZoneInfo("Asia/Shanghai"), spans, "weekdays", {date(2026, 3, 7): True, date(2026, 3, 9): False}
     )
     assert [d for d in range(6, 11) if city.works(date(2026, 3, d))] == [6, 7, 10]
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        (("timezone: Asia/Shanghai", "timezone: Mars/Olympus"), "timezone"),
-        (('["08:00", "12:00"]', '["12:00", "08:00"]'), "work_hours"),
-        (("unit: urgent_hour", "unit: fortnight"), "limit.unit"),
-        (("parking.motor:", "parking.moto:"), "issues"),
-        (("name: example", "name: example\nextra: 1"), "extra"),
-    ],
-)
-def test_a_wrong_pack_names_the_field(tmp_path: Path, change: tuple[str, str], field: str) -> None:
-    from api.pack import HERE
-
-    path = tmp_path / "city.yaml"
-    path.write_text((HERE / "example.yaml").read_text(encoding="utf-8").replace(*change), encoding="utf-8")
-    with pytest.raises(PackError, match=field):
-        load_pack(str(path))

@@ -58,6 +58,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/cases/{case_id}/suggestions"): "case.read",
     ("GET", "/cases/{case_id}/audit"): "audit.read",
     ("GET", "/cases/{case_id}/recurrence"): "case.read",
+    ("GET", "/cases/{case_id}/terms"): "case.read",
     ("PUT", "/devices/self/key"): "device.ingest",
     ("GET", "/devices/{device_id}/chain"): "audit.read device.manage",
     ("GET", "/cases/{case_id}/custody"): "case.read",
