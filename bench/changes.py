@@ -147,7 +147,7 @@ def changed_clip(clip: Clip, change: Change) -> Clip:
         x, y = min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
         return (1 - x, y) if change.mirror else (x, y)
 
-    zones = [{**raw, "polygon": [at(*p) for p in raw["polygon"]]} for raw in clip.zones]
+    zones = [z.model_copy(update={"polygon": tuple(at(*p) for p in z.polygon)}) for z in clip.zones]
     expect = []
     for e in clip.expect:
         (x1, y1), (x2, y2) = at(*e.box[:2]), at(*e.box[2:])

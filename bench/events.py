@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from bench.score import Raised
 from camera_adapters.clock import VirtualClock
 from camera_adapters.frame import Frame
 from camera_adapters.open import open_stream
-from camera_adapters.stream import StreamEvent, StreamOptions
+from camera_adapters.stream import StreamEvent, StreamOptions, StreamState
 from edge.config import CameraConfig
 from edge.judge import Change as SiteChange
 from edge.judge import Judge, SiteView
@@ -36,14 +37,15 @@ class ClipRun:
     length_s: float = 0.0
     wall_s: float = 0.0
     judged: int = 0
+    error: str = ""
     alerts: list[Raised] = field(default_factory=list)
 
 
 class _Recorder:
-    """Takes confirmations instead of making evidence."""
+    """Takes confirmations instead of making evidence. `names` are the manifest's ids of the zones."""
 
-    def __init__(self, run: ClipRun, start: datetime, pictures: Path | None) -> None:
-        self._run, self._start, self._pictures = run, start, pictures
+    def __init__(self, run: ClipRun, start: datetime, names: dict[str, str], pictures: Path | None) -> None:
+        self._run, self._start, self._names, self._pictures = run, start, names, pictures
 
     def record(
         self, change: SiteChange, frame: Frame, _detections: Detections, _width: int, _height: int
@@ -58,14 +60,15 @@ class _Recorder:
             Raised(
                 self._run.clip.id,
                 site.issue.value,
-                site.zone.id,
+                self._names[site.zone.id],
                 site.box,
                 round(seen, 2),
                 round(confirmed, 2),
             )
         )
         if self._pictures is not None:
-            name = f"{self._run.clip.id}-{len(self._run.alerts)}-{site.issue.value}.jpg"
+            clip = re.sub(r"[^A-Za-z0-9._-]", "-", self._run.clip.id)
+            name = f"{clip}-{len(self._run.alerts)}-{site.issue.value}.jpg"
             annotate(frame, change, self._pictures / name)
 
     def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
@@ -108,7 +111,9 @@ class _Sink:
             self._run.judged += 1
 
     def on_event(self, event: StreamEvent) -> None:
-        """A file's states need no answer."""
+        """Note why a clip could not be played; a file's other states need no answer."""
+        if event.state is StreamState.FAILED and not event.reason.startswith("eof"):
+            self._run.error = event.reason
 
 
 def run_clip(
@@ -120,31 +125,38 @@ def run_clip(
     change: Change | None = None,
 ) -> ClipRun:
     """Play one clip and return its alerts; times in seconds of the clip. `change` plays it in another light, size or rate."""
-    run, clock = ClipRun(clip), VirtualClock()
-    zones = clip.known_zones(warn if warn is not None else [])
+    run, clock, warnings = ClipRun(clip), VirtualClock(), [] if warn is None else warn
+    zones = clip.known_zones(warnings)
     camera = CameraConfig.model_validate(
         {
-            "id": clip.id,
+            "id": "clip",
             "url": str(folder / clip.file),
             "place": {"lon": 0, "lat": 0},
-            "zones": zones,
-            "policy": clip.policy,
+            "zones": tuple(zones.values()),
+            "policy": clip.known_policy(warnings),
             "sampling": {"dense_interval_s": change.dense_interval_s}
             if change and change.dense_interval_s
             else {},
         }
     )
     judge = Judge(camera.id, camera.zones, camera.policy, camera.place.point(), roles=detector.bundle.roles)
-    pipeline = CameraPipeline(camera, judge, _Recorder(run, clock.now(), pictures))
-    sink = _Sink(pipeline, detector, run, change)
     start = clock.now()
+    names = {z.id: name for name, z in zones.items()}
+    pipeline = CameraPipeline(camera, judge, _Recorder(run, start, names, pictures))
+    sink = _Sink(pipeline, detector, run, change)
     stream = open_stream(camera.id, camera.url.get_secret_value(), sink, StreamOptions(ring_seconds=1), clock)
     sink.stream = stream
     stream.demand = pipeline.scheduler.demand(clock.monotonic())
     began = time.perf_counter()
-    stream.run(threading.Event())
+    try:
+        stream.run(threading.Event())
+    except (IndexError, ValueError) as exc:
+        # A file without a picture track, or one that the decoder chokes on, must not end the other clips.
+        run.error = f"{type(exc).__name__}: {exc}"
     run.wall_s = time.perf_counter() - began
     run.length_s = (clock.now() - start).total_seconds()
+    if run.error:
+        warnings.append(f"clip {clip.id}: {clip.file}: {run.error}")
     return run
 
 

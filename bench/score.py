@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from statistics import median
 
 from bench.manifest import Clip, Expectation
+from contract import IssueClass
 from edge.geometry import Box, iou
 
 GRACE_S = 2.0
+FAMILIES = tuple(dict.fromkeys(i.family for i in IssueClass))
 
 
 @dataclass
@@ -26,14 +29,35 @@ class Raised:
 
 
 @dataclass(frozen=True)
+class Ran:
+    """What a clip cost."""
+
+    clip: Clip
+    length_s: float
+    wall_s: float
+
+
+@dataclass(frozen=True)
 class Figures:
-    """What one family, or all, came to."""
+    """What one family, or all, came to.
+
+    Attributes:
+        false: alerts that match nothing, duplicates among them.
+        early: found alerts that were confirmed before the earliest true beginning plus the confirm time.
+        delay_s: median seconds from the allowed moment to the alert, the allowed moment being the latest labelled
+            beginning plus the confirm time. The label is an interval, so a delay down to minus its length is no mistake;
+            `early` counts those that are.
+        longest_delay_s: the largest of these.
+    """
 
     expected: int = 0
     found: int = 0
     false: int = 0
     duplicates: int = 0
+    early: int = 0
     delay_s: float | None = None
+    longest_delay_s: float | None = None
+    false_per_hour: float | None = None
 
     @property
     def precision(self) -> float | None:
@@ -48,9 +72,13 @@ class Figures:
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of precision and recall."""
-        p, r = self.precision, self.recall
-        return None if p is None or r is None or p + r == 0 else 2 * p * r / (p + r)
+        """Harmonic mean of precision and recall, as 2 found / (2 found + false + missed)."""
+        whole = 2 * self.found + self.false + (self.expected - self.found)
+        return 2 * self.found / whole if whole else None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the figures with those that follow from them."""
+        return {**asdict(self), "precision": self.precision, "recall": self.recall, "f1": self.f1}
 
 
 def same_box(a: Box, b: Box) -> bool:
@@ -81,10 +109,19 @@ def match(clip: Clip, alerts: Sequence[Raised], length_s: float) -> None:
         hits = [i for i, e in enumerate(clip.expect) if fits(alert, e, length_s)]
         free = [i for i in hits if i not in taken]
         if free:
-            alert.matched = free[0]
-            taken.add(free[0])
+            # Two cars side by side: the nearer box is the one that was meant.
+            alert.matched = max(free, key=lambda i: iou(alert.box, clip.expect[i].box))
+            taken.add(alert.matched)
         elif hits:
             alert.duplicate = True
+
+
+def wait_s(clip: Clip, expected: Expectation) -> float:
+    """Return the time that a rule must wait before it may raise an event."""
+    numbers = clip.numbers(expected)
+    if expected.issue is IssueClass.DUMPING_ACT:
+        return max(numbers.settle_s, numbers.owner_gone_s)
+    return numbers.confirm_s
 
 
 def delay_of(alert: Raised, clip: Clip) -> float:
@@ -92,29 +129,45 @@ def delay_of(alert: Raised, clip: Clip) -> float:
     if alert.matched is None:
         raise ValueError("only a matched alert has a delay")
     expected = clip.expect[alert.matched]
-    own = next((r for i, r in clip.policy.root.items() if i.value == expected.issue), None)
-    wait = max(own.settle_s or 0, own.owner_gone_s or 0, own.confirm_s or 0) if own else 0.0
-    return alert.confirmed_s - (expected.begins_s[1] + wait)
+    return alert.confirmed_s - (expected.begins_s[1] + wait_s(clip, expected))
 
 
-def figures(clips: Sequence[Clip], alerts: Sequence[Raised], family: str | None = None) -> Figures:
-    """Sum up scored clips, of one family (`parking`, `dumping`, ...) or of all."""
-    scored = {c.id: c for c in clips if not c.unscored}
+def is_early(alert: Raised, clip: Clip) -> bool:
+    """True when the alert came before any labelled beginning allowed it; half a second is the labels' own error."""
+    if alert.matched is None:
+        return False
+    expected = clip.expect[alert.matched]
+    return alert.confirmed_s < expected.begins_s[0] + wait_s(clip, expected) - 0.5
+
+
+def figures(ran: Sequence[Ran], alerts: Sequence[Raised], family: str | None = None) -> Figures:
+    """Sum up the scored clips, of one family (`parking`, `dumping`, ...) or of all. Unscored clips count nowhere."""
+    scored = {r.clip.id: r.clip for r in ran if not r.clip.unscored}
+    hours = sum(r.length_s for r in ran if not r.clip.unscored) / 3600
     mine = [a for a in alerts if a.clip in scored and (family is None or _family(a, scored) == family)]
-    expected = [
-        e for c in scored.values() for e in c.expect if family is None or e.issue.split(".")[0] == family
-    ]
+    expected = [e for c in scored.values() for e in c.expect if family is None or e.issue.family == family]
     found = [a for a in mine if a.matched is not None]
-    delays = sorted(delay_of(a, scored[a.clip]) for a in found)
+    delays = [delay_of(a, scored[a.clip]) for a in found]
+    false = sum(a.matched is None for a in mine)
     return Figures(
         expected=len(expected),
         found=len(found),
-        false=sum(a.matched is None for a in mine),
+        false=false,
         duplicates=sum(a.duplicate for a in mine),
-        delay_s=delays[len(delays) // 2] if delays else None,
+        early=sum(is_early(a, scored[a.clip]) for a in found),
+        delay_s=median(delays) if delays else None,
+        longest_delay_s=max(delays) if delays else None,
+        false_per_hour=false / hours if hours else None,
     )
 
 
+def seconds_per_second(ran: Sequence[Ran]) -> float | None:
+    """Return seconds of work a second of scored clip."""
+    length = sum(r.length_s for r in ran if not r.clip.unscored)
+    return sum(r.wall_s for r in ran if not r.clip.unscored) / length if length else None
+
+
 def _family(alert: Raised, scored: dict[str, Clip]) -> str:
-    issue = scored[alert.clip].expect[alert.matched].issue if alert.matched is not None else alert.issue
-    return issue.split(".")[0]
+    if alert.matched is not None:
+        return scored[alert.clip].expect[alert.matched].issue.family
+    return IssueClass(alert.issue).family

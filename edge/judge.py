@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from contract import GeoPoint, IssueClass
-from edge.geometry import GroundPlane, iou
+from edge.geometry import GroundPlane, iou, lower_strip, share_inside
 from edge.people import ShortTracks
 from edge.places import Places
 from edge.ruler import Ruler
@@ -145,18 +145,19 @@ class Judge:
 
     def _sightings(self, rule: Rule, scene: Scene) -> list[Sighting]:
         zones = [z for z in scene.zones if z.kind in rule.zones and (rule.lapsed or z.id in scene.active)]
-        found: list[Sighting] = []
-        # The strictest zone first: an object in two zones is one issue.
-        for zone in sorted(
-            zones, key=lambda z: ("prohibit", "control", "regulate").index(z.config.street_class)
-        ):
+        found: list[tuple[tuple[float, float, float], Sighting]] = []
+        for zone in zones:
             if zone.id not in scene.active and not zone.kind.permits:
                 continue
             numbers = numbers_of(rule.issue, zone.config.street_class, self._policy)
             if numbers.enabled:
-                new = rule.find(scene, zone, numbers)
-                found += [s for s in new if not any(iou(s.box, f.box) > 0.6 for f in found)]
-        return found
+                found += [(_rank(zone, s), s) for s in rule.find(scene, zone, numbers)]
+        # An object in two zones is one issue.
+        kept: list[Sighting] = []
+        for _, sighting in sorted(found, key=lambda f: f[0]):
+            if not any(iou(sighting.box, k.box) > 0.6 for k in kept):
+                kept.append(sighting)
+        return kept
 
     def _advance(self, site: Site, scene: Scene, now: Moment) -> None:
         rule = self._rule_of.get(site.issue)
@@ -229,6 +230,13 @@ class Judge:
                 # What happened while the box was off is unknown: the memory begins anew, the dwell does not.
                 site.last, site.missed_in_row = now, 0
                 self._places.sites.append(site)
+
+
+def _rank(zone: ZoneShape, sighting: Sighting) -> tuple[float, float, float]:
+    """Order the zones of one object: the strictest street, then the zone that holds most of it, then the smaller one."""
+    street = ("prohibit", "control", "regulate").index(zone.config.street_class)
+    inside = share_inside(lower_strip(sighting.box), zone.polygon)
+    return street, -round(inside, 1), zone.polygon.area
 
 
 def _worth_keeping(sites: Iterable[Site]) -> list[Site]:

@@ -214,11 +214,18 @@ class Site:
         smooth = np.asarray([np.median(boxes[max(0, i - 2) : i + 3], axis=0) for i in range(len(boxes))])
         here = smooth[-1]
         size = np.maximum([here[2] - here[0], here[3] - here[1]], 1e-6)
-        contacts = np.column_stack([(smooth[:, 0] + smooth[:, 2]) / 2, smooth[:, 3]])
-        away = np.flatnonzero((np.abs(contacts - contacts[-1]) > REST * size).any(axis=1))
-        if not len(away):
+
+        def away(of: NDArray[np.float64]) -> NDArray[np.bool_]:
+            contacts = np.column_stack([(of[:, 0] + of[:, 2]) / 2, of[:, 3]])
+            goal = np.array([(here[0] + here[2]) / 2, here[3]])
+            return np.asarray((np.abs(contacts - goal) > REST * size).any(axis=1))
+
+        # A median over the first boxes would hide the last of the way in.
+        came = np.flatnonzero(~away(boxes))
+        passed = np.flatnonzero(away(smooth))
+        begin = max(int(came[0]) if len(came) else 0, int(passed[-1]) + 1 if len(passed) else 0)
+        if begin >= len(path):
             return
-        begin = int(away[-1]) + 1
         if path[begin][0].mono_s > self.first.mono_s:
             self.first, self.origin = path[begin][0], (here[0], here[1], here[2], here[3])
 

@@ -13,13 +13,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.events import ClipRun, run_clip
-from bench.manifest import Manifest, load_manifest
-from bench.score import Figures, figures, match
+from bench.manifest import load_manifest
+from bench.score import FAMILIES, Raised, Ran, figures, match, seconds_per_second
 from edge.yaml_source import ConfigError
 from models.bundle import BundleError, load_bundle
 from models.detector import Detector
-
-FAMILIES = ("parking", "dumping", "street_occupation", "vendor")
 
 
 @click.command("events")
@@ -47,7 +45,7 @@ def cli(manifest: Path, model: str, json_file: Path | None, pictures: Path | Non
     except (ConfigError, BundleError) as exc:
         click.echo(f"error: {exc}", err=True)
         sys.exit(2)
-    warnings: list[str] = []
+    warnings = plan.unknown_fields()
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         task = progress.add_task("clips", total=len(plan.clips))
         runs = []
@@ -59,80 +57,82 @@ def cli(manifest: Path, model: str, json_file: Path | None, pictures: Path | Non
             progress.advance(task)
     for line in warnings:
         click.echo(f"warning: {line}", err=True)
-    _print(plan, runs)
+    _print(runs)
     if json_file is not None:
-        json_file.write_text(json.dumps(_as_json(plan, runs, model), indent=1) + "\n", encoding="utf-8")
+        figures_ = _as_json(runs, model, warnings)
+        json_file.write_text(json.dumps(figures_, indent=1) + "\n", encoding="utf-8")
 
 
-def _print(plan: Manifest, runs: list[ClipRun]) -> None:
+def _print(runs: list[ClipRun]) -> None:
     console = Console(width=150)
     clips = Table(
         "clip", "length s", "expected", "found", "false", "alerts: issue zone first-confirmed", "s per s"
     )
     for run in runs:
         words = [
-            f"{a.issue} {a.zone} {a.first_seen_s:.1f}-{a.confirmed_s:.1f}{_mark(a.matched, a.duplicate)}"
-            for a in run.alerts
+            f"{a.issue} {a.zone} {a.first_seen_s:.1f}-{a.confirmed_s:.1f}{_mark(run, a)}" for a in run.alerts
         ]
         found = sum(a.matched is not None for a in run.alerts)
-        speed = f"{run.wall_s / max(run.length_s, 0.01):.2f}"
-        row = (
-            run.clip.id,
-            f"{run.length_s:.1f}",
-            str(len(run.clip.expect)),
-            str(found),
-            str(len(run.alerts) - found),
-            "\n".join(words),
-            speed,
+        counts = (
+            ("–", "–", "–") if run.clip.unscored else (len(run.clip.expect), found, len(run.alerts) - found)
         )
-        clips.add_row(*row)
+        speed = f"{run.wall_s / max(run.length_s, 0.01):.2f}"
+        note = f"failed: {run.error}" if run.error else "\n".join(words)
+        clips.add_row(run.clip.id, f"{run.length_s:.1f}", *map(str, counts), note, speed)
     console.print(clips)
     total = Table(
-        "family", "expected", "found", "false", "duplicates", "precision", "recall", "F1", "median delay s"
+        *("family", "expected", "found", "false", "duplicates", "precision", "recall", "F1"),
+        *("median delay s", "longest", "early", "false an hour"),
     )
-    alerts = [a for r in runs for a in r.alerts]
+    ran, alerts = _ran(runs), [a for r in runs for a in r.alerts]
     for name in (*FAMILIES, None):
-        f = figures(plan.clips, alerts, name)
+        f = figures(ran, alerts, name)
         numbers = [str(v) for v in (f.expected, f.found, f.false, f.duplicates)]
-        total.add_row(
-            name or "all", *numbers, _share(f.precision), _share(f.recall), _share(f.f1), _share(f.delay_s)
-        )
+        shares = [_share(v) for v in (f.precision, f.recall, f.f1, f.delay_s, f.longest_delay_s)]
+        total.add_row(name or "all", *numbers, *shares, str(f.early), _share(f.false_per_hour))
     console.print(total)
-    length, wall = _totals(runs)
-    false = figures(plan.clips, alerts).false
-    console.print(
-        f"{length:.0f} s of clips in {wall:.0f} s: {wall / length:.2f} s per second; {false / length * 3600:.2f} false alerts per hour"
-    )
+    length = sum(r.length_s for r in ran if not r.clip.unscored)
+    console.print(f"{length:.0f} s of scored clips, {_share(seconds_per_second(ran))} s of work a second")
 
 
-def _totals(runs: list[ClipRun]) -> tuple[float, float]:
-    return max(sum(r.length_s for r in runs), 0.01), sum(r.wall_s for r in runs)
+def _ran(runs: list[ClipRun]) -> list[Ran]:
+    return [Ran(r.clip, r.length_s, r.wall_s) for r in runs]
 
 
-def _mark(matched: int | None, duplicate: bool) -> str:
-    return " ✓" if matched is not None else " duplicate" if duplicate else " FALSE"
+def _mark(run: ClipRun, alert: Raised) -> str:
+    if run.clip.unscored:
+        return ""
+    return " ✓" if alert.matched is not None else " duplicate" if alert.duplicate else " FALSE"
 
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _as_json(plan: Manifest, runs: list[ClipRun], model: str) -> dict[str, object]:
-    alerts = [a for r in runs for a in r.alerts]
-    length, wall = _totals(runs)
-
-    def flat(f: Figures) -> dict[str, object]:
-        return {**asdict(f), "precision": f.precision, "recall": f.recall, "f1": f.f1}
-
+def _as_json(runs: list[ClipRun], model: str, warnings: list[str]) -> dict[str, object]:
+    ran, alerts = _ran(runs), [a for r in runs for a in r.alerts]
     return {
         "version": 1,
         "model": model,
-        "all": flat(figures(plan.clips, alerts)),
-        "families": {name: flat(figures(plan.clips, alerts, name)) for name in FAMILIES},
-        "false_per_hour": figures(plan.clips, alerts).false / length * 3600,
-        "seconds_per_second": wall / length,
+        "all": figures(ran, alerts).as_json(),
+        "families": {name: figures(ran, alerts, name).as_json() for name in FAMILIES},
+        "false_per_hour": figures(ran, alerts).false_per_hour,
+        "seconds_per_second": seconds_per_second(ran),
         "clips": [
-            {"id": r.clip.id, "length_s": r.length_s, "wall_s": r.wall_s, "judged": r.judged} for r in runs
+            {
+                "id": r.clip.id,
+                "unscored": r.clip.unscored,
+                "length_s": r.length_s,
+                "wall_s": r.wall_s,
+                "judged": r.judged,
+                "error": r.error,
+            }
+            for r in runs
         ],
-        "alerts": [{**asdict(a), "matched": a.matched is not None} for a in alerts],
+        "alerts": [
+            {**asdict(a), "matched": a.matched is not None, "unscored": r.clip.unscored}
+            for r in runs
+            for a in r.alerts
+        ],
+        "warnings": warnings,
     }
