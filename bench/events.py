@@ -144,14 +144,16 @@ def run_clip(
     names = {z.id: name for name, z in zones.items()}
     pipeline = CameraPipeline(camera, judge, _Recorder(run, start, names, pictures))
     sink = _Sink(pipeline, detector, run, change)
-    stream = open_stream(camera.id, camera.url.get_secret_value(), sink, StreamOptions(ring_seconds=1), clock)
-    sink.stream = stream
-    stream.demand = pipeline.scheduler.demand(clock.monotonic())
     began = time.perf_counter()
     try:
+        stream = open_stream(
+            camera.id, camera.url.get_secret_value(), sink, StreamOptions(ring_seconds=1), clock
+        )
+        sink.stream = stream
+        stream.demand = pipeline.scheduler.demand(clock.monotonic())
         stream.run(threading.Event())
     except (IndexError, ValueError) as exc:
-        # A file without a picture track, or one that the decoder chokes on, must not end the other clips.
+        # A file that is not there, without a picture track, or one that the decoder chokes on, must not end the other clips.
         run.error = f"{type(exc).__name__}: {exc}"
     run.wall_s = time.perf_counter() - began
     run.length_s = (clock.now() - start).total_seconds()

@@ -181,7 +181,7 @@ def _one_place(a: Site, b: Site) -> bool:
     """True for boxes of which one lies in the other, or that are nearly the same."""
     one, other = a.box, b.box
     return (
-        iou(one, other) > 0.5 or max(covered(one, other), covered(other, one)) > 0.8 or _centred(one, other)
+        iou(one, other) > 0.5 or max(covered(one, other), covered(other, one)) > 0.7 or _centred(one, other)
     )
 
 

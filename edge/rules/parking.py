@@ -80,7 +80,7 @@ def jam(scene: Scene, site: Site) -> str | None:
     lanes = scene.zones_of(ZoneKind.MOVING_LANE)
     beside = scene.traffic.beside(site.box)
     queue = sum(any(stands_in(s.box, z) for z in lanes) for s in beside)
-    if queue >= 3:
+    if queue + any(stands_in(site.box, z) for z in lanes) >= 3:
         return f"a queue of {queue} vehicles stands beside it"
     together = scene.traffic.stopped_with(site.box, site.first.mono_s)
     if together >= 2 and site.dwell_s(scene.mono_s) < LONGEST_JAM_S:

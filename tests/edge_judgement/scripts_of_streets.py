@@ -16,7 +16,7 @@ from edge.judge import Change, Judge, Observation
 from edge.zones import PolicyConfig, ZoneConfig
 from models.detections import Detections
 
-NAMES = ("person", "car", "bicycle", "umbrella", "table", "chair", "cart", "garbage", "overflow")
+NAMES = ("person", "car", "bus", "bicycle", "umbrella", "table", "chair", "cart", "garbage", "overflow")
 START = datetime(2026, 5, 6, 2, 0, tzinfo=UTC)  # Wednesday, 10:00 in Shanghai
 PLACE = GeoPoint(
     lon=116.4, lat=39.9, error=ErrorEllipse(semi_major_m=40, semi_minor_m=40), source="camera_point"
