@@ -103,6 +103,22 @@ def key(data: Path, device: str) -> None:
         raise click.ClickException(str(exc)) from None
 
 
+@cli.command("c2pa")
+@click.argument("case", type=_file)
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--key", required=True, type=_file, help="Ed25519 key (PEM) of whoever exports.")
+@click.option("--certificates", required=True, type=_file, help="Its certificate and those above it (PEM).")
+def c2pa(case: Path, out: Path, key: Path, certificates: Path) -> None:
+    """Write the pictures and clips of a CASE that stands into OUT, each with Content Credentials (C2PA)."""
+    from edge.evidence_c2pa import ExportError, Signing, export_case
+
+    try:
+        written = export_case(case, out, Signing.read(key, certificates))
+    except ExportError as exc:
+        raise click.ClickException(str(exc)) from None
+    click.echo(f"{len(written)} files in {out}")
+
+
 @cli.command("dropped")
 @click.option("--box", "data", required=True, type=_folder, help="The box's data folder.")
 def dropped(data: Path) -> None:
