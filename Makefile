@@ -6,7 +6,7 @@ PINS := --generate-hashes --no-emit-index-url --no-annotate --python-version 3.1
 export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 
-.PHONY: demo test install install-dev install-training lint check clean constraints schema
+.PHONY: demo test audit install install-dev install-training lint check clean constraints schema
 
 demo: install ## real CCTV clip -> RTSP -> edge -> case in the console; SOURCE=rtsp://... or a file shows your own camera
 	@exec $(BIN)/curbwatch demo $(if $(SOURCE),--source '$(SOURCE)')
@@ -30,6 +30,9 @@ lint: install-dev
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+audit: install-dev ## secrets in the tree, pins, known vulnerabilities (the last needs the internet)
+	@scripts/audit
 
 constraints: ## write requirements/*.txt anew: exact versions with hashes, no registry addresses
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api $(PINS) -o requirements/base.txt
