@@ -15,6 +15,14 @@ from camera_adapters.stream import Demand
 
 # A GOP longer than this is no longer held for a retroactive promotion (a "smart" codec's GOP of minutes).
 MAX_GOP_PACKETS = 600
+# 8192 x 6144, half as much again as an 8K camera. A header of 20 bytes can promise 65535 x 65535, which is 17 GB decoded.
+MAX_PIXELS = 8192 * 6144
+
+
+def bound(codec: av.VideoCodecContext) -> av.VideoCodecContext:
+    """Make a decoder that is not open yet refuse pictures larger than any camera's, and return it."""
+    codec.options = {**codec.options, "max_pixels": str(MAX_PIXELS)}
+    return codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class OnDemandDecoder:
     """Feeds the codec only what the demand needs, and promotes retroactively from the GOP at hand."""
 
     def __init__(self, codec: av.VideoCodecContext) -> None:
-        self._codec = codec
+        self._codec = bound(codec)
         # Frame threads add three frames (120 ms) of delay and gain nothing where many cameras share the cores.
         self._codec.thread_type = "NONE"
         self._gop: list[tuple[av.Packet[av.VideoStream], Stamp]] = []

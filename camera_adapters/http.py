@@ -36,7 +36,7 @@ class HttpStream(PictureStream):
         self._auth: httpx.Auth | None = None
 
     def _session(self, stop: threading.Event) -> None:
-        with _translated(), httpx.Client(timeout=self._options.stall_s) as client:
+        with _translated(), httpx.Client(timeout=self._options.stall_s, trust_env=False) as client:
             self._epoch += 1
             while not stop.is_set():
                 asked = self._clock.monotonic()

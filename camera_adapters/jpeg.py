@@ -8,6 +8,8 @@ from typing import cast
 
 import av
 
+from camera_adapters.decoder import bound
+
 # No picture of a camera is larger; a stream without an end must not fill the memory.
 MAX_PICTURE_BYTES = 16 * 2**20
 _SIZE_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -33,7 +35,7 @@ class PictureDecoder:
     """Decodes pictures that stand alone. `codec` is FFmpeg's name: "mjpeg" or "png"."""
 
     def __init__(self, codec: str) -> None:
-        self._context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
+        self._context = bound(cast(av.VideoCodecContext, av.CodecContext.create(codec, "r")))
         self._context.thread_type = "NONE"
 
     def decode(self, data: bytes) -> av.VideoFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
@@ -12,6 +13,7 @@ from onveef import envelopes, wsdiscovery
 
 from camera_adapters.clock import Clock
 from camera_adapters.reasons import StreamFaultError
+from camera_adapters.redact import redact
 from camera_adapters.rtsp import RtspStream
 from camera_adapters.stream import CameraStream, FrameSink, StreamOptions
 
@@ -141,7 +143,30 @@ def rtsp_url(address: OnvifAddress, timeout_s: float = 5.0) -> str:
             plain = camera.get_stream_uri(profile_token=token)
     except onveef.OnvifError as exc:
         raise _translated(exc) from exc
+    _check_host(plain, address.host)
     return with_login(plain, address.user, address.password)
+
+
+def _check_host(url: str, host: str) -> None:
+    """Refuse an address on another host: a camera must not send the box, and its login, round the inner network."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"rtsp", "rtsps"} or not _same_host(parts.hostname or "", host):
+        told = f"{parts.scheme}://{parts.hostname}"
+        raise StreamFaultError(
+            "protocol",
+            f"ONVIF: the camera {host} names {redact(told)} for its stream; if that is right, give its rtsp:// address itself",
+        )
+
+
+def _same_host(told: str, asked: str) -> bool:
+    """True when both are one host. A camera that is asked by its name answers with its number."""
+    if told == asked.strip("[]").lower():
+        return True
+    try:
+        numbers = [{a[4][0] for a in socket.getaddrinfo(h, None)} for h in (told, asked.strip("[]"))]
+    except OSError:
+        return False
+    return bool(numbers[0] & numbers[1])
 
 
 def with_login(url: str, user: str, password: str) -> str:

@@ -20,6 +20,8 @@ from typing import cast
 
 import av
 
+from camera_adapters.decoder import bound
+
 # Codecs whose elementary stream plays in a browser's MP4 as it is.
 COPY_CODECS = frozenset({"h264", "hevc"})
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
@@ -166,7 +168,7 @@ class PacketRing:
 def decode(packets: Sequence[RingPacket]) -> list[tuple[datetime, av.VideoFrame]]:
     """Decode packets of one connection that begin with a key frame."""
     params = packets[0].params
-    context = cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r"))
+    context = bound(cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r")))
     context.thread_type = "NONE"
     if params.extradata:
         context.extradata = params.extradata

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera_adapters.decoder import bound
 from camera_adapters.frame import Masks, cut
 from camera_adapters.meter import METER
 from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket
@@ -161,7 +162,7 @@ def _sampled(
 ) -> Iterator[tuple[datetime, Picture]]:
     """Decode one picture at a time, so that memory is a few pictures and not a clip."""
     params = packets[0].params
-    context = cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r"))
+    context = bound(cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r")))
     context.thread_type = "NONE"
     if params.extradata:
         context.extradata = params.extradata
