@@ -9,6 +9,8 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from contract.datum import Datum
+
 PREFIX = "CURBWATCH_API_"
 
 
@@ -64,6 +66,17 @@ class Settings(BaseModel):
         float, Field(ge=0, le=500, description="Two cameras' alerts farther apart never merge, in metres.")
     ] = 25.0
     offline_s: Annotated[float, Field(gt=0, description="A box silent for longer is offline.")] = 90.0
+    map_tiles: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https://[^\s\"']+$",
+            max_length=500,
+            description="Tiles of the console's map, https with {z}, {x} and {y}; a plain grid without.",
+        ),
+    ] = None
+    map_datum: Annotated[
+        Datum, Field(description="Datum of these tiles: AMap and Tencent draw gcj02, Baidu bd09.")
+    ] = "wgs84"
     pack: Annotated[str, Field(description="City pack: a name in api/packs or a path.")] = "example"
     pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     allow_private_hooks: Annotated[

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from contract.base import Slug, Unit
+from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.yaml_source import load_yaml
 from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
@@ -156,8 +157,11 @@ class ClipConfig(Section):
 class CameraPlace(Section):
     """Where the camera hangs; alerts fall back to it where no ground plane is known."""
 
-    lon: Annotated[float, Field(ge=-180, le=180, description="Degrees east, WGS-84.")]
-    lat: Annotated[float, Field(ge=-90, le=90, description="Degrees north, WGS-84.")]
+    lon: Annotated[float, Field(ge=-180, le=180, description="Degrees east.")]
+    lat: Annotated[float, Field(ge=-90, le=90, description="Degrees north.")]
+    datum: Annotated[
+        Datum, Field(description="Of the map on which the place was read: AMap gcj02, Baidu bd09.")
+    ] = "wgs84"
     view_radius_m: Annotated[
         float, Field(gt=0, le=2000, description="How far the zones reach from the camera, metres.")
     ] = 40.0
@@ -165,7 +169,8 @@ class CameraPlace(Section):
     def point(self) -> GeoPoint:
         """Return the camera's point with an error circle as wide as its view."""
         error = ErrorEllipse(semi_major_m=self.view_radius_m, semi_minor_m=self.view_radius_m)
-        return GeoPoint(lon=self.lon, lat=self.lat, error=error, source="camera_point")
+        lon, lat = from_datum(self.lon, self.lat, self.datum)
+        return GeoPoint(lon=lon, lat=lat, error=error, source="camera_point")
 
 
 class SpeakerConfig(Section):

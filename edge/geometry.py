@@ -12,6 +12,7 @@ from shapely.geometry import Polygon
 from shapely.geometry import box as rectangle
 
 from contract import ErrorEllipse, GeoPoint
+from contract.datum import from_datum
 from edge.zones import GroundConfig
 
 Floats = NDArray[np.float64]
@@ -94,9 +95,10 @@ class GroundPlane:
         Raises:
             ValueError: the points lie on a line, or do not fit one plane.
         """
-        origin = (config.pairs[0].lon, config.pairs[0].lat)
+        points = [from_datum(p.lon, p.lat, config.datum) for p in config.pairs]
+        origin = points[0]
         picture = np.array([p.picture for p in config.pairs], np.float64)
-        metres = np.array([_metres(origin, p.lon, p.lat) for p in config.pairs], np.float64)
+        metres = np.array([_metres(origin, *p) for p in points], np.float64)
         if np.linalg.matrix_rank(picture - picture.mean(0), 1e-3) < 2:
             raise ValueError("ground.pairs: the picture points lie on a line; spread them over the ground")
         matrix, _ = cv2.findHomography(picture, metres, 0)

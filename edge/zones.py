@@ -15,6 +15,7 @@ from shapely.geometry import Polygon
 
 from contract import IssueClass, StreetClass, ZoneKind
 from contract.base import Slug
+from contract.datum import Datum
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=7 * 86400)]
@@ -103,6 +104,9 @@ class GroundConfig(_Closed):
     """Point pairs that fix the ground plane."""
 
     pairs: Annotated[tuple[GroundPair, ...], Field(min_length=4, max_length=64)]
+    datum: Annotated[
+        Datum, Field(description="Of the map on which the points were read: AMap gcj02, Baidu bd09.")
+    ] = "wgs84"
     map_error_m: Annotated[
         float, Field(gt=0, le=50, description="Standard error of the map points, metres.")
     ] = 0.5

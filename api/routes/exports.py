@@ -19,6 +19,7 @@ from api.core import Core, CoreDep
 from api.db import plain
 from api.errors import ApiError, refusals
 from api.tables import CaseRow, VerdictRow
+from contract.datum import Datum, to_datum
 
 router = APIRouter(tags=["exports"])
 Exporter = Annotated[Principal, needs("export.read")]
@@ -44,8 +45,11 @@ def _pages(core: Core, who: Principal, since: datetime | None) -> Iterator[list[
         after = rows[-1].id
 
 
-def _flat(case: CaseRow) -> dict[str, Any]:
-    return {c: plain(getattr(case, c)) for c in COLUMNS}
+def _flat(case: CaseRow, datum: Datum) -> dict[str, Any]:
+    flat = {c: plain(getattr(case, c)) for c in COLUMNS}
+    if flat["lon"] is not None and flat["lat"] is not None:
+        flat["lon"], flat["lat"] = to_datum(flat["lon"], flat["lat"], datum)
+    return flat
 
 
 def _safe(value: Any) -> Any:
@@ -53,23 +57,23 @@ def _safe(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 
-def csv_lines(core: Core, who: Principal, since: datetime | None) -> Iterator[str]:
+def csv_lines(core: Core, who: Principal, since: datetime | None, datum: Datum = "wgs84") -> Iterator[str]:
     """Yield CSV with a byte order mark, which spreadsheets need to see UTF-8."""
     yield "\ufeff" + ",".join(COLUMNS) + "\r\n"
     for rows in _pages(core, who, since):
         out = io.StringIO()
         writer = csv.writer(out)
-        writer.writerows([_safe(v) for v in _flat(r).values()] for r in rows)
+        writer.writerows([_safe(v) for v in _flat(r, datum).values()] for r in rows)
         yield out.getvalue()
 
 
-def geojson(core: Core, who: Principal, since: datetime | None) -> Iterator[str]:
-    """Yield one FeatureCollection (RFC 7946)."""
+def geojson(core: Core, who: Principal, since: datetime | None, datum: Datum = "wgs84") -> Iterator[str]:
+    """Yield one FeatureCollection (RFC 7946; that standard means WGS-84, another datum is the reader's own wish)."""
     yield '{"type":"FeatureCollection","features":['
     comma = ""
     for rows in _pages(core, who, since):
         for row in rows:
-            flat = _flat(row)
+            flat = _flat(row, datum)
             point = {"type": "Point", "coordinates": [flat.pop("lon"), flat.pop("lat")]}
             feature = {"type": "Feature", "id": row.id, "geometry": point, "properties": flat}
             yield comma + json.dumps(feature, ensure_ascii=False)
@@ -87,6 +91,9 @@ def export_cases(
     core: CoreDep,
     form: Annotated[Literal["csv", "geojson"], Query(alias="format")] = "csv",
     since: Since = None,
+    datum: Annotated[
+        Datum, Query(description="For maps of China: gcj02 (AMap, Tencent), bd09 (Baidu).")
+    ] = "wgs84",
 ) -> StreamingResponse:
     """Stream all cases of the tenant."""
     made, kind = (
@@ -94,7 +101,7 @@ def export_cases(
     )
     name = f'attachment; filename="cases.{form}"'
     return StreamingResponse(
-        made(core, who, _aware(since)), media_type=kind, headers={"Content-Disposition": name}
+        made(core, who, _aware(since), datum), media_type=kind, headers={"Content-Disposition": name}
     )
 
 

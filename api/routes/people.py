@@ -17,6 +17,7 @@ from api.db import lock
 from api.errors import ApiError, refusals
 from api.security import LockedError, check_locked, check_password, digest, note_failure, open_session
 from api.tables import LoginSession, User
+from contract.datum import Datum
 
 router = APIRouter(tags=["people"])
 ALL = sorted(frozenset().union(*ROLES.values()))
@@ -43,6 +44,8 @@ class SessionView(BaseModel):
     timezone: Annotated[str, Field(description="IANA zone in which the city's times are shown.")]
     undo_s: Annotated[float, Field(description="How long a verdict can be taken back.")]
     lease_s: Annotated[float, Field(description="How long a leased case is one's own.")]
+    map_tiles: Annotated[str | None, Field(description="Address of map tiles with {z}, {x} and {y}.")] = None
+    map_datum: Annotated[Datum, Field(description="The datum in which the tiles are drawn.")] = "wgs84"
     expires_at: datetime | None = None
 
 
@@ -51,6 +54,7 @@ def _view(core: Core, name: str, role: str, tenant: str, permissions: frozenset[
     return SessionView(
         username=name, role=role, tenant=tenant, permissions=sorted(permissions),
         timezone=core.pack.timezone, undo_s=settings.undo_s, lease_s=settings.lease_s,
+        map_tiles=settings.map_tiles, map_datum=settings.map_datum,
     )  # fmt: skip
 
 

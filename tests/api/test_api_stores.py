@@ -21,6 +21,7 @@ from api.settings import Settings
 from api.tables import Base, CaseRow, Hook
 from bench.servers import new_database, s3
 from contract import Case, new_id
+from contract.datum import from_datum
 
 
 @pytest.fixture
@@ -190,6 +191,10 @@ def test_exports(house: Centre) -> None:
     assert "'=cmd|x" in table[1]
     geo = root.get("/exports/cases", params={"format": "geojson"}).json()
     assert geo["features"][0]["geometry"]["coordinates"] == [112.5489, 37.8706]
+    shifted = root.get("/exports/cases", params={"format": "geojson", "datum": "gcj02"}).json()
+    lon, lat = shifted["features"][0]["geometry"]["coordinates"]
+    assert from_datum(lon, lat, "gcj02") == pytest.approx((112.5489, 37.8706), abs=1e-7)
+    assert abs(lon - 112.5489) > 0.001
     assert root.get("/exports/cases", params={"since": "2026-03-04T08:00:00"}).status_code == 422
 
 

@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, Page, expect
 sys.path.insert(0, str(Path(__file__).parent))
 from console_parts import Town, chromium, town
 
+from contract.datum import Datum, to_datum
+
 pytestmark = pytest.mark.browser
 STATIC = Path(__file__).parents[2] / "api" / "console" / "static"
 
@@ -190,6 +192,15 @@ def test_a_phone_shows_the_case(browser: Browser, centre: Town) -> None:
     shown(page)
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1")
     expect(page.locator("#confirm")).to_be_visible()
+
+
+@pytest.mark.parametrize("datum", ["wgs84", "gcj02", "bd09"])
+def test_the_map_shifts_as_the_centre_does(browser: Browser, centre: Town, datum: Datum) -> None:
+    page = page_of(browser, centre)
+    points = [(116.404, 39.915), (121.4737, 31.2304), (87.6168, 43.8256), (2.35, 48.85)]
+    for lon, lat in points:
+        words = f"import('/static/datum.js').then(m => m.toDatum({lon}, {lat}, '{datum}'))"
+        assert page.evaluate(words) == pytest.approx(to_datum(lon, lat, datum), abs=1e-9)
 
 
 def test_a_wrong_password_is_said(browser: Browser, centre: Town) -> None:

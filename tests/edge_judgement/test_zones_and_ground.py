@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from shapely.geometry import Polygon
 
+from contract.datum import Datum, to_datum
+from edge.config import CameraPlace
 from edge.geometry import GroundPlane, lower_strip, share_inside
 from edge.zones import GroundConfig, Window, ZoneConfig
 
@@ -109,6 +111,23 @@ def test_the_ground_plane_finds_a_point_again() -> None:
     assert place is not None
     assert (place.lat - 39.9) * 111132 == pytest.approx(depth, abs=0.2)
     assert place.error.semi_major_m >= place.error.semi_minor_m > 0
+
+
+@pytest.mark.parametrize("datum", ["gcj02", "bd09"])
+def test_points_read_off_a_chinese_map_come_home(datum: Datum) -> None:
+    shifted = []
+    for pair in pairs():
+        lon, lat = to_datum(pair["lon"], pair["lat"], datum)
+        shifted.append({**pair, "lon": lon, "lat": lat})
+    home = GroundPlane.fit(GroundConfig.model_validate({"pairs": pairs()})).place(0.4, 0.6)
+    read = GroundPlane.fit(GroundConfig.model_validate({"pairs": shifted, "datum": datum})).place(0.4, 0.6)
+    assert home is not None
+    assert read is not None
+    assert abs(read.lat - home.lat) * 111_132 < 0.05
+    assert abs(read.lon - home.lon) * 85_000 < 0.05
+    lon, lat = to_datum(116.4, 39.9, datum)
+    point = CameraPlace(lon=lon, lat=lat, datum=datum).point()
+    assert (point.lon, point.lat) == pytest.approx((116.4, 39.9), abs=1e-7)
 
 
 def test_farther_points_are_less_certain_and_the_sky_is_nowhere() -> None:

@@ -193,12 +193,13 @@ function listen() {
   state.news = news;
 }
 
-function enter(inside) {
+function enter(session) {
+  const inside = Boolean(session);
   $("login").hidden = inside;
   $("review").hidden = !inside;
   $("logout").hidden = !inside;
   state.news?.close();
-  if (inside) { refresh(); listen(); } else $("login-form").elements.username.focus();
+  if (inside) { map.configure(session); refresh(); listen(); } else $("login-form").elements.username.focus();
 }
 
 $("login-form").addEventListener("submit", async (event) => {
@@ -206,9 +207,9 @@ $("login-form").addEventListener("submit", async (event) => {
   const form = event.target.elements;
   $("login-error").textContent = "";
   try {
-    await api.login(form.username.value, form.password.value);
+    const session = await api.login(form.username.value, form.password.value);
     form.password.value = "";
-    enter(true);
+    enter(session);
   } catch (error) {
     $("login-error").textContent = error instanceof api.Offline ? t("offline") : error instanceof api.Refused ? error.message : t("wrong");
   }
@@ -226,4 +227,4 @@ setInterval(() => { if (!$("review").hidden) refresh(); }, 10_000);
 
 words();
 stage.wire();
-try { await api.me(); enter(true); } catch { enter(false); }
+try { enter(await api.me()); } catch { enter(false); }
