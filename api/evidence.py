@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -150,6 +152,17 @@ class EvidenceStore:
             return 0
         await obstore.delete_async(self._store, self.key(sha256))
         return size
+
+    def sweep_parts(self, before: datetime) -> int:
+        """Delete unfinished uploads on this replica that have not grown since; return how many."""
+        gone = 0
+        for path in self._incoming.glob("*.part"):
+            with contextlib.suppress(OSError), path.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
+                    gone += 1
+        return gone
 
     async def probe(self) -> None:
         """Write, read and delete a small object; raises when the store does not work."""

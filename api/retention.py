@@ -27,6 +27,8 @@ from contract import CaseState
 
 LOG = structlog.get_logger("retention")
 AT_ONCE = 200
+# A box that sends a part comes back within minutes; after two days it has begun anew or never will.
+UNFINISHED = timedelta(days=2)
 RULES: Mapping[CaseState, str] = {
     **dict.fromkeys(REVIEW_STATES, "candidate"),
     **dict.fromkeys(OPEN_STATES - REVIEW_STATES, "filed"),
@@ -46,6 +48,7 @@ class Swept:
     bytes: int = 0
     kept_for_others: int = 0
     orphans: int = 0
+    unfinished: int = 0
 
 
 def limits(settings: Settings) -> dict[str, timedelta | None]:
@@ -71,7 +74,8 @@ async def sweep(core: Core) -> Swept:
                 break
     await _erase(core, done)
     await _orphans(core, done)
-    if done.cases or done.orphans:
+    done.unfinished = await run_in_threadpool(core.store.sweep_parts, core.now() - UNFINISHED)
+    if done.cases or done.orphans or done.unfinished:
         LOG.info("retention.swept", **vars(done))
     return done
 

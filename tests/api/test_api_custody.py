@@ -25,9 +25,19 @@ from sqlalchemy import select
 from api.security import add_device
 from api.stamps import StampError, stamp_due
 from api.tables_custody import ChainLink
+from bench.servers import new_database
 from contract import new_id
 from edge.evidence_verify import verify_case
 from edge.identity import load_signer, public_key
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Centre]:
+    more = {}
+    if request.param == "postgresql":
+        more["database_url"] = new_database(request.getfixturevalue("pg_url"), f"cw_{new_id()}")
+    with centre(tmp_path / "data", **more) as made:
+        yield made
 
 
 @pytest.fixture
@@ -159,9 +169,11 @@ def test_a_wrong_link_is_recorded_and_shown_and_its_message_is_not_lost(
     assert "chain.fault" in actions
 
 
-def test_a_number_used_twice_and_a_missing_one(house: Centre, box: SigningBox, tmp_path: Path) -> None:
+def test_a_number_used_twice_and_a_missing_one(any_house: Centre, tmp_path: Path) -> None:
     from edge.outbox import Outbox
 
+    house, box = any_house, SigningBox(any_house, tmp_path)
+    assert box.enrol() == 200
     box.send(picture(0))
     lost, late = box.sign()
     box.post(*box.sign())
@@ -171,8 +183,9 @@ def test_a_number_used_twice_and_a_missing_one(house: Centre, box: SigningBox, t
     assert not house.person("aud", "auditor").get("/devices/box-1/chain").json()["keys"][0]["missing"]
     assert faults(house) == [], "out of order is no fault"
     box.outbox = Outbox(tmp_path / "clone", signer=box.signer, now=house.clock)
-    box.post(*box.sign())
+    case = box.post(*box.sign())
     assert faults(house) == ["the number 1 was used twice"]
+    assert house.person("aud", "auditor").get(f"/cases/{case}/audit").json()["intact"]
 
 
 def test_links_that_came_before_the_key_are_checked_when_it_comes(house: Centre, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from api.backup import back_up, bring_back
 from api.core import Core
 from api.retention import Swept, sweep
 from api.settings import Settings
+from bench.servers import new_database
+from contract import new_id, utc_now
 from curbwatch.commands.api import cli
 from edge.evidence_verify import verify_case
 
@@ -114,8 +116,14 @@ def test_a_legal_hold_outlasts_every_rule_until_it_is_released(tmp_path: Path) -
         assert [e["action"] for e in entries[-3:]] == ["case.held", "case.released", "evidence.deleted"]
 
 
-def test_a_file_of_two_cases_stays_while_one_needs_it(tmp_path: Path) -> None:
-    with centre(tmp_path / "data", **KEEP) as house:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_file_of_two_cases_stays_while_one_needs_it(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    more: dict[str, Any] = dict(KEEP)
+    if kind == "postgresql":
+        more["database_url"] = new_database(request.getfixturevalue("pg_url"), f"cw_{new_id()}")
+    with centre(tmp_path / "data", **more) as house:
         box = SigningBox(house, tmp_path)
         box.enrol()
         rejected, filed = box.send(picture(1), picture(2)), box.send(picture(1), picture(3))
@@ -138,6 +146,8 @@ def test_a_file_of_two_cases_stays_while_one_needs_it(tmp_path: Path) -> None:
         house.clock.pass_s(31 * DAY)
         assert run(house).files == 2
         assert not here(house, picture(1))
+        view = house.person("aud", "auditor").get("/devices/box-1/chain").json()
+        assert (view["fault_count"], view["keys"][0]["missing"]) == (0, []), "the links stay"
 
 
 class _Killed(BaseException):
@@ -204,6 +214,20 @@ def test_files_that_no_alert_names_go_after_a_while(tmp_path: Path) -> None:
         assert not here(house, picture(1))
         again = house.box().put(f"/evidence/{sha(picture(1))}", content=picture(1))
         assert again.status_code == 201, "an orphan may come again"
+
+
+def test_an_upload_that_never_ends_is_swept(tmp_path: Path) -> None:
+    with centre(tmp_path / "data") as house:
+        part = {"Content-Range": "bytes 0-9/2061"}
+        assert (
+            house.box().put(f"/evidence/{sha(picture(1))}", content=bytes(10), headers=part).status_code
+            == 202
+        )
+        house.clock.at = utc_now() + timedelta(days=1)
+        assert run(house).unfinished == 0
+        house.clock.at = utc_now() + timedelta(days=3)
+        assert run(house).unfinished == 1
+        assert house.core.store.held(sha(picture(1))) == 0
 
 
 def test_the_command_says_what_would_go_and_then_does_it(tmp_path: Path) -> None:

@@ -93,3 +93,21 @@ def test_every_package_is_pinned_to_a_version_and_a_hash(name: str) -> None:
         assert re.match(r"[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^ ]+", first), first
         assert "--hash=sha256:" in block, first
         assert "://" not in block, first
+
+
+def test_the_threat_model_names_tests_and_files_that_are_there() -> None:
+    told = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    code = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py")}
+    names = re.findall(r"`(test_[a-z0-9_]+)(\.py|…)?`", told)
+    assert len(names) > 15
+    for name, tail in names:
+        known = (
+            f"{name}.py" in code if tail == ".py" else any(f"def {name}" in text for text in code.values())
+        )
+        assert known, f"docs/security.md names {name}{tail}, which is not there"
+    for path in re.findall(r"`([a-z_]+/[a-z_/]+(?:\.(?:py|md))?)`", told):
+        assert (ROOT / path).exists(), f"docs/security.md names {path}, which is not there"
+    settings = "".join((ROOT / p).read_text() for p in ("api/settings.py", "edge/config.py"))
+    for name in ("max_evidence_bytes", "max_body_bytes", "min_free_bytes", "seal_to"):
+        assert f"`{name}`" in told or f".{name}`" in told
+        assert f"{name}:" in settings
