@@ -18,9 +18,11 @@ import cv2
 import httpx
 import numpy as np
 import uvicorn
-from playwright.sync_api import Browser, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.app import create_app
+from api.core import Core
 from api.security import add_device, add_user
 from api.settings import Settings
 from contract import new_id, utc_now
@@ -43,13 +45,17 @@ class Town:
     token: str
     username: str
     password: str
+    others: dict[str, str]
+    core: Core
 
-    def post_case(self, n: int, issue: str = "parking.motor") -> str:
-        """Send an alert with its pictures as a box does; returns the case's id."""
+    def post_case(
+        self, n: int, issue: str = "parking.motor", camera: str | None = None, near: int | None = None
+    ) -> str:
+        """Send an alert with its pictures as a box does, of camera `camera` near the spot `near`; returns the case's id."""
         with httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, trust_env=False
         ) as box:
-            event, files = alert_event(n, issue)
+            event, files = alert_event(n, issue, camera or f"cam-{n}", near if near is not None else n)
             answer = box.post("/alerts", json=event)
             answer.raise_for_status()
             for digest, data in files.items():
@@ -60,11 +66,19 @@ class Town:
 
     def case(self, case_id: str) -> dict[str, Any]:
         """Read a case through the API."""
-        with httpx.Client(base_url=self.url, trust_env=False) as person:
-            person.post(
-                "/session", json={"username": self.username, "password": self.password}
-            ).raise_for_status()
+        with self.person(self.username) as person:
             return dict(person.get(f"/cases/{case_id}").raise_for_status().json())
+
+    def word(self, name: str) -> str:
+        """Return a person's password."""
+        return self.password if name == self.username else self.others[name]
+
+    @contextmanager
+    def person(self, name: str) -> Iterator[httpx.Client]:
+        """Sign a person in at the API."""
+        with httpx.Client(base_url=self.url, trust_env=False) as client:
+            client.post("/session", json={"username": name, "password": self.word(name)}).raise_for_status()
+            yield client
 
 
 def picture(n: int, words: str) -> bytes:
@@ -78,8 +92,8 @@ def picture(n: int, words: str) -> bytes:
     return bytes(cv2.imencode(".jpg", image)[1].tobytes())
 
 
-def alert_event(n: int, issue: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return an alert of camera `n` and its files by hash."""
+def alert_event(n: int, issue: str, camera: str, near: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return alert `n` of a camera and its files by hash."""
     now = utc_now()
     shots = {kind: picture(n, kind) for kind in ("context", "first", "middle", "confirm", "crop")}
     files = {hashlib.sha256(data).hexdigest(): data for data in shots.values()}
@@ -100,12 +114,12 @@ def alert_event(n: int, issue: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         "id": site,
         "stage": "opened",
         "issue": issue,
-        "camera_id": f"cam-{n}",
+        "camera_id": camera,
         "camera_name": f"Street {n}",
         "device_id": "box-1",
         "occurred_at": now.isoformat(),
         "place": {
-            "lon": 116.39 + n * 0.01,
+            "lon": 116.39 + near * 0.01 + (n - near) * 1e-5,
             "lat": 39.9,
             "error": {"semi_major_m": 14.0, "semi_minor_m": 5.0, "bearing_deg": 40.0},
             "source": "homography",
@@ -137,7 +151,7 @@ def alert_event(n: int, issue: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     event = {
         "specversion": "1.0",
         "id": new_id(),
-        "source": f"/device/box-1/camera/cam-{n}",
+        "source": f"/device/box-1/camera/{camera}",
         "type": "city.curbwatch.alert.opened.v1",
         "time": now.isoformat(),
         "subject": site,
@@ -148,12 +162,13 @@ def alert_event(n: int, issue: str) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 @contextmanager
-def town(data: Path) -> Iterator[Town]:
+def town(data: Path, **settings: Any) -> Iterator[Town]:
     """Serve a centre on a free loopback port."""
-    app = create_app(Settings(data=data))
+    app = create_app(Settings(data=data, **settings))
     core = app.state.core
     with core.db.write() as session:
         password = add_user(session, "wang", "reviewer", core.now())
+        others = {n: add_user(session, n, r, core.now()) for n, r in (("li", "reviewer"), ("ada", "admin"))}
         token = add_device(session, "box-1", core.now())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -165,9 +180,42 @@ def town(data: Path) -> Iterator[Town]:
     thread.start()
     while not server.started:
         time.sleep(0.02)
-    yield Town(f"http://127.0.0.1:{port}", token, "wang", password)
+    yield Town(f"http://127.0.0.1:{port}", token, "wang", password, others, core)
     server.should_exit = True
     thread.join(10)
+
+
+def page_of(
+    browser: Browser,
+    centre: Town,
+    locale: str = "en-GB",
+    name: str | None = None,
+    path: str = "",
+    **context: Any,
+) -> Page:
+    """Open the console in a browser of its own and sign in as `name`."""
+    page = browser.new_context(locale=locale, viewport={"width": 1366, "height": 768}, **context).new_page()
+    page.set_default_timeout(15_000)
+    page.goto(f"{centre.url}/{path}")
+    page.locator("input[name=username]").fill(name or centre.username)
+    page.locator("input[name=password]").fill(centre.word(name or centre.username))
+    page.keyboard.press("Enter")
+    expect(page.locator("#logout")).to_be_visible()
+    return page
+
+
+def shown(page: Page) -> str:
+    """Wait for the case's picture and return the title."""
+    page.wait_for_function(
+        "() => { const i = document.getElementById('picture'); return i.complete && i.naturalWidth > 0 }"
+    )
+    return page.locator("#case-title").inner_text()
+
+
+def violations(page: Page) -> tuple[int, str]:
+    """Return how many rules of WCAG 2.2 AA axe finds broken, and its words."""
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+    return found.violations_count, str(found.generate_report())
 
 
 @contextmanager

@@ -1,26 +1,58 @@
-// The centre's REST surface. A lost connection throws Offline, an expired session SignedOut.
+// The centre's REST surface. A lost connection throws Offline, an expired session SignedOut, a refusal Refused.
 export class Offline extends Error {}
 export class SignedOut extends Error {}
 export class Refused extends Error { constructor(status, message) { super(message); this.status = status; } }
 
-async function call(method, path, body) {
+async function ask(method, path, body, headers = {}, more = {}) {
   let answer;
   try {
-    answer = await fetch(path, { method, headers: body ? { "Content-Type": "application/json" } : {}, body: body ? JSON.stringify(body) : undefined });
+    answer = await fetch(path, { method, headers: { ...(body ? { "Content-Type": "application/json" } : {}), ...headers }, body: body ? JSON.stringify(body) : undefined, ...more });
   } catch { throw new Offline(); }
-  if (answer.status === 204) return null;
   if (answer.status === 401) throw new SignedOut();
   if (answer.status >= 500) throw new Offline();
-  const data = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, typeof data.detail === "string" ? data.detail : data.title ?? String(answer.status));
-  return data;
+  const data = answer.status === 204 ? null : await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(answer.status, typeof data?.detail === "string" ? data.detail : String(answer.status));
+  return { data, headers: answer.headers };
 }
+const call = async (...given) => (await ask(...given)).data;
+const query = (params) => {
+  const found = new URLSearchParams();
+  for (const [key, value] of Object.entries(params)) for (const v of [value].flat()) if (v !== null && v !== undefined && v !== "") found.append(key, v);
+  return String(found);
+};
+export const get = (path, params = {}) => { const q = query(params); return call("GET", q ? `${path}?${q}` : path); };
+export const fileUrl = (sha256) => `/evidence/${sha256}`;
+
 export const login = (username, password) => call("POST", "/session", { username, password });
 export const logout = () => call("DELETE", "/session");
 export const me = () => call("GET", "/session");
-export const queue = () => call("GET", "/cases?state=in_review&state=second_review&order=queue&limit=50");
+export const preferences = () => call("GET", "/session/preferences");
+export const keep = (told) => call("PUT", "/session/preferences", told);
+
+export async function next(exclude, filters) {
+  const { data, headers } = await ask("GET", `/queue/next?${query({ exclude, readings: true, ...filters })}`);
+  return data === null ? null : { whole: data, reading: headers.get("Reading-Id") };
+}
+export const waiting = (filters) => get("/queue/waiting", filters);
 export const counts = () => call("GET", "/queue");
+export const hold = (cases) => call("POST", "/queue/leases", { cases });
+export const release = (cases, last = false) => call("DELETE", `/queue/leases${cases ? `?${query({ case: cases })}` : ""}`, undefined, {}, last ? { keepalive: true } : {});
 export const oneCase = (id) => call("GET", `/cases/${id}`);
-export const verdict = (id, said) => call("POST", `/cases/${id}/verdicts`, said);
+export const place = (id) => call("GET", `/cases/${id}/place`);
+export const suggestions = (id) => call("GET", `/cases/${id}/suggestions`);
+export const cluster = (id) => call("GET", `/cases/${id}/cluster`);
+export const viewed = (id) => call("POST", `/cases/${id}/views`);
+export const defer = (id, minutes) => call("POST", `/cases/${id}/defer`, { minutes });
+export const batch = (cases, verdict) => call("POST", "/queue/batch", { cases, verdict });
+export async function verdict(id, said, version) {
+  const { data, headers } = await ask("POST", `/cases/${id}/verdicts`, said, { "If-Match": `"${version}"` });
+  return { whole: data, verdict: headers.get("Verdict-Id") };
+}
 export const undo = (id, verdictId) => call("DELETE", `/cases/${id}/verdicts/${verdictId}`);
-export const fileUrl = (sha256) => `/evidence/${sha256}`;
+export const read = (id, said) => call("POST", `/readings/${id}`, said);
+export const unread = (id) => call("DELETE", `/readings/${id}`);
+export const setup = (camera) => call("GET", `/cameras/${camera}/setup`);
+export const setupAt = (camera, version) => call("GET", `/cameras/${camera}/setup/${version}`);
+export const saveSetup = (camera, told, version) => call("PUT", `/cameras/${camera}/setup`, told, { "If-Match": `"${version}"` });
+export const trySetup = (camera, told) => call("POST", `/cameras/${camera}/setup/try`, told);
+export const setGold = (id, told) => call("PUT", `/cases/${id}/gold`, told);

@@ -1,43 +1,47 @@
 // What is known of a case, in words, with times in the city's zone.
+import { $, el } from "./dom.js";
 import { issueName, language, t } from "./strings.js";
-import { latest } from "./stage.js";
 
-const $ = (id) => document.getElementById(id);
 let zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 export function setZone(name) { if (name) zone = name; }
+export const zoneName = () => zone;
+const place = () => (language() === "zh" ? "zh-CN" : "en-GB");
 
-export function when(text) {
-  return new Intl.DateTimeFormat(language() === "zh" ? "zh-CN" : "en-GB", { timeZone: zone, dateStyle: "medium", timeStyle: "medium" }).format(new Date(text));
+export function when(text, style = {}) {
+  return new Intl.DateTimeFormat(place(), { timeZone: zone, dateStyle: "medium", timeStyle: "medium", ...style }).format(new Date(text));
 }
+export const clock = (text) => new Intl.DateTimeFormat(place(), { timeZone: zone, hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(new Date(text));
+export const day = (text) => new Intl.DateTimeFormat(place(), { timeZone: zone, dateStyle: "medium" }).format(new Date(text));
 
 export function dwell(seconds) {
   const s = Math.round(seconds), pad = (n) => String(n).padStart(2, "0");
   return s < 3600 ? `${Math.floor(s / 60)}:${pad(s % 60)}` : `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}`;
 }
 
-export function show(whole) {
-  const a = latest(whole), e = whole.place.error;
-  $("case-title").textContent = `${whole.number} · ${issueName(whole.issue)} · ${whole.camera_name || whole.camera_id}`;
-  const rows = [
-    ["issue", `${issueName(whole.issue)} (${whole.issue})`], ["dwell", `${dwell(a.dwell.dwell_s)} / ${dwell(a.rule.confirm_s)}`],
-    ["zone", `${a.zone.id} (${a.zone.kind})`], ["street", t(a.zone.street_class)], ["permit", a.zone.permit ?? "–"],
-    ["first_seen", when(a.dwell.first_seen_at)], ["confirmed_at", when(a.dwell.confirmed_at)],
-    ["deadline", whole.deadline_at ? when(whole.deadline_at) : "–"], ["count", String(a.count)],
-    ["place", `${whole.place.lat.toFixed(5)}, ${whole.place.lon.toFixed(5)} (${t(whole.place.source)})`],
-    ["error", `${Math.round(e.semi_major_m)} × ${Math.round(e.semi_minor_m)} m`],
-    ["rule", `${a.rule.name} · ${a.rule.policy_version}`],
-    ["model", `${a.model.name} ${a.model.version} · ${a.model.class_name ?? ""} ${a.model.score != null ? a.model.score.toFixed(2) : ""}`],
-    ["clock", a.dwell.clock_source],
+function rows(whole, a) {
+  const e = whole.place.error, number = `${whole.place.lat.toFixed(5)}, ${whole.place.lon.toFixed(5)}`;
+  const common = [["deadline", whole.deadline_at ? when(whole.deadline_at) : t("noDeadline")], ["place", `${number} (${t(whole.place.source)})`], ["error", `${Math.round(e.semi_major_m)} × ${Math.round(e.semi_minor_m)} m`]];
+  if (!a) return [["issue", issueName(whole.issue)], ["street", t(whole.street_class)], ...common];
+  return [
+    ["dwell", `${dwell(a.dwell.dwell_s)} / ${dwell(a.rule.confirm_s)}`], ["zone", `${a.zone.id} (${t(`z_${a.zone.kind}`)})`], ["street", t(a.zone.street_class)],
+    ["permit", a.zone.permit ?? t("noPermit")], ["first_seen", when(a.dwell.first_seen_at)], ["confirmed_at", when(a.dwell.confirmed_at)], ["count", String(a.count)], ...common,
+    ["rule", `${a.rule.name} · ${a.rule.policy_version}`], ["model", `${a.model.name} ${a.model.version} · ${a.model.class_name ?? ""} ${a.model.score != null ? a.model.score.toFixed(2) : ""}`],
+    ["clock", t(a.dwell.clock_source)],
   ];
-  $("facts").replaceChildren(...rows.flatMap(([key, value]) => {
-    const dt = document.createElement("dt"), dd = document.createElement("dd");
-    dt.textContent = t(key);
-    dd.textContent = value;
-    return [dt, dd];
-  }));
-  $("timeline").replaceChildren(...(a.note ? a.note.split("; ") : []).map((line) => {
-    const li = document.createElement("li");
-    li.textContent = line;
-    return li;
-  }));
+}
+
+export function show(whole) {
+  const a = whole.alerts[whole.alerts.length - 1] ?? null;
+  $("case-title").textContent = `${whole.number} · ${issueName(whole.issue)} · ${whole.camera_name || whole.camera_id}`;
+  $("facts").replaceChildren(...rows(whole, a).flatMap(([key, value]) => [el("dt", { text: t(key) }), el("dd", { text: value })]));
+  $("timeline").replaceChildren(...(a?.note ? a.note.split("; ") : []).map((line) => el("li", { text: line })));
+  $("recurrence").textContent = "";
+  $("history").replaceChildren();
+}
+
+// What the place has seen before; comes a moment after the case.
+export function history(found) {
+  const r = found.recurrence;
+  $("recurrence").textContent = found.history.length ? t("recurrence").replace("{h}", r["1h"]).replace("{w}", r["7d"]).replace("{m}", r["30d"]) : t("noHistory");
+  $("history").replaceChildren(...found.history.slice(0, 6).map((c) => el("li", { text: `${when(c.opened_at, { timeStyle: "short" })} · ${issueName(c.issue)} · ${t(`s_${c.state}`)}` })));
 }

@@ -1,106 +1,161 @@
-// The picture of a case: stills with zone and box drawn over them, the clip, the strip of the dwell.
+// The picture of a case: stills with overlays, the clip, the strip of the dwell on its clock, the loupe.
 import { fileUrl } from "./api.js";
+import * as boxes from "./boxes.js";
+import { $, button, el, svg } from "./dom.js";
+import { dwell } from "./facts.js";
 import { issueName, t } from "./strings.js";
 
-const $ = (id) => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
 const ORDER = ["confirm", "context", "first", "middle", "crop", "clip"];
-const LABEL = { confirm: "confirmShot" };
+const SPEEDS = [0.5, 1, 2, 4];
 const FRAME_S = 1 / 25;
-let shown = null;
+const FRONTAGE = new Set(["frontage"]), PERMIT = new Set(["parking_bay", "non_motor_parking", "loading", "permitted_vending", "terrace", "collection_point"]);
+export const LAYERS = ["zone", "frontage", "permit", "box"];
+const hidden = new Set();
+let shown = null, zones = [];
 
-export function latest(whole) { return whole.alerts[whole.alerts.length - 1]; }
+export const latest = (whole) => whole.alerts[whole.alerts.length - 1] ?? null;
+export const hiddenLayers = () => [...hidden];
+export function hideLayers(names) { hidden.clear(); for (const n of names ?? []) hidden.add(n); }
 
 export function preload(whole) {
-  for (const item of latest(whole).evidence) if (item.media_type.startsWith("image/")) new Image().src = fileUrl(item.sha256);
+  for (const item of latest(whole)?.evidence ?? []) if (item.media_type.startsWith("image/")) new Image().src = fileUrl(item.sha256);
 }
 
 export function show(whole) {
-  const alert = latest(whole);
-  const items = ORDER.map((kind) => alert.evidence.find((e) => e.kind === kind)).filter(Boolean);
+  const alert = latest(whole), same = shown && shown.id === whole.id;
+  const kind = same ? shown.kind : null;
+  shown = { id: whole.id, kind: null, alert, item: null };
+  if (!same) { zones = []; boxes.reset(); $("overlay").setAttribute("aria-hidden", "true"); zoom(1); }
+  $("figure").hidden = !alert;
+  const items = alert ? ORDER.map((k) => alert.evidence.find((e) => e.kind === k)).filter(Boolean) : [];
   const strip = $("strip");
   strip.replaceChildren(...items.map((item) => tile(item, alert)));
   strip.setAttribute("aria-label", t("strip"));
-  const keep = shown && shown.id === whole.id && items.find((i) => i.kind === shown.kind);
-  shown = { id: whole.id, kind: null };
-  pick(keep || items[0], alert);
+  timeline(alert, items);
+  if (alert) pick(items.find((i) => i.kind === kind) || items[0], alert);
 }
 
 function tile(item, alert) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.dataset.kind = item.kind;
-  if (item.media_type.startsWith("image/")) {
-    const img = document.createElement("img");
-    img.src = fileUrl(item.sha256);
-    img.alt = "";
-    button.append(img);
-  } else {
-    const sign = document.createElement("span");
-    sign.className = "film";
-    sign.textContent = "▶";
-    sign.setAttribute("aria-hidden", "true");
-    button.append(sign);
-  }
-  button.append(t(LABEL[item.kind] ?? item.kind));
-  button.addEventListener("click", () => pick(item, alert));
-  return button;
+  const at = (new Date(item.captured_at) - new Date(alert.dwell.first_seen_at)) / 1000;
+  const face = item.media_type.startsWith("image/") ? el("img", { src: fileUrl(item.sha256), alt: "" }) : el("span", { class: "film", "aria-hidden": "true", text: "▶" });
+  return button([face, el("span", { text: t(`shot_${item.kind}`) }), el("small", { text: at >= 0 ? `+${dwell(at)}` : `−${dwell(-at)}` })], () => pick(item, alert), { "data-kind": item.kind });
 }
 
-function pick(item, alert) {
+// The dwell as a line: first seen, candidate, confirmed, with a mark for each picture.
+function timeline(alert, items) {
+  const box = $("dwellline");
+  box.hidden = !alert;
+  if (!alert) return;
+  const d = alert.dwell, start = new Date(d.first_seen_at), span = Math.max(1, (new Date(d.confirmed_at) - start) / 1000);
+  const x = (text) => 10 + 980 * Math.min(1, Math.max(0, (new Date(text) - start) / 1000 / span));
+  const candidate = x(d.candidate_at);
+  box.setAttribute("aria-label", `${t("first_seen")} → ${t("candidate")} ${dwell((new Date(d.candidate_at) - start) / 1000)} → ${t("confirmed_at")} ${dwell(span)}`);
+  box.replaceChildren(
+    svg("rect", { x: 10, y: 10, width: candidate - 10, height: 8, class: "line-watch" }), svg("rect", { x: candidate, y: 10, width: 990 - candidate, height: 8, class: "line-dwell" }),
+    ...items.filter((i) => i.media_type.startsWith("image/") && i.kind !== "crop").map((i) => svg("circle", { cx: x(i.captured_at), cy: 14, r: 6, class: "line-shot", "data-kind": i.kind })),
+  );
+  const marks = [["first_seen", "start"], ["candidate", "middle"], ["confirmed_at", "end"]], at = candidate / 10;
+  const times = { first_seen: 0, candidate: (new Date(d.candidate_at) - start) / 1000, confirmed_at: span };
+  $("dwellmarks").replaceChildren(...marks.map(([key, where]) => el("span", { class: where, style: key === "candidate" ? `left: ${Math.min(75, Math.max(16, at))}%` : null, text: key === "first_seen" ? t(key) : `${t(key)} +${dwell(times[key])}` })));
+}
+
+export function pick(item, alert = shown?.alert) {
   if (!item) { $("picture").removeAttribute("src"); $("overlay").replaceChildren(); return; }
   shown.kind = item.kind;
+  shown.item = item;
   const video = $("clip"), clip = item.media_type.startsWith("video/");
   $("picture").hidden = clip;
   video.hidden = !clip;
   $("clipbar").hidden = !clip;
   $("figure").style.setProperty("--ratio", `${item.width ?? alert.frame_width} / ${item.height ?? alert.frame_height}`);
+  $("figure").style.setProperty("--ratio-n", String((item.width ?? alert.frame_width) / (item.height ?? alert.frame_height)));
   if (clip) {
-    video.src = fileUrl(item.sha256);
+    if (!video.src.endsWith(item.sha256)) video.src = fileUrl(item.sha256);
+    video.playbackRate = Number($("speed").value);
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) video.play().catch(() => {});
   } else {
     video.pause();
     $("picture").src = fileUrl(item.sha256);
     $("picture").alt = `${t("picture")}: ${issueName(alert.issue)}, ${alert.camera_name || alert.camera_id}`;
   }
-  $("overlay").replaceChildren();
-  if (item.kind !== "crop" && item.kind !== "context") draw(alert);
+  draw();
   for (const b of $("strip").children) b.setAttribute("aria-pressed", String(b.dataset.kind === item.kind));
+  for (const c of $("dwellline").querySelectorAll("circle")) c.classList.toggle("on", c.dataset.kind === item.kind);
 }
 
-function draw(alert) {
-  const zone = document.createElementNS(SVG, "polygon");
-  zone.setAttribute("class", "zone");
-  zone.setAttribute("points", alert.zone.polygon.map(([x, y]) => `${x * 1000},${y * 1000}`).join(" "));
-  const [x1, y1, x2, y2] = alert.box.map((v) => v * 1000);
-  const box = document.createElementNS(SVG, "rect");
-  box.setAttribute("class", "subject");
-  for (const [k, v] of Object.entries({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 })) box.setAttribute(k, v);
-  $("overlay").append(zone, box);
+export function pickKind(kind) { $("strip").querySelector(`[data-kind="${kind}"]`)?.click(); }
+
+// Zones of the camera's saved setup: frontages and permits, which an alert does not carry.
+export function setZones(found, id) { if (shown?.id === id) { zones = found; draw(); } }
+
+const points = (polygon) => polygon.map(([x, y]) => `${x * 1000},${y * 1000}`).join(" ");
+function draw() {
+  const over = $("overlay"), alert = shown?.alert;
+  if (boxes.dragging()) return;
+  over.replaceChildren();
+  if (!alert || shown.kind === "crop" || shown.kind === "context") return;
+  for (const zone of zones) {
+    const layer = FRONTAGE.has(zone.kind) ? "frontage" : PERMIT.has(zone.kind) ? "permit" : null;
+    if (layer && !hidden.has(layer)) over.append(svg("polygon", { class: layer, points: points(zone.polygon) }, svg("title", { text: `${zone.id} ${zone.holder ?? ""}` })));
+  }
+  if (!hidden.has("zone")) over.append(svg("polygon", { class: "zone", points: points(alert.zone.polygon) }));
+  if (!hidden.has("box") || boxes.editing()) boxes.draw(over, alert.box);
 }
+
+export function editBox(on) { if (shown?.alert) { pickKind("confirm"); boxes.edit(on, draw); $("overlay").setAttribute("aria-hidden", String(!on)); draw(); } }
+
+export function layers(host, changed) {
+  host.replaceChildren(...LAYERS.map((name) => el("label", {}, el("input", { type: "checkbox", checked: !hidden.has(name), onchange: (e) => { if (e.target.checked) hidden.delete(name); else hidden.add(name); draw(); changed(); } }), el("span", { text: t(`layer_${name}`) }))));
+}
+// One key walks: all, box alone, nothing, all.
+export function nextLayers() {
+  const now = hidden.size === 0 ? ["zone", "frontage", "permit"] : hidden.size < LAYERS.length ? LAYERS : [];
+  hideLayers(now);
+  draw();
+}
+
+let factor = 1;
+export function zoom(to) {
+  factor = to;
+  const figure = $("zoomed"), box = boxes.current() ?? shown?.alert?.box;
+  figure.style.transform = factor === 1 ? "" : `scale(${factor})`;
+  if (box) figure.style.transformOrigin = `${((box[0] + box[2]) / 2) * 100}% ${((box[1] + box[3]) / 2) * 100}%`;
+  $("loupe").setAttribute("aria-pressed", String(factor > 1));
+}
+export function loupe() { zoom(factor === 1 ? 2 : factor === 2 ? 4 : 1); }
 
 export function toggle() {
   const video = $("clip");
-  if (video.hidden) { const b = $("strip").querySelector('[data-kind="clip"]'); if (b) b.click(); return; }
+  if (video.hidden) { pickKind("clip"); return; }
   if (video.paused) video.play().catch(() => {}); else video.pause();
 }
-
 export function frame(direction) {
   const video = $("clip");
-  if (video.hidden) return;
+  if (video.hidden) { pickKind("clip"); video.pause(); return; }
   video.pause();
   video.currentTime = Math.max(0, Math.min(video.duration || 0, video.currentTime + direction * FRAME_S));
 }
-
+export function speed(direction) {
+  const box = $("speed"), at = SPEEDS.indexOf(Number(box.value)) + direction;
+  if (at < 0 || at >= SPEEDS.length) return;
+  box.value = String(SPEEDS[at]);
+  $("clip").playbackRate = SPEEDS[at];
+}
 export function words() {
   $("scrub").setAttribute("aria-label", t("scrub"));
   $("speed").setAttribute("aria-label", t("speed"));
 }
-
 export function wire() {
-  const video = $("clip"), scrub = $("scrub"), speed = $("speed");
+  const video = $("clip"), scrub = $("scrub");
+  $("speed").replaceChildren(...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, `${s}×`)));
   $("play").addEventListener("click", toggle);
+  $("loupe").addEventListener("click", loupe);
   video.addEventListener("timeupdate", () => { if (video.duration) scrub.value = String((video.currentTime / video.duration) * 1000); });
   scrub.addEventListener("input", () => { video.pause(); if (video.duration) video.currentTime = (Number(scrub.value) / 1000) * video.duration; });
-  speed.addEventListener("change", () => { video.playbackRate = Number(speed.value); });
+  $("speed").addEventListener("change", () => { video.playbackRate = Number($("speed").value); });
+  $("figure").addEventListener("wheel", (e) => {
+    if (!e.ctrlKey) return; // a plain wheel scrolls the page
+    e.preventDefault();
+    zoom(Math.min(4, Math.max(1, factor * (e.deltaY < 0 ? 1.25 : 0.8))));
+  }, { passive: false });
 }

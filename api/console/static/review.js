@@ -1,0 +1,296 @@
+// The review page: one case at a time on a lease, judged with one key; the next case's pictures are there before it is asked for.
+import * as api from "./api.js";
+import * as boxes from "./boxes.js";
+import { chooseClass, chooseMerge, chooseReason, closeChoices, digit, openChoices } from "./choices.js";
+import { $, button, el, select } from "./dom.js";
+import * as facts from "./facts.js";
+import * as keys from "./keys.js";
+import * as leases from "./leases.js";
+import { openBatch } from "./batch.js";
+import { sheet } from "./sheet.js";
+import * as map from "./map.js";
+import { go, guarded, params } from "./shell.js";
+import * as stage from "./stage.js";
+import { firstSteps } from "./start.js";
+import { ISSUES, issueName, t } from "./strings.js";
+
+const state = { last: null, shownAt: 0, busy: false, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false };
+const REFRESH_MS = 10_000;
+
+export const said = (text) => { $("said").textContent = text; };
+
+function show() {
+  const task = leases.current();
+  for (const part of document.querySelectorAll(".queue, .stage, .side")) part.hidden = task === null;
+  $("empty").hidden = task !== null;
+  if (task === null) { state.shown = null; firstSteps($("empty")); list(); return; }
+  const { whole } = task, fresh = state.shown !== leases.key(task);
+  state.shown = leases.key(task);
+  stage.show(whole);
+  facts.show(whole);
+  map.show(whole);
+  if (fresh) {
+    state.shownAt = performance.now();
+    state.editing = false;
+    $("edit").setAttribute("aria-pressed", "false");
+    closeChoices();
+    api.viewed(whole.id).catch(() => {});
+  }
+  list();
+  around(whole);
+}
+
+async function around(whole) {
+  const [place, zones] = await Promise.all([api.place(whole.id).catch(() => null), setupOf(whole.camera_id)]);
+  if (leases.current()?.whole.id !== whole.id) return;
+  if (place) { facts.history(place); map.neighbours(place.near); }
+  stage.setZones(zones, whole.id);
+}
+async function setupOf(camera) {
+  if (!camera) return [];
+  if (!state.setups.has(camera)) {
+    if (state.setups.size > 200) state.setups.clear();
+    state.setups.set(camera, api.setup(camera).then((found) => found.setup.zones, () => []));
+  }
+  return state.setups.get(camera);
+}
+
+function list() {
+  const focus = document.activeElement?.closest?.("#queue button")?.dataset.id, mine = leases.current()?.whole.id;
+  $("waiting").textContent = state.active ? `${state.total} ${t("waiting")}` : "";
+  $("queue").replaceChildren(...state.waiting.map((c) => {
+    const small = `${c.number} · ${c.camera_name || c.camera_id} · ${facts.dwell(c.dwell_s)}`;
+    const row = button([issueName(c.issue), el("small", { text: small }), c.held_by ? el("small", { class: "held", text: `${t("heldBy")} ${c.held_by}` }) : null].filter(Boolean), () => open(c.id), { "data-id": c.id, "aria-current": String(c.id === mine) });
+    return el("li", {}, row);
+  }));
+  // The list is drawn anew with each piece of news; who walks it by keyboard stays where they are.
+  if (focus) $("queue").querySelector(`[data-id="${focus}"]`)?.focus();
+}
+
+export async function refresh() {
+  await guarded(async () => {
+    const [waiting, counts] = await Promise.all([api.waiting(filters()), api.counts()]);
+    state.waiting = waiting;
+    state.total = counts.waiting;
+    const had = leases.current();
+    await leases.fill();
+    if (!had || leases.key(had) !== state.shown || state.shown !== (leases.current() && leases.key(leases.current()))) show();
+    else list();
+  });
+}
+
+async function open(id) {
+  await guarded(async () => {
+    const by = await leases.takeOne(id);
+    if (by === null) show();
+    else { said(by ? t("isHeldBy").replace("{name}", by) : t("hasLeft")); await refresh(); }
+  });
+}
+
+async function advance() {
+  show();
+  await leases.fill();
+  if (leases.current() && state.shown !== leases.key(leases.current())) show();
+  refresh();
+}
+
+// The verdict goes with the version that was on the screen. New pictures of the box alone make no new case of it.
+async function send(task, body) {
+  for (let tries = 0; ; tries += 1) {
+    try { return await api.verdict(task.whole.id, body, task.whole.version); } catch (error) {
+      if (!(error instanceof api.Refused) || error.status !== 412) throw error;
+      const now = await api.oneCase(task.whole.id), was = task.whole;
+      task.whole = now;
+      if (tries < 2 && now.state === was.state && now.issue === was.issue && now.verdicts.length === was.verdicts.length) continue;
+      if (!["in_review", "second_review"].includes(now.state)) { leases.drop(task); await advance(); } else { state.shown = null; show(); }
+      said(`${now.number}: ${t("changedMeanwhile").replace("{state}", t(`s_${now.state}`))}`);
+      return null;
+    }
+  }
+}
+
+const SAID = { confirm: "saidConfirm", reject: "saidReject", unsure: "saidUnsure", merge: "saidMerge" };
+async function decide(told) {
+  const task = leases.current();
+  if (!task || state.busy) return;
+  state.busy = true;
+  const box = told.kind === "confirm" ? boxes.current() : null;
+  const body = { ...told, ...(box ? { box } : {}), seconds: Math.round((performance.now() - state.shownAt) / 10) / 100 };
+  const done = await guarded(() => (task.reading ? api.read(task.reading, body).then(() => ({})) : send(task, body)), async (error) => {
+    if (error.status === 409) { leases.drop(task); await advance(); }
+  });
+  state.busy = false;
+  if (!done) return;
+  const at = leases.held.indexOf(task);
+  state.last = { task, verdict: done.verdict, at };
+  offerUndo();
+  said(`${task.whole.number}: ${t(SAID[told.kind])}${told.reason ? ` (${t(`r${told.reason}`)})` : told.issue ? ` (${issueName(told.issue)})` : ""}`);
+  leases.drop(task);
+  state.waiting = state.waiting.filter((c) => c.id !== task.whole.id);
+  await guarded(advance);
+}
+
+let undoTimer = null;
+function offerUndo() {
+  const b = document.querySelector('[data-action="undo"]');
+  clearTimeout(undoTimer);
+  if (!b) return;
+  b.disabled = !state.last;
+  if (state.last) undoTimer = setTimeout(() => { state.last = null; b.disabled = true; }, (state.undoS ?? 30) * 1000);
+}
+
+async function takeBack() {
+  if (!state.last) return;
+  const { task, verdict, at } = state.last;
+  state.last = null;
+  offerUndo();
+  await guarded(async () => {
+    if (task.reading) await api.unread(task.reading);
+    else {
+      task.whole = await api.undo(task.whole.id, verdict);
+      await api.hold([task.whole.id]);
+    }
+    leases.put(task, Math.max(0, Math.min(at, leases.held.length)));
+    show();
+    said(`${task.whole.number}: ${t("saidUndo")}`);
+    refresh();
+  });
+}
+
+async function defer() {
+  const task = leases.current();
+  if (!task || task.reading) { said(t("notNow")); return; }
+  const done = await guarded(() => api.defer(task.whole.id, 30));
+  if (!done) return;
+  leases.drop(task);
+  said(`${task.whole.number}: ${t("saidDefer")} ${facts.clock(done.until)}`);
+  await guarded(advance);
+}
+
+async function merge() {
+  const task = leases.current();
+  if (!task || task.reading) { said(t("notNow")); return; }
+  const found = await guarded(() => api.suggestions(task.whole.id));
+  if (!found) return;
+  if (!found.length) { said(t("noNeighbour")); return; }
+  chooseMerge(found, (into) => decide({ kind: "merge", into }));
+}
+
+async function batch() {
+  const task = leases.current();
+  if (!task || task.reading) { said(t("notNow")); return; }
+  const done = await openBatch(task.whole);
+  if (!done) return;
+  for (const id of done.judged) { const held = leases.held.find((h) => h.whole.id === id); if (held) leases.drop(held); }
+  said(t("batchDone").replace("{n}", done.judged.length) + Object.values(done.refused).map((why) => `; ${why}`).join(""));
+  await guarded(advance);
+}
+
+async function reject(reason) {
+  if (reason !== 9) { closeChoices(); await decide({ kind: "reject", reason }); return; }
+  const dialog = $("other");
+  $("other-text").value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  dialog.addEventListener("close", () => {
+    const text = $("other-text").value.trim();
+    if (dialog.returnValue === "ok" && text) { closeChoices(); decide({ kind: "reject", reason, text }); }
+  }, { once: true });
+}
+
+function step(by) {
+  if (leases.step(by)) { guarded(advance); return; }
+  said(t(by > 0 ? "noNext" : "noPrevious"));
+}
+function edit() {
+  state.editing = !state.editing;
+  $("edit").setAttribute("aria-pressed", String(state.editing));
+  stage.editBox(state.editing);
+  if (state.editing) said(t("boxHelp"));
+}
+function overlay() { stage.nextLayers(); stage.layers($("layers"), keepLayers); keepLayers(); }
+const keepLayers = () => api.keep({ keys: keys.changed(), hidden: stage.hiddenLayers() }).catch(() => {});
+
+const ACTIONS = {
+  confirm: () => decide({ kind: "confirm" }), fix: () => chooseClass((issue) => decide({ kind: "confirm", issue })), reject: () => chooseReason(reject), unsure: () => decide({ kind: "unsure" }),
+  merge, defer, batch, undo: takeBack, next: () => step(1), previous: () => step(-1), play: stage.toggle, frameBack: () => stage.frame(-1), frameOn: () => stage.frame(1),
+  slower: () => stage.speed(-1), faster: () => stage.speed(1), overlay, loupe: stage.loupe, edit, sheet: () => sheet(keepLayers),
+};
+
+export function onKey(event) {
+  if (keys.foreign(event) || $("review").hidden || event.target.closest("input:not([type=checkbox]):not([type=range]), select, textarea, dialog")) return;
+  if (event.key === "Enter" || (event.key === " " && event.target.closest("button, input"))) return;
+  if (openChoices() && /^[0-9]$/.test(event.key)) { event.preventDefault(); digit(Number(event.key)); return; }
+  if (event.key === "Escape") { closeChoices(); if (state.editing) edit(); return; }
+  const action = keys.actionOf(event.key);
+  if (action) { event.preventDefault(); ACTIONS[action](); }
+}
+
+function buttons() {
+  const make = (action, cls) => button([el("kbd", { text: keys.shown(keys.keyOf(action)) }), " ", el("span", { text: t(`k_${action}`) })], () => ACTIONS[action](), { class: cls, "data-action": action, id: action === "undo" ? null : `do-${action}` });
+  $("verdict").replaceChildren(make("confirm", "go"), make("reject", "no"), make("fix", ""), make("unsure", ""), make("merge", ""), make("defer", ""), make("batch", ""), make("undo", ""));
+  offerUndo();
+}
+
+const filters = () => ({ issue: params().get("issue"), camera: params().get("camera") });
+function filterBox() {
+  const now = filters();
+  $("queue-filter").replaceChildren(select([["", t("allClasses")], ...Object.keys(ISSUES).map((i) => [i, issueName(i)])], now.issue ?? "", (issue) => go("review", { issue, camera: now.camera }), { "aria-label": t("issue") }));
+}
+
+export function words() {
+  stage.words();
+  stage.layers($("layers"), keepLayers);
+  $("layers").setAttribute("aria-label", t("layers"));
+  $("choices").setAttribute("aria-label", t("choices"));
+  buttons();
+  filterBox();
+  if (leases.current()) { state.shown = null; show(); } else if (state.active) show();
+}
+
+export async function enter(session) {
+  state.active = true;
+  state.undoS = session.undo_s;
+  filterBox();
+  const kept = await api.preferences().catch(() => null);
+  if (kept) { keys.use(kept.keys); stage.hideLayers(kept.hidden); }
+  words();
+  const wanted = JSON.stringify(filters());
+  if (state.wanted !== undefined && state.wanted !== wanted) await leases.letGo();
+  state.wanted = wanted;
+  leases.setFilters(filters());
+  leases.keepAlive((task, by) => {
+    const was = leases.current() === task;
+    leases.drop(task);
+    if (was) { guarded(advance); said(by ? t("leaseLost").replace("{name}", by) : t("hasLeft")); }
+  });
+  await refresh();
+  clearInterval(state.timer);
+  state.timer = setInterval(() => { if (!$("review").hidden) refresh(); }, REFRESH_MS);
+  const wish = params().get("case");
+  if (wish) await open(wish);
+}
+export function leave() { state.active = false; clearInterval(state.timer); $("waiting").textContent = ""; }
+
+// News of the live feed: the case on the screen is read anew when it has changed, and left when it is decided.
+// Older news is passed over: a verdict and its undo may both be told after the undo is on the screen.
+export async function news(event) {
+  if (!state.active) return;
+  const task = leases.held.find((h) => h.whole.id === event?.case_id && !h.reading);
+  if (task && event.version > task.whole.version && !state.busy) {
+    await guarded(async () => {
+      const was = leases.current() === task;
+      if (!["in_review", "second_review"].includes(event.state)) { leases.drop(task); if (was) { said(`${task.whole.number}: ${t(`s_${event.state}`)}`); await advance(); } return; }
+      task.whole = await api.oneCase(task.whole.id);
+      if (was) show();
+    });
+  }
+  await refresh();
+}
+export function wire() {
+  stage.wire();
+  $("edit").addEventListener("click", edit);
+  document.addEventListener("keydown", onKey);
+  document.addEventListener("sheet", () => ACTIONS.sheet());
+  addEventListener("pagehide", () => { leases.letGo(true); });
+}

@@ -1,0 +1,314 @@
+"""The pages beside review, in both languages and schemes, in a real Chromium against a real centre."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from console_parts import Town, page_of, shown, town, violations
+from playwright.sync_api import Browser, Page, expect
+
+from contract import CaseState, ZoneKind, new_id, utc_now
+
+STATIC = Path(__file__).parents[2] / "api" / "console" / "static"
+PAGES = ("review", "wall", "setup", "setup/cam-1", "stats", "quality", "start")
+HEADS = {"review": "#case-title", "setup": "#page h1"}
+
+
+def fill(centre: Town) -> list[str]:
+    """A few cases, judged in different ways, and a heartbeat."""
+    ids = [centre.post_case(n, "parking.motor" if n % 2 else "dumping.exposed") for n in range(1, 7)]
+    with centre.person("li") as li:
+        told = [{"kind": "confirm"}, {"kind": "reject", "reason": 1}, {"kind": "unsure"}]
+        for case, verdict in zip(ids, told, strict=False):
+            li.post(f"/cases/{case}/verdicts", json=verdict | {"seconds": 3.1}).raise_for_status()
+    now = utc_now().isoformat()
+    cameras = [
+        {"camera_id": "cam-1", "state": "live", "view": "good", "frames_decoded": 100, "last_frame_at": now},
+        {"camera_id": "cam-2", "state": "failed", "reason": "401 from the camera", "view": "unknown"},
+    ]
+    beat = {
+        "id": new_id(), "device_id": "box-1", "at": now, "uptime_s": 5, "software_version": "0.1.0", "model_name": "street",
+        "model_version": "1", "model_sha256": "0" * 64, "config_sha256": "0" * 64, "cameras": cameras,
+    }  # fmt: skip
+    with httpx.Client(
+        base_url=centre.url, headers={"Authorization": f"Bearer {centre.token}"}, trust_env=False
+    ) as box:
+        box.post("/heartbeats", json=beat).raise_for_status()
+    return ids
+
+
+def settled(page: Page, path: str) -> None:
+    page.evaluate("(path) => { location.hash = `#/${path}`; }", path)
+    expect(page.locator("#case-title" if path == "review" else "#page h1")).to_be_visible()
+    page.wait_for_timeout(500)
+    if path == "review":
+        shown(page)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+def test_every_page_is_accessible_and_translated(
+    browser: Browser, centre: Town, locale: str, scheme: str
+) -> None:
+    fill(centre)
+    page = page_of(browser, centre, locale, "ada", color_scheme=scheme)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    keys = set(
+        re.findall(
+            r"(\w+): \[", "".join((STATIC / f).read_text("utf-8") for f in ("words.js", "words_pages.js"))
+        )
+    )
+    raw = {k for k in keys if "_" in k}
+    for path in PAGES:
+        settled(page, path)
+        count, report = violations(page)
+        assert count == 0, f"{path}: {report}"
+        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1"), path
+        words = set(re.findall(r"\w+", page.locator("body").inner_text()))
+        assert not raw & words, f"{path}: keys without words"
+        if locale == "zh-CN":
+            assert page.locator("html").get_attribute("lang") == "zh-CN"
+    page.locator('[href="#/review"]').click()
+    page.keyboard.press("?")
+    count, report = violations(page)
+    assert count == 0, report
+    assert faults == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (390, 844)])
+def test_sizes_of_screens(browser: Browser, centre: Town, width: int, height: int) -> None:
+    fill(centre)
+    page = page_of(browser, centre, name="ada")
+    page.set_viewport_size({"width": width, "height": height})
+    for path in PAGES:
+        settled(page, path)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1"), path
+    settled(page, "review")
+    for part in ("#do-confirm", "#do-reject", "#picture"):
+        expect(page.locator(part)).to_be_visible()
+    if width == 1366:
+        bottom = page.evaluate("() => document.getElementById('dwellmarks').getBoundingClientRect().bottom")
+        assert bottom <= height, "picture, strip and dwell line fit one screen"
+
+
+@pytest.mark.browser
+def test_the_wall_shows_arrivals_and_keeps_its_filters_in_the_address(browser: Browser, centre: Town) -> None:
+    fill(centre)
+    page = page_of(browser, centre, path="#/wall?hours=168")
+    expect(page.locator("#page")).to_contain_text("6 cases on the map")
+    expect(page.locator(".cams li").first).to_contain_text("401 from the camera")
+    centre.post_case(9, "dumping.exposed")
+    expect(page.locator(".arrivals li").first).to_contain_text("Exposed garbage", timeout=8000)
+    expect(page.locator("#page")).to_contain_text("7 cases on the map", timeout=8000)
+    page.get_by_label("Class").select_option("parking.motor")
+    expect(page).to_have_url(re.compile(r"#/wall\?issue=parking.motor&hours=168"))
+    expect(page.locator("#page")).to_contain_text("3 cases on the map")
+    page.reload()
+    expect(page.locator("#page")).to_contain_text("3 cases on the map")
+    expect(page.get_by_label("Class")).to_have_value("parking.motor")
+
+
+@pytest.mark.browser
+def test_the_map_has_the_citys_areas_and_clusters(browser: Browser, centre: Town) -> None:
+    ring = [[116.3, 39.8], [116.6, 39.8], [116.6, 40.0], [116.3, 40.0], [116.3, 39.8]]
+    area = {
+        "type": "Feature",
+        "properties": {"code": "d1"},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    with centre.person("ada") as ada:
+        ada.put("/geo/district", json={"type": "FeatureCollection", "features": [area]}).raise_for_status()
+    for n in range(1, 5):
+        centre.post_case(n, near=1)
+    page = page_of(browser, centre, path="#/wall")
+    expect(page.locator(".leaflet-overlay-pane path").first).to_be_attached()
+    for _ in range(4):
+        page.locator(".leaflet-control-zoom-out").first.click()
+    expect(page.locator(".pin.many")).to_have_text("4")
+
+
+@pytest.mark.browser
+def test_a_zone_is_drawn_tried_and_saved_by_keyboard(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre, name="ada", path="#/setup/cam-1")
+    page.locator("#new-zone").focus()
+    page.keyboard.press("Enter")
+    canvas = page.locator(".drawing svg")
+    expect(canvas).to_be_focused()
+    # From the middle, 0.02 a step: round the object, whose foot is at 0.4 to 0.6, 0.7.
+    for way, times in (("Left", 10), ("Down", 15), ("Right", 20), ("Up", 20)):
+        for _ in range(times):
+            page.keyboard.press(f"Arrow{way}")
+        page.keyboard.press("Enter")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Enter")
+    page.locator("#finish-zone").click()
+    expect(page.locator(".zonelist")).to_contain_text("zone-1 · no parking")
+    page.locator("#try-run").click()
+    expect(page.locator("#tried")).to_contain_text(
+        "Of 1 alerts of the last 1 h this draft would have raised 1"
+    )
+    expect(page.locator("#tried")).to_contain_text("only the box could tell")
+    page.get_by_role("button", name="Add a time").click()
+    page.get_by_label("from", exact=True).fill("06:30")
+    page.locator("#save-version").click()
+    expect(page.locator("#page-said")).to_contain_text("Saved as version 1")
+    with centre.person("ada") as ada:
+        saved = ada.get("/cameras/cam-1/setup").json()
+    (zone,) = saved["setup"]["zones"]
+    assert len(zone["polygon"]) == 4
+    assert zone["schedule"][0]["begin"] == "06:30:00"
+    page.reload()
+    expect(page.locator(".zonelist")).to_contain_text("zone-1")
+    with centre.person("ada") as ada:
+        ada.put("/cameras/cam-1/setup", json={"setup": {}}).raise_for_status()
+    page.locator("#save-version").click()
+    expect(page.locator("#page-said")).to_contain_text("Somebody saved a version while you drew")
+
+
+@pytest.mark.browser
+def test_the_ground_plane_shows_its_error(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre, name="ada", path="#/setup/cam-1")
+    corners = [(0.2, 0.3), (0.8, 0.3), (0.8, 0.8), (0.2, 0.8), (0.5, 0.55)]
+    expect(page.locator("#ground")).to_contain_text("0 of 4 pairs")
+    box = page.locator(".drawing svg").bounding_box()
+    assert box is not None
+    for i, (x, y) in enumerate(corners):
+        page.locator("#add-pair").click()
+        page.locator(".drawing svg").click(position={"x": x * box["width"], "y": y * box["height"]})
+        row = page.locator("#ground tbody tr").nth(i)
+        row.get_by_label("longitude").fill(str(116.4 + (x - 0.5) * 1e-3))
+        row.get_by_label("longitude").press("Tab")
+        row.get_by_label("latitude").fill(str(39.9 - (y - 0.5) * 1e-3))
+        row.get_by_label("latitude").press("Tab")
+        if i == 3:
+            expect(page.locator("#ground")).to_contain_text("add a fifth")
+    expect(page.locator("#ground")).to_contain_text(re.compile(r"error 0\.\d\d m over 5 pairs"))
+
+
+@pytest.mark.browser
+def test_the_homography_of_the_page_is_that_of_a_known_plane(browser: Browser, centre: Town) -> None:
+    rng = np.random.default_rng(4)
+    plane = np.array([[40.0, 6.0, -12.0], [3.0, -55.0, 20.0], [0.1, 0.6, 1.0]])
+    seen = rng.uniform(0.1, 0.9, (8, 2))
+    flat = np.c_[seen, np.ones(8)] @ plane.T
+    metres = flat[:, :2] / flat[:, 2:]
+    lon = 116.4 + metres[:, 0] / (111320 * np.cos(np.radians(39.9)))
+    lat = 39.9 + metres[:, 1] / 111320
+    pairs = [
+        {"picture": list(p), "lon": a, "lat": b} for p, a, b in zip(seen.tolist(), lon, lat, strict=True)
+    ]
+    page = page_of(browser, centre)
+    fit = "async (pairs) => { const g = await import('/static/ground.js'); const f = g.fit(pairs); return f && {rms: f.rms, at: f.map([0.5, 0.5])}; }"
+    found = page.evaluate(fit, pairs)
+    there = plane @ [0.5, 0.5, 1.0]
+    assert found["rms"] < 0.01
+    assert found["at"]["lat"] == pytest.approx(39.9 + there[1] / there[2] / 111320, abs=1e-7)
+    pairs[0]["lat"] += 5 / 111320
+    assert page.evaluate(fit, pairs)["rms"] > 0.3
+    line = [{"picture": [0.1 * i, 0.1 * i], "lon": 116 + i * 1e-4, "lat": 39 + i * 1e-4} for i in range(1, 6)]
+    assert page.evaluate(fit, line) is None
+
+
+@pytest.mark.browser
+def test_statistics_are_pictures_and_tables_to_take_away(browser: Browser, centre: Town) -> None:
+    fill(centre)
+    page = page_of(browser, centre, name="ada", path="#/stats")
+    for name in ("indicators", "heat", "precision", "models", "load"):
+        expect(page.locator(f"#fig-{name} svg.chart")).to_be_visible()
+        for kind in ("csv", "svg"):
+            with page.expect_download() as download:
+                page.locator(f'[data-take="{name}.{kind}"]').click()
+            text = Path(download.value.path()).read_text("utf-8-sig")
+            assert text.startswith("<svg") if kind == "svg" else len(list(csv.reader(io.StringIO(text)))) > 1
+    expect(page.locator("#fig-indicators")).to_contain_text("Exposed garbage")
+    expect(page.locator("#fig-load")).to_contain_text("li")
+    page.locator(".filters select").nth(1).select_option("camera")
+    expect(page).to_have_url(re.compile("by=camera"))
+    expect(page.locator("#fig-indicators")).to_contain_text("cam-1")
+
+
+@pytest.mark.browser
+def test_times_are_the_citys_and_know_summer_time(browser: Browser, tmp_path: Path) -> None:
+    with town(tmp_path, timezone="Europe/London") as centre:
+        page = page_of(browser, centre, timezone_id="America/New_York")
+        expect(page.locator("#empty")).to_be_visible()
+        told = "async (text) => (await import('/static/facts.js')).clock(text)"
+        assert page.evaluate(told, "2026-01-15T12:00:00Z") == "12:00:00"
+        assert page.evaluate(told, "2026-07-15T12:00:00Z") == "13:00:00"
+        # The hour that comes twice when summer time ends.
+        assert [page.evaluate(told, f"2026-10-25T0{h}:30:00Z") for h in (0, 1)] == ["01:30:00", "01:30:00"]
+
+
+@pytest.mark.browser
+def test_gold_items_are_made_on_the_page(browser: Browser, centre: Town) -> None:
+    fill(centre)
+    page = page_of(browser, centre, name="ada", path="#/quality")
+    page.get_by_label("Case number").fill(centre.case(centre.post_case(20))["number"])
+    page.get_by_role("button", name="Make it a gold item").click()
+    expect(page.locator("#page-said")).to_contain_text("Is a gold item now")
+
+
+@pytest.mark.browser
+def test_a_reviewer_sees_the_pages_of_a_reviewer(browser: Browser, centre: Town) -> None:
+    page = page_of(browser, centre, path="#/stats")
+    expect(page.locator("#pages a")).to_have_text(["Review", "Live", "Cameras", "First steps"])
+    expect(page.locator("#review")).to_be_visible()
+
+
+def words() -> dict[str, list[str]]:
+    """Read every word of the pages: key -> [English, Chinese]."""
+    found: dict[str, list[str]] = {}
+    for name in ("words.js", "words_pages.js"):
+        for key, en, zh in re.findall(
+            r'(\w+): \[("(?:[^"\\]|\\.)*"), ("(?:[^"\\]|\\.)*")\]', (STATIC / name).read_text("utf-8")
+        ):
+            assert key not in found, f"{key} is there twice"
+            found[key] = [json.loads(en), json.loads(zh)]
+    return found
+
+
+def test_both_languages_are_complete() -> None:
+    told = words()
+    raw = sum(
+        len(re.findall(r"\w+: \[", (STATIC / n).read_text("utf-8"))) for n in ("words.js", "words_pages.js")
+    )
+    assert len(told) == raw, "each key has its two texts"
+    for key, (en, zh) in told.items():
+        assert en, key
+        assert zh, key
+        assert key in {"lang", "kappa"} or re.search(r"[\u4e00-\u9fff]", zh), f"{key}: not translated"
+        assert set(re.findall(r"{\w+}", en)) == set(re.findall(r"{\w+}", zh)), f"{key}: other gaps"
+    used = set(re.findall(r"data-t=\"(\w+)\"", (STATIC / "index.html").read_text("utf-8")))
+    for path in STATIC.glob("*.js"):
+        used |= set(re.findall(r"\bt\(\"(\w+)\"\)", path.read_text("utf-8")))
+    used |= {f"s_{s.value}" for s in CaseState} | {f"z_{k.value}" for k in ZoneKind}
+    assert used <= set(told), f"without words: {used - set(told)}"
+    plain = {k for k in told if not re.match(r"[a-z]+\d|[a-zA-Z0-9]+_", k)}
+    text = "".join(
+        p.read_text("utf-8")
+        for p in [*STATIC.glob("*.js"), STATIC / "index.html"]
+        if not p.name.startswith("words")
+    )
+    unused = {k for k in plain if not re.search(rf"\b{k}\b", text)}
+    assert not unused, f"words that no page says: {unused}"
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    for path in STATIC.iterdir():
+        text = (
+            path.read_text(encoding="utf-8").replace("http://www.w3.org/", "").replace("https://CENTRE/", "")
+        )
+        assert "http://" not in text, path.name
+        assert "https://" not in text, path.name
