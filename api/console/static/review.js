@@ -218,7 +218,7 @@ const ACTIONS = {
 };
 
 export function onKey(event) {
-  if (keys.foreign(event) || $("review").hidden || event.target.closest("input:not([type=checkbox]):not([type=range]), select, textarea, dialog")) return;
+  if (keys.foreign(event) || $("review").hidden || event.target.closest("input:not([type=checkbox]):not([type=range]), select, textarea, dialog[open]")) return;
   if (event.key === "Enter" || (event.key === " " && event.target.closest("button, input"))) return;
   if (openChoices() && /^[0-9]$/.test(event.key)) { event.preventDefault(); digit(Number(event.key)); return; }
   if (event.key === "Escape") { closeChoices(); if (state.editing) edit(); return; }
