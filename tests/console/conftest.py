@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from console_parts import Town, chromium, town
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # a running Playwright keeps an event loop, which other files' asyncio.run would meet
 def browser() -> Iterator[Browser]:
     with chromium() as started:
         yield started

@@ -14,7 +14,6 @@ from sqlalchemy import insert, select
 
 from api.tables import Audit, CaseRow
 from contract import new_id
-
 from contract.datum import Datum, to_datum
 
 pytestmark = pytest.mark.browser
