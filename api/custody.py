@@ -88,7 +88,8 @@ def _envelope(header: str | None) -> str:
     if not header or len(header) > MAX_HEADER:
         return ""
     try:
-        return base64.b64decode(header, validate=True).decode()
+        # PostgreSQL holds no NUL, and no envelope has one.
+        return base64.b64decode(header, validate=True).decode().replace("\0", "")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return ""
 

@@ -82,7 +82,7 @@ def open_link(text: str, key: Key) -> Link:
     if not same:
         raise LinkError("the envelope's text was changed")
     if envelope.payload_type != PAYLOAD_TYPE:
-        raise LinkError(f"the envelope holds {envelope.payload_type[:80]!r}, not a link")
+        raise LinkError(f"the envelope holds {str(envelope.payload_type)[:80]!r}, not a link")
     try:
         envelope.verify([key], 1)
     except (VerificationError, ValueError):

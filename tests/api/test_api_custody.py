@@ -129,6 +129,8 @@ def test_a_case_of_two_boxes_has_two_strands(house: Centre, box: SigningBox, tmp
     [
         ("no link", "without a readable link"),
         ("not base64", "without a readable link"),
+        ("nonsense", "not a link"),
+        ("a NUL", "not an envelope"),
         ("foreign key", "not by the box's key"),
         ("another message's", "belongs to another message"),
         ("changed message", "changed after it was signed"),
@@ -144,6 +146,9 @@ def test_a_wrong_link_is_recorded_and_shown_and_its_message_is_not_lost(
         case = box.post(told, None)
     elif how == "not base64":
         case = box.post(told, "%%%")
+    elif how in {"nonsense", "a NUL"}:
+        text = "\0{}\0" if how == "a NUL" else '{"payload":"eA==","payloadType":1,"signatures":[]}'
+        case = box.post(told, base64.b64encode(text.encode()).decode())
     elif how == "foreign key":
         case = box.post(*SigningBox(house, tmp_path / "x").sign())
     elif how == "another message's":

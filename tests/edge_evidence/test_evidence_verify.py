@@ -12,10 +12,11 @@ from case_parts import KINDS, START, alert, jpegs, picture_item
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from contract import new_id
 from contract.case_file import Strand
-from contract.chain import LinkError, open_link, read_public_key
+from contract.chain import LinkError, canonical, open_link, read_public_key
 from curbwatch.commands.evidence import cli
 from edge.evidence_verify import verify_case, write_case
 from edge.identity import IdentityError, load_signer, public_key
@@ -215,6 +216,35 @@ def test_the_key_is_born_once_and_for_its_owner_alone(tmp_path: Path) -> None:
 def test_nonsense_is_no_link(tmp_path: Path, text: str) -> None:
     with pytest.raises(LinkError):
         open_link(text, load_signer(tmp_path / "k").public_key)
+
+
+_SHAPES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.just("eA=="),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["keyid", "sig", "keyval", "x"]), inner)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.fixed_dictionaries({}, optional={"payload": _SHAPES, "payloadType": _SHAPES, "signatures": _SHAPES}),
+    st.fixed_dictionaries({}, optional={"device": _SHAPES, "keyid": _SHAPES, "key": _SHAPES}),
+)
+def test_whatever_a_stranger_sends_is_refused_in_words(
+    envelope: dict[str, object], key: dict[str, object]
+) -> None:
+    signer = CryptoSigner.generate_ed25519()
+    with pytest.raises(LinkError):
+        open_link(canonical(envelope), signer.public_key)
+    with pytest.raises(ValueError, match="key"):
+        read_public_key(canonical(key))
 
 
 def test_a_real_time_stamp_is_checked(case: Path, tmp_path: Path) -> None:
