@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from api import callouts, rechecks
 from api.access import Principal, needs
 from api.core import CoreDep
 from api.errors import ApiError, refusals
+from api.indicators import count_if
 from api.inspections import order
 from api.machine import OPEN_STATES
 from api.review import find
@@ -77,6 +78,23 @@ class MessageView(BaseModel):
     message: str
     zh: str
     en: str
+
+
+class InspectionStats(BaseModel):
+    """What looks said, and whether people who checked the sample agreed."""
+
+    since: datetime
+    until: datetime
+    asked: int
+    cleared: int
+    persists: int
+    inconclusive: int
+    closed_by_machine: int
+    sampled: Annotated[
+        int, Field(description="Clear places that people checked instead of an automatic closing.")
+    ]
+    sampled_judged: Annotated[int, Field(description="Of these, decided by a person.")]
+    sampled_agreed: Annotated[int, Field(description="Of these, closed by the person too.")]
 
 
 def _view(session: Session, row: Inspection) -> InspectionView:
@@ -148,6 +166,44 @@ def report_inspection(order_id: Identifier, told: InspectionReport, who: Box, co
         case = _case_of(session, row, who)
         if row is not None:
             rechecks.take(session, row, case, told, core.now(), core.pack)
+
+
+@router.get("/stats/inspections", responses=refusals(401, 403, 422))
+def inspection_stats(
+    who: Annotated[Principal, needs("stats.read")], core: CoreDep,
+    days: Annotated[int, Query(ge=1, le=366)] = 30,
+) -> InspectionStats:  # fmt: skip
+    """Count what looks said; of the sample that people checked, how often they agreed with the machine."""
+    now = core.now()
+    since = now - timedelta(days=days)
+    drawn = Inspection.sampled.is_(True)
+    agreed, sent_back = (
+        CaseRow.state == "closed",
+        CaseRow.state.in_(("rework", "handling", "extended", "suspended")),
+    )
+    with core.db.read() as session:
+        row = session.execute(
+            select(
+                func.count(),
+                *(count_if(Inspection.result == r) for r in ("cleared", "persists", "inconclusive")),
+                count_if(Inspection.advice == "closed"), count_if(drawn),
+                count_if(drawn, or_(agreed, sent_back)), count_if(drawn, agreed),
+            )
+            .join(CaseRow, CaseRow.id == Inspection.case_id)
+            .where(who.sees(Inspection.tenant), Inspection.asked_at >= since)
+        ).one()  # fmt: skip
+    names = (
+        "asked",
+        "cleared",
+        "persists",
+        "inconclusive",
+        "closed_by_machine",
+        "sampled",
+        "sampled_judged",
+        "sampled_agreed",
+    )
+    counted: dict[str, Any] = dict(zip(names, row, strict=True))
+    return InspectionStats(since=since, until=now, **counted)
 
 
 @router.get("/cases/{case_id}/callouts", responses=refusals(401, 403, 404, 422))

@@ -88,6 +88,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/stats/hotspots"): "stats.read",
     ("GET", "/stats/reviewers"): "stats.read",
     ("GET", "/stats/proposals"): "stats.read",
+    ("GET", "/stats/inspections"): "stats.read",
     ("GET", "/stats/public"): PUBLIC,
     ("POST", "/reports"): "report.write",
     ("GET", "/reports"): "case.read",

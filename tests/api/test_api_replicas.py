@@ -1,0 +1,84 @@
+"""The city's process on PostgreSQL with two replicas: reports, looks, call-outs, sweeps that race."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_parts import Centre, centre
+
+from api import callouts, inspections
+from api.examples import HEARTBEAT
+from bench.servers import new_database
+from contract import new_id
+
+
+@pytest.fixture
+def pair(tmp_path: Path, pg_url: str) -> Iterator[tuple[Centre, Centre]]:
+    url = new_database(pg_url, f"cw_{new_id()}")
+    with ExitStack() as stack:
+        one, two = (
+            stack.enter_context(centre(tmp_path / name, database_url=url, pool_size=5)) for name in ("a", "b")
+        )
+        two.tokens, two.passwords, two.clock = one.tokens, one.passwords, one.clock
+        two.core.__dict__["now"] = one.clock
+        yield one, two
+
+
+def test_reports_looks_and_callouts(pair: tuple[Centre, Centre]) -> None:
+    one, two = pair
+    root, other = one.person("root", "admin"), two.person("root", "admin")
+    case, box = one.case(), one.box()
+    told: dict[str, Any] = {
+        "channel": "hotline", "external_id": "7", "issue": "parking.motor", "lon": 112.5489, "lat": 37.8706,
+        "reported_at": one.clock().isoformat(),
+    }  # fmt: skip
+    clients = (root, other)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda i: clients[i % 2].post("/reports", json=told), range(6)))
+    assert sorted(a.status_code for a in answers) == [200] * 5 + [201]
+    assert {a.json()["case_id"] for a in answers} == {case}
+    root.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
+    han = two.person("han", "handler")
+    for by, step in ((root, "file"), (root, "accept"), (root, "dispatch"), (han, "start")):
+        assert by.post(f"/cases/{case}/steps", json={"step": step}).is_success
+    with ThreadPoolExecutor(4) as pool:
+        calls = list(
+            pool.map(
+                lambda i: clients[i % 2].post(f"/cases/{case}/callouts", json={"message": "move_vehicle"}),
+                range(4),
+            )
+        )
+    assert sorted(c.status_code for c in calls) == [201, 201, 409, 409], (
+        "two an hour, whichever replica is asked"
+    )
+    one.clock.pass_s(95 * 60)
+
+    def sweep(house: Centre) -> int:
+        with house.core.db.write() as session:
+            late = callouts.sweep(session, one.clock())
+            return inspections.sweep(session, one.clock(), house.core.pack) + 10 * late
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(sweep, pair))[-1] in {1, 20, 21}
+    beat = box.post("/heartbeats", json=HEARTBEAT).json()
+    (order,) = beat["inspections"]
+    look = {"at": one.clock().isoformat(), "found": "clear"}
+    report = {
+        "order_id": order["id"], "alert_id": order["alert_id"], "camera_id": "gate", "device_id": "box-1",
+        "result": "cleared", "reason": "3 clear", "finished_at": one.clock().isoformat(), "looks": [look] * 3,
+    }  # fmt: skip
+    assert two.box().post(f"/inspections/{order['id']}/report", json=report).status_code == 204
+    (seen,) = other.get(f"/cases/{case}/inspections").json()
+    assert (seen["why"], seen["result"], seen["advice"]) == ("deadline", "cleared", "look")
+    assert [c["state"] for c in root.get(f"/cases/{case}/callouts").json()] == ["failed", "failed"]
+    assert other.get(f"/cases/{case}/terms").json()["codes"] == [
+        {"pack": "cjt214", "version": "2007", "code": "0505"}
+    ]
+    assert root.get("/stats/indicators", params={"by": "channel"}).json()["total"]["miss_rate"] == 0
+    assert root.get("/stats/inspections").json()["cleared"] == 1
+    assert root.get(f"/cases/{case}/audit").json()["intact"]
