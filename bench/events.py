@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from camera_adapters.stream import StreamEvent, StreamOptions, StreamState
 from edge.config import CameraConfig
 from edge.judge import Change as SiteChange
 from edge.judge import Judge, SiteView
-from edge.pipeline import CameraPipeline
+from edge.pipeline import CameraPipeline, Looker
 from edge.worker import picture_for
 from models.detections import Detections
 from models.detector import Detector
@@ -41,11 +41,26 @@ class ClipRun:
     alerts: list[Raised] = field(default_factory=list)
 
 
+class ConfirmedLooker(Looker, Protocol):
+    """Looks again at what was confirmed."""
+
+    def confirmed(self, change: SiteChange, frame: Frame) -> None:
+        """Take note of a confirmed site in its frame."""
+
+
 class _Recorder:
     """Takes confirmations instead of making evidence. `names` are the manifest's ids of the zones."""
 
-    def __init__(self, run: ClipRun, start: datetime, names: dict[str, str], pictures: Path | None) -> None:
+    def __init__(
+        self,
+        run: ClipRun,
+        start: datetime,
+        names: dict[str, str],
+        pictures: Path | None,
+        looker: ConfirmedLooker | None = None,
+    ) -> None:
         self._run, self._start, self._names, self._pictures = run, start, names, pictures
+        self._looker = looker
 
     def record(
         self, change: SiteChange, frame: Frame, _detections: Detections, _width: int, _height: int
@@ -53,6 +68,8 @@ class _Recorder:
         """Note a confirmed site."""
         if change.kind != "confirmed":
             return
+        if self._looker is not None:
+            self._looker.confirmed(change, frame)
         site = change.site
         seen = (site.first_seen_at - self._start).total_seconds()
         confirmed = (frame.meta.captured_at - self._start).total_seconds()
@@ -123,6 +140,7 @@ def run_clip(
     pictures: Path | None = None,
     warn: list[str] | None = None,
     change: Change | None = None,
+    looker: ConfirmedLooker | None = None,
 ) -> ClipRun:
     """Play one clip and return its alerts; times in seconds of the clip. `change` plays it in another light, size or rate."""
     run, clock, warnings = ClipRun(clip), VirtualClock(), [] if warn is None else warn
@@ -142,7 +160,7 @@ def run_clip(
     judge = Judge(camera.id, camera.zones, camera.policy, camera.place.point(), roles=detector.bundle.roles)
     start = clock.now()
     names = {z.id: name for name, z in zones.items()}
-    pipeline = CameraPipeline(camera, judge, _Recorder(run, start, names, pictures))
+    pipeline = CameraPipeline(camera, judge, _Recorder(run, start, names, pictures, looker), inspector=looker)
     sink = _Sink(pipeline, detector, run, change)
     began = time.perf_counter()
     try:

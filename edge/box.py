@@ -163,6 +163,7 @@ class Box:
         )
         self._recorders.append(recorder)
         ground = GroundPlane.fit(camera.ground) if camera.ground else None
+        roles = {**self._detector.bundle.roles, **self._config.model.roles}
         judge = Judge(
             camera.id,
             camera.zones,
@@ -171,10 +172,10 @@ class Box:
             ground,
             self._config.city_timezone,
             self._sites,
-            roles={**self._detector.bundle.roles, **self._config.model.roles},
+            roles=roles,
         )
         inspector = Inspector(
-            camera.id, self._facts, self._book, self._references, self._ledger, self._outbox, self._log
+            camera.id, self._facts, self._book, self._references, self._outbox, self._log, roles
         )
         return CameraPipeline(camera, judge, recorder, lambda: self._governor.stretch, inspector)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camera_adapters.view import ViewReference, read_view
-from contract import InspectionLook, InspectionResult
+from contract import InspectionLook, InspectionResult, IssueClass
 from contract.base import UtcTime
 from contract.orders import Found
-from edge.geometry import Box, iou
+from edge.geometry import Box, covered, iou
 from edge.scene import Thing
 from edge.sites import OTHER_LOOK, SAME_LOOK, hidden, likeness, patch_of
+from models.roles import Role
 
 Grey = NDArray[np.uint8]
 LEAST = 3
@@ -23,21 +25,47 @@ LEAST = 3
 SILENT = frozenset({"bad_view", "hidden", "unsure"})
 # A detector's box of the same standing object jitters; another one beside it overlaps less.
 SAME_PLACE = 0.3
+PART = 0.6
+_STALL: frozenset[Role] = frozenset({"stall", "stall_part", "goods"})
+_WASTE: frozenset[Role] = frozenset({"bag", "garbage", "bin_overflow"})
+KINDS: Mapping[IssueClass, frozenset[Role]] = MappingProxyType(
+    {
+        IssueClass.SHOPFRONT: _STALL,
+        IssueClass.ROADSIDE: _STALL,
+        IssueClass.VENDOR_UNLICENSED: _STALL,
+        IssueClass.VENDOR_OUT_OF_PERMIT: _STALL,
+        IssueClass.DUMPING_ACT: _WASTE,
+        IssueClass.DUMPING_EXPOSED: _WASTE,
+        IssueClass.BIN_OVERFLOW: frozenset({"bin_overflow"}),
+        IssueClass.PARKING_MOTOR: frozenset({"vehicle"}),
+        IssueClass.PARKING_NON_MOTOR: frozenset({"non_motor"}),
+        IssueClass.FIRE_LANE: frozenset({"vehicle", "non_motor"}),
+    }
+)
+GROUPS = frozenset({i for i, kinds in KINDS.items() if kinds is _STALL} | {IssueClass.PARKING_NON_MOTOR})
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the alert was about: its box in shares, the role of its object, and the picture of that moment."""
+    """What the alert was about: its box in shares, its class, and the picture of that moment."""
 
     box: Box
-    role: str | None
+    issue: IssueClass
     grey: Grey
     view: ViewReference
 
     @classmethod
-    def of(cls, box: Box, role: str | None, grey: Grey) -> Subject:
+    def of(cls, box: Box, issue: IssueClass, grey: Grey) -> Subject:
         """Make a subject of the alert's own small grey picture, which is also the reference of the view."""
-        return cls(box, role, grey, ViewReference.of([grey]))
+        return cls(box, issue, grey, ViewReference.of([grey]))
+
+    def shows(self, thing: Thing) -> bool:
+        """True when a detection is of the subject's kind and at its place."""
+        if thing.role not in KINDS[self.issue]:
+            return False
+        # A stall or a row of bicycles is one box round several objects.
+        part = self.issue in GROUPS and covered(thing.box, self.box) >= PART
+        return part or iou(thing.box, self.box) >= SAME_PLACE
 
 
 def look(subject: Subject, grey: Grey, things: Sequence[Thing], at: UtcTime) -> InspectionLook:
@@ -48,28 +76,30 @@ def look(subject: Subject, grey: Grey, things: Sequence[Thing], at: UtcTime) -> 
     view = read_view(grey, subject.view).verdict
     if view != "good":
         return InspectionLook(at=at, found="bad_view", view=view)
-    mine = [t for t in things if _one_kind(t, subject.role)]
-    there = max(mine, key=lambda t: iou(t.box, subject.box), default=None)
-    if there is not None and iou(there.box, subject.box) < SAME_PLACE:
-        there = None
+    there = max((t for t in things if subject.shows(t)), key=lambda t: t.score, default=None)
     then = patch_of(subject.grey, subject.box)
     now = patch_of(grey, subject.box)
     like = likeness(then, now)
     score = there.score if there is not None else None
-    others = [t.box for t in things if t is not there]
-    return InspectionLook(
-        at=at, found=_found(there, like, then, hidden(subject.box, others)), likeness=like, score=score
-    )
+    in_front = hidden(subject.box, [t.box for t in things if _hides(subject, t)])
+    return InspectionLook(at=at, found=_found(there, like, then, in_front), likeness=like, score=score)
 
 
-def _one_kind(thing: Thing, role: str | None) -> bool:
-    return role is None or thing.role == role
+def _hides(subject: Subject, thing: Thing) -> bool:
+    """True for what may stand in front: it meets the ground nearer to the camera than the subject did.
+
+    The car in the next bay behind overlaps an emptied place in the picture for as long as it stands there.
+    """
+    # A bin that overflows no more stands where it stood; it hides nothing.
+    emptied = subject.issue is IssueClass.BIN_OVERFLOW and thing.role == "bin"
+    height = subject.box[3] - subject.box[1]
+    return not subject.shows(thing) and not emptied and thing.box[3] >= subject.box[3] - 0.05 * height
 
 
-def _found(there: Thing | None, like: float | None, then: object, covered: bool) -> Found:
+def _found(there: Thing | None, like: float | None, then: object, in_front: bool) -> Found:
     if there is not None:
         return "other" if like is not None and like < OTHER_LOOK else "persists"
-    if covered:
+    if in_front:
         return "hidden"
     if then is None:
         return "unsure"

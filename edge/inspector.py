@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,6 @@ from contract import (
 )
 from edge import pictures
 from edge.inspection import SILENT, Subject, conclude, look
-from edge.ledger import AlertLedger
 from edge.orders import OrderBook
 from edge.outbox import Outbox, OutboxFullError, Priority
 from edge.privacy import blur, sensitive_of
@@ -27,7 +27,7 @@ from edge.recorder import BoxFacts
 from edge.references import ReferenceStore
 from edge.scene import things_of
 from models.detections import Detections
-from models.roles import role_of
+from models.roles import Role
 
 GREY_WIDTH = 320
 
@@ -48,11 +48,11 @@ class Inspector:
     """Works off the orders of one camera. `due` is called by the stream's thread, `look` by the detector's."""
 
     def __init__(
-        self, camera_id: str, box: BoxFacts, book: OrderBook, references: ReferenceStore, ledger: AlertLedger,
-        outbox: Outbox, log: Any,
+        self, camera_id: str, box: BoxFacts, book: OrderBook, references: ReferenceStore, outbox: Outbox, log: Any,
+        roles: Mapping[str, Role] | None = None,
     ) -> None:  # fmt: skip
         self._camera_id, self._box, self._book = camera_id, box, book
-        self._references, self._ledger, self._outbox, self._log = references, ledger, outbox, log
+        self._references, self._outbox, self._log, self._roles = references, outbox, log, roles
         self._running: dict[str, _Running] = {}
 
     def due(self, frame: Frame) -> bool:
@@ -74,11 +74,8 @@ class Inspector:
         return started or (running is None and frame.meta.captured_at >= order.not_before)
 
     def _subject(self, order: InspectionOrder) -> Subject | None:
-        grey, alert = self._references.get(order.alert_id), self._ledger.get(order.alert_id)
-        if grey is None:
-            return None
-        name = alert.model.class_name if alert is not None else None
-        return Subject.of(order.box, role_of(name) if name else None, grey)
+        grey = self._references.get(order.alert_id)
+        return None if grey is None else Subject.of(order.box, order.issue, grey)
 
     def _step(self, run: _Running, frame: Frame, detections: Detections, width: int, height: int) -> None:
         if run.subject is None:
@@ -86,7 +83,7 @@ class Inspector:
             return
         shape = run.subject.grey.shape
         grey: NDArray[np.uint8] = frame.luma(shape[1], shape[0])
-        things, _ = things_of(detections, width, height)
+        things, _ = things_of(detections, width, height, self._roles)
         run.looks.append(look(run.subject, grey, things, frame.meta.captured_at))
         run.next_s = frame.meta.mono_s + run.order.span_s / (run.order.samples - 1)
         # Bad views and buses in front are looked past for as long again, not for ever.

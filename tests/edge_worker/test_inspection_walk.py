@@ -58,7 +58,7 @@ class EdgeBox:
             self.camera, facts, lambda: None, StillStore(folder / "stills"), self.outbox, self.ledger,
             folder / "clips", log, None, self.references, self.floor,
         )  # fmt: skip
-        inspector = Inspector("cam", facts, self.book, self.references, self.ledger, self.outbox, log)
+        inspector = Inspector("cam", facts, self.book, self.references, self.outbox, log)
         judge = Judge(
             "cam", self.camera.zones, self.camera.policy, self.camera.place.point(), store=self.sites
         )
@@ -291,12 +291,14 @@ def grey(car: bool, shift: int = 0, dim: float = 1.0) -> Any:
         (grey(False), [], "clear"),
         (grey(False), [Thing(CAR, "car", "vehicle", 0.9)], "other"),
         (grey(False), [Thing((0.3, 0.3, 0.7, 0.9), "person", "person", 0.9)], "hidden"),
+        (grey(True), [Thing(CAR, "bus", "vehicle", 0.9), Thing(CAR, "person", "person", 0.9)], "persists"),
+        (grey(False), [Thing((0.0, 0.4, 0.3, 0.7), "car", "vehicle", 0.9)], "clear"),
         (grey(False, shift=90), [], "bad_view"),
         (grey(True, dim=0.1), [], "bad_view"),
     ],
 )
 def test_one_look(now: Any, things: list[Thing], found: str) -> None:
-    subject = Subject.of(CAR, "vehicle", grey(True))
+    subject = Subject.of(CAR, IssueClass.PARKING_MOTOR, grey(True))
     told = look(subject, now, things, datetime(2026, 3, 4, tzinfo=UTC))
     assert told.found == found, told
 
