@@ -36,6 +36,7 @@ class ClipRun:
     clip: Clip
     length_s: float = 0.0
     wall_s: float = 0.0
+    cpu_s: float = 0.0
     judged: int = 0
     error: str = ""
     alerts: list[Raised] = field(default_factory=list)
@@ -162,7 +163,7 @@ def run_clip(
     names = {z.id: name for name, z in zones.items()}
     pipeline = CameraPipeline(camera, judge, _Recorder(run, start, names, pictures, looker), inspector=looker)
     sink = _Sink(pipeline, detector, run, change)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     try:
         stream = open_stream(
             camera.id, camera.url.get_secret_value(), sink, StreamOptions(ring_seconds=1), clock
@@ -173,7 +174,7 @@ def run_clip(
     except (IndexError, ValueError) as exc:
         # A file that is not there, without a picture track, or one that the decoder chokes on, must not end the other clips.
         run.error = f"{type(exc).__name__}: {exc}"
-    run.wall_s = time.perf_counter() - began
+    run.wall_s, run.cpu_s = time.perf_counter() - began, time.process_time() - used
     run.length_s = (clock.now() - start).total_seconds()
     if run.error:
         warnings.append(f"clip {clip.id}: {clip.file}: {run.error}")

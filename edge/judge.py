@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from contract import GeoPoint, IssueClass
+from contract import GeoPoint, IssueClass, ZoneKind
 from edge.geometry import GroundPlane, iou, lower_strip, share_inside
 from edge.people import ShortTracks
 from edge.places import Places
@@ -145,7 +145,7 @@ class Judge:
 
     def _sightings(self, rule: Rule, scene: Scene) -> list[Sighting]:
         zones = [z for z in scene.zones if z.kind in rule.zones and (rule.lapsed or z.id in scene.active)]
-        found: list[tuple[tuple[float, float, float], Sighting]] = []
+        found: list[tuple[tuple[float, ...], Sighting]] = []
         for zone in zones:
             if zone.id not in scene.active and not zone.kind.permits:
                 continue
@@ -232,11 +232,11 @@ class Judge:
                 self._places.sites.append(site)
 
 
-def _rank(zone: ZoneShape, sighting: Sighting) -> tuple[float, float, float]:
-    """Order the zones of one object: the strictest street, then the zone that holds most of it, then the smaller one."""
+def _rank(zone: ZoneShape, sighting: Sighting) -> tuple[float, ...]:
+    """Order the zones of one object: the strictest street, the zone that holds most of it, the plainer kind, the smaller one."""
     street = ("prohibit", "control", "regulate").index(zone.config.street_class)
     inside = share_inside(lower_strip(sighting.box), zone.polygon)
-    return street, -round(inside, 1), zone.polygon.area
+    return street, -round(inside, 1), list(ZoneKind).index(zone.kind), zone.polygon.area
 
 
 def _worth_keeping(sites: Iterable[Site]) -> list[Site]:

@@ -21,6 +21,8 @@ MIN_AREA, MAX_AREA = 0.00025, 0.06
 CERTAIN_SHARE = 0.12
 SAME_TEXTURE = 0.8
 MAX_REGIONS = 400
+# A nudged camera shifts its view by so many pixels; 3 left the white lines of a car park as things.
+SWAY = 6
 # Of a new thing, against the ground before it: edges along its outline, contrast to a ring of so many pixels round it.
 MORE_EDGE, LEAST_EDGE, MORE_CONTRAST, RING = 1.15, 0.75, 1.8, 6
 
@@ -83,7 +85,7 @@ def is_shift(background: Background, region: Region) -> bool:
 def is_old_texture(background: Background, rect: Rect) -> bool:
     """True when the background's own texture is there, only darker, brighter or shifted: a shadow, a light, a nudge."""
     _, _, patch = background.cut(rect, 2)
-    around, _, _ = background.cut(rect, 5)
+    around, _, _ = background.cut(rect, 2 + SWAY)
     # A flat patch correlates with anything, so it explains nothing.
     if min(patch.shape) < 5 or float(patch.std()) < 3.0:
         return False

@@ -18,6 +18,8 @@ POINTS = frozenset({ZoneKind.PERMITTED_VENDING})
 WHOLE_STALLS = frozenset({"cart", "tent"})
 # Goods beyond a shop's line count by their number or by this area.
 BEYOND_LINE_M2 = 1.0
+# Wares without a name are wares when they have lain so long; what people put beside them for a moment is none.
+GOODS_S = 30.0
 # A stall keeps to its point when no more of its foot than this is outside.
 OUTSIDE_SHARE = 0.3
 ATTENDED_SHARE = 0.6
@@ -32,7 +34,8 @@ def _parts(scene: Scene, zone: ZoneShape) -> list[Thing]:
     still = [
         Thing(o.box, "still goods", "goods", 0.5)
         for o in scene.left
-        if touches_in(o.box, zone)
+        if o.stable_s >= GOODS_S
+        and touches_in(o.box, zone)
         and not any(apart(o.box, t.box, 1.0) == 0.0 for t in scene.of("person", "vehicle", *_STALL_ROLES))
     ]
     return named + still

@@ -94,7 +94,7 @@ def test_figures_by_family_and_what_follows_from_them() -> None:
     )
     assert (vendor.expected, vendor.false, vendor.recall, vendor.f1) == (0, 1, None, 0.0)
     assert whole.false_per_hour == pytest.approx(180)
-    assert seconds_per_second(ran) == 0.25
+    assert seconds_per_second(ran) == (0.25, 0.0)
 
 
 def test_an_unscored_clip_counts_nowhere() -> None:
@@ -104,7 +104,7 @@ def test_an_unscored_clip_counts_nowhere() -> None:
     ran = [Ran(scored, 10.0, 1.0), Ran(other, 1000.0, 900.0)]
     f = figures(ran, alerts)
     assert (f.expected, f.found, f.false, f.false_per_hour) == (1, 1, 0, 0.0)
-    assert seconds_per_second(ran) == pytest.approx(0.1)
+    assert seconds_per_second(ran) == pytest.approx((0.1, 0.0))
 
 
 @pytest.mark.parametrize(("at", "early"), [(3.2, 0), (2.4, 1)])

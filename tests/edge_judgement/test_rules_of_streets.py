@@ -230,11 +230,15 @@ class TestStalls:
         ]
 
     def test_still_goods_without_a_name_join_a_named_part_and_are_no_stall_alone(self) -> None:
-        goods = LeftObject((0.54, 0.58, 0.62, 0.66), 5000.0, 0.005, 20.0, 1, True)
-        for table, expected in ((True, ["street_occupation.roadside"]), (False, [])):
+        for table, lain, expected in (
+            (True, 40.0, ["street_occupation.roadside"]),
+            (True, 10.0, []),
+            (False, 40.0, []),
+        ):
+            goods = LeftObject((0.54, 0.58, 0.62, 0.66), 5000.0, 0.005, lain, 1, True)
             actors = [self.PARTS[1]] if table else []
             assert (
-                issues(play_left(judge([zone("no_vending")], STALLS), actors, 100, lambda _t: [goods]))
+                issues(play_left(judge([zone("no_vending")], STALLS), actors, 100, lambda _t, g=goods: [g]))
                 == expected
             )
 

@@ -92,11 +92,14 @@ def _print(runs: list[ClipRun]) -> None:
         total.add_row(name or "all", *numbers, *shares, str(f.early), _share(f.false_per_hour))
     console.print(total)
     length = sum(r.length_s for r in ran if not r.clip.unscored)
-    console.print(f"{length:.0f} s of scored clips, {_share(seconds_per_second(ran))} s of work a second")
+    wall, cpu = seconds_per_second(ran) or (None, None)
+    console.print(
+        f"{length:.0f} s of scored clips; a second took {_share(wall)} s, of these {_share(cpu)} s of processor"
+    )
 
 
 def _ran(runs: list[ClipRun]) -> list[Ran]:
-    return [Ran(r.clip, r.length_s, r.wall_s) for r in runs]
+    return [Ran(r.clip, r.length_s, r.wall_s, r.cpu_s) for r in runs]
 
 
 def _mark(run: ClipRun, alert: Raised) -> str:
@@ -111,19 +114,22 @@ def _share(value: float | None) -> str:
 
 def _as_json(runs: list[ClipRun], model: str, warnings: list[str]) -> dict[str, object]:
     ran, alerts = _ran(runs), [a for r in runs for a in r.alerts]
+    speed = seconds_per_second(ran) or (None, None)
     return {
         "version": 1,
         "model": model,
         "all": figures(ran, alerts).as_json(),
         "families": {name: figures(ran, alerts, name).as_json() for name in FAMILIES},
         "false_per_hour": figures(ran, alerts).false_per_hour,
-        "seconds_per_second": seconds_per_second(ran),
+        "seconds_per_second": speed[0],
+        "cpu_seconds_per_second": speed[1],
         "clips": [
             {
                 "id": r.clip.id,
                 "unscored": r.clip.unscored,
                 "length_s": r.length_s,
                 "wall_s": r.wall_s,
+                "cpu_s": r.cpu_s,
                 "judged": r.judged,
                 "error": r.error,
             }
