@@ -10,6 +10,7 @@ import yaml
 
 # Where the clip was filmed: a campus car park in Reading, England. A camera point, since no map points are known.
 DEMO_PLACE = {"lon": -0.9430, "lat": 51.4380, "view_radius_m": 60.0}
+TIMEZONE = "Europe/London"
 DEMO_ZONES: list[dict[str, Any]] = [
     {
         "id": "yard",
@@ -57,7 +58,7 @@ class DemoBox:
             "device": "demo-box",
             "data_dir": str(self.data_dir),
             "api": {"url": self.api_url, "token_file": str(self.token_file), "heartbeat_s": 5},
-            "city_timezone": "Europe/London",
+            "city_timezone": TIMEZONE,
             "cameras": [camera],
         }
         path.write_text(yaml.safe_dump(box, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from curbwatch.demo.box import DemoBox
+from curbwatch.demo.box import TIMEZONE, DemoBox
 from curbwatch.demo.children import Child, Children
 from curbwatch.demo.clip import demo_clip
 from curbwatch.demo.show import Show
@@ -84,7 +84,9 @@ class Demo:
             token_file.touch(mode=0o600)
             token_file.write_text(token, encoding="utf-8")
             children.start(
-                "api", ["curbwatch", "api", "run", "--data", str(folder), "--port", str(self._port)]
+                "api",
+                ["curbwatch", "api", "run", "--data", str(folder), "--port", str(self._port)],
+                {"CURBWATCH_API_TIMEZONE": TIMEZONE},
             )
             self._wait(children, lambda: self._get_ok("/readyz"), 40, "the API did not become ready")
             self._http.post(

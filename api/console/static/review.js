@@ -293,4 +293,5 @@ export function wire() {
   document.addEventListener("keydown", onKey);
   document.addEventListener("sheet", () => ACTIONS.sheet());
   addEventListener("pagehide", () => { leases.letGo(true); });
+  addEventListener("pageshow", (event) => { if (event.persisted && state.active) refresh(); });
 }
