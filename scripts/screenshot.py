@@ -15,7 +15,7 @@ from curbwatch.demo.box import DEMO_ZONES
 from curbwatch.demo.run import Demo
 from curbwatch.demo.show import Show
 
-PAGES = (("console", "en-GB", ""), ("console-zh", "zh-CN", ""), ("console-live", "en-GB", "#/wall"))
+PAGES = (("console", "en-GB", ""), ("console-zh", "zh-CN", ""))
 SETUP = ("console-setup", "en-GB", "#/setup/yard-cam")
 
 
@@ -38,7 +38,7 @@ def _shoot(page: Page, demo: Demo, path: str, target: Path) -> None:
 
 def _draw(page: Page) -> None:
     """Save the demo's zone with a schedule as a version, as the engineer does on the page."""
-    zone = DEMO_ZONES[0] | {"schedule": [{"days": ["workday"], "begin": "07:00", "end": "20:00"}]}
+    zone = DEMO_ZONES[0] | {"schedule": [{"begin": "07:00", "end": "20:00"}]}
     told = {"setup": {"zones": [zone]}, "note": "as painted on the kerb"}
     page.evaluate(
         "async (told) => { const r = await fetch('/cameras/yard-cam/setup', {method: 'PUT', headers: "
@@ -48,7 +48,7 @@ def _draw(page: Page) -> None:
 
 
 def main(folder: Path) -> None:
-    """Run the demo, open its case in both languages, the live page and the camera's setup; write one JPEG each."""
+    """Run the demo, open its case in both languages and the camera's setup; write one JPEG each."""
     demo = Demo(Path("var/screenshot"), Path("var/cache"), Show())
     with demo.running() as children, sync_playwright() as play:
         demo.with_clip(children, demo.first_case(children, 180)["id"], 180)
@@ -65,6 +65,7 @@ def main(folder: Path) -> None:
         page.locator(".zonelist button").first.click()
         page.locator("#try-run").click()
         page.wait_for_timeout(1500)
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=80)
         browser.close()
 

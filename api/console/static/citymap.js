@@ -1,5 +1,5 @@
 // The city's map: cases in clusters that open as one comes nearer, each cluster a button for the keyboard.
-import { lay, onMap } from "./base.js";
+import { grid, lay, metresLat, onMap } from "./base.js";
 import { t } from "./strings.js";
 
 const L = globalThis.L;
@@ -24,7 +24,7 @@ export function make(box, chosen) {
   const map = L.map(box, { attributionControl: false, zoomAnimation: false, fadeAnimation: false, markerZoomAnimation: false, maxZoom: 20 }).setView([30, 110], 4);
   L.control.scale({ imperial: false }).addTo(map);
   lay(map);
-  const layer = L.layerGroup().addTo(map), cams = L.layerGroup().addTo(map);
+  const ground = L.layerGroup().addTo(map), layer = L.layerGroup().addTo(map), cams = L.layerGroup().addTo(map);
   let points = [];
   const draw = () => {
     layer.clearLayers();
@@ -38,6 +38,13 @@ export function make(box, chosen) {
       }).addTo(layer);
     }
   };
+  // Without tiles a grid tells the scale: its step is the power of ten whose lines are at least 60 pixels apart.
+  const lines = () => {
+    ground.clearLayers();
+    const at = map.getCenter(), pixel = Math.abs(map.containerPointToLatLng([0, 0]).lat - map.containerPointToLatLng([0, 100]).lat) * metresLat / 100, step = 10 ** Math.ceil(Math.log10(60 * pixel));
+    if (step <= 100_000) grid({ lat: at.lat, lon: at.lng }, step, 15, ground);
+  };
+  map.on("moveend", lines);
   map.on("zoomend", draw);
   return {
     show(given, fit) { const found = given.map(onMap); points = found; if (fit && found.length) map.fitBounds(found.map((p) => [p.lat, p.lon]), { padding: [30, 30], maxZoom: 16 }); draw(); },

@@ -45,3 +45,13 @@ export function history(found) {
   $("recurrence").textContent = found.history.length ? t("recurrence").replace("{h}", r["1h"]).replace("{w}", r["7d"]).replace("{m}", r["30d"]) : t("noHistory");
   $("history").replaceChildren(...found.history.slice(0, 6).map((c) => el("li", { text: `${when(c.opened_at, { timeStyle: "short" })} · ${issueName(c.issue)} · ${t(`s_${c.state}`)}` })));
 }
+
+// What the city's pack says of the case: its limit, its unit, the condition for filing, permits that hold at the place.
+export function terms(found) {
+  const limit = t("limitOf").replace("{n}", found.limit_amount).replace("{unit}", t(found.limit_unit)), unit = (language() === "zh" ? found.unit_zh : found.unit_en) || found.unit || "–";
+  const rows = [["unit", unit], ["filing", found.filing]];
+  if (found.place.permits?.length) rows.push(["permitHere", found.place.permits.map((p) => `${p.name} (${t(p.holds ? "holdsNow" : "holdsNot")})`).join(", ")]);
+  const deadline = [...$("facts").querySelectorAll("dt")].find((dt) => dt.textContent === t("deadline"));
+  if (deadline?.nextSibling.textContent === t("noDeadline")) deadline.nextSibling.textContent = limit;
+  $("facts").append(...rows.flatMap(([key, value]) => [el("dt", { text: t(key) }), el("dd", { text: value })]));
+}

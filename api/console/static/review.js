@@ -41,8 +41,9 @@ function show() {
 }
 
 async function around(whole) {
-  const [place, zones] = await Promise.all([api.place(whole.id).catch(() => null), setupOf(whole.camera_id)]);
-  if (leases.current()?.whole.id !== whole.id) return;
+  const [place, zones, terms] = await Promise.all([api.place(whole.id).catch(() => null), setupOf(whole.camera_id), api.get(`/cases/${whole.id}/terms`).catch(() => null)]);
+  if (leases.current()?.whole !== whole) return;
+  if (terms) facts.terms(terms);
   if (place) { facts.history(place); map.neighbours(place.near); }
   stage.setZones(zones, whole.id);
 }
