@@ -319,6 +319,8 @@ def test_a_blind_reading_looks_like_any_case(browser: Browser, tmp_path: Path) -
         title(page, "Street 1")
         shown(page)
         assert "li" not in page.locator("aside.side").inner_text().split()
+        expect(page.locator('#queue [aria-current="true"]')).to_have_attribute("data-id", case_id)
+        expect(page.locator("#waiting")).to_have_text("1 waiting")
         page.keyboard.press("r")
         page.keyboard.press("1")
         said(page, "rejected")

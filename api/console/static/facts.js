@@ -18,13 +18,15 @@ export function dwell(seconds) {
   return s < 3600 ? `${Math.floor(s / 60)}:${pad(s % 60)}` : `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}`;
 }
 
+// The box's words for the usual case; anything else it says is shown as it says it.
+const NO_PERMIT = "no active permit covers the place at this moment";
 function rows(whole, a) {
   const e = whole.place.error, number = `${whole.place.lat.toFixed(5)}, ${whole.place.lon.toFixed(5)}`;
   const common = [["deadline", whole.deadline_at ? when(whole.deadline_at) : t("noDeadline")], ["place", `${number} (${t(whole.place.source)})`], ["error", `${Math.round(e.semi_major_m)} × ${Math.round(e.semi_minor_m)} m`]];
   if (!a) return [["issue", issueName(whole.issue)], ["street", t(whole.street_class)], ...common];
   return [
     ["dwell", `${dwell(a.dwell.dwell_s)} / ${dwell(a.rule.confirm_s)}`], ["zone", `${a.zone.id} (${t(`z_${a.zone.kind}`)})`], ["street", t(a.zone.street_class)],
-    ["permit", a.zone.permit ?? t("noPermit")], ["first_seen", when(a.dwell.first_seen_at)], ["confirmed_at", when(a.dwell.confirmed_at)], ["count", String(a.count)], ...common,
+    ["permit", !a.zone.permit || a.zone.permit === NO_PERMIT ? t("noPermit") : a.zone.permit], ["first_seen", when(a.dwell.first_seen_at)], ["confirmed_at", when(a.dwell.confirmed_at)], ["count", String(a.count)], ...common,
     ["rule", `${a.rule.name} · ${a.rule.policy_version}`], ["model", `${a.model.name} ${a.model.version} · ${a.model.class_name ?? ""} ${a.model.score != null ? a.model.score.toFixed(2) : ""}`],
     ["clock", t(a.dwell.clock_source)],
   ];
@@ -49,7 +51,8 @@ export function history(found) {
 // What the city's pack says of the case: its limit, its unit, the condition for filing, permits that hold at the place.
 export function terms(found) {
   const limit = t("limitOf").replace("{n}", found.limit_amount).replace("{unit}", t(found.limit_unit)), unit = (language() === "zh" ? found.unit_zh : found.unit_en) || found.unit || "–";
-  const rows = [["unit", unit], ["filing", found.filing]];
+  const rows = [["unit", unit]];
+  if (language() === "en") rows.push(["filing", found.filing]); // a pack has its conditions in one language
   if (found.place.permits?.length) rows.push(["permitHere", found.place.permits.map((p) => `${p.name} (${t(p.holds ? "holdsNow" : "holdsNot")})`).join(", ")]);
   const deadline = [...$("facts").querySelectorAll("dt")].find((dt) => dt.textContent === t("deadline"));
   if (deadline?.nextSibling.textContent === t("noDeadline")) deadline.nextSibling.textContent = limit;

@@ -56,10 +56,16 @@ async function setupOf(camera) {
   return state.setups.get(camera);
 }
 
+// A blind reading stands in the list like any case: nobody can tell it by its absence.
+function listed() {
+  const readings = leases.held.filter((task) => task.reading && !state.waiting.some((c) => c.id === task.whole.id)).map((task) => ({ ...task.whole, held_by: null }));
+  return { rows: [...readings, ...state.waiting].slice(0, Math.max(50, readings.length)), total: state.total + readings.length };
+}
+
 function list() {
-  const focus = document.activeElement?.closest?.("#queue button")?.dataset.id, mine = leases.current()?.whole.id;
-  $("waiting").textContent = state.active ? `${state.total} ${t("waiting")}` : "";
-  $("queue").replaceChildren(...state.waiting.map((c) => {
+  const focus = document.activeElement?.closest?.("#queue button")?.dataset.id, mine = leases.current()?.whole.id, { rows, total } = listed();
+  $("waiting").textContent = state.active ? `${total} ${t("waiting")}` : "";
+  $("queue").replaceChildren(...rows.map((c) => {
     const small = `${c.number} · ${c.camera_name || c.camera_id} · ${facts.dwell(c.dwell_s)}`;
     const row = button([issueName(c.issue), el("small", { text: small }), c.held_by ? el("small", { class: "held", text: `${t("heldBy")} ${c.held_by}` }) : null].filter(Boolean), () => open(c.id), { "data-id": c.id, "aria-current": String(c.id === mine) });
     return el("li", {}, row);
@@ -160,8 +166,8 @@ async function takeBack() {
 
 async function defer() {
   const task = leases.current();
-  if (!task || task.reading) { said(t("notNow")); return; }
-  const done = await guarded(() => api.defer(task.whole.id, 30));
+  if (!task) return;
+  const later = new Date(Date.now() + 30 * 60_000).toISOString(), done = task.reading ? { until: later } : await guarded(() => api.defer(task.whole.id, 30));
   if (!done) return;
   leases.drop(task);
   said(`${task.whole.number}: ${t("saidDefer")} ${facts.clock(done.until)}`);
@@ -170,7 +176,7 @@ async function defer() {
 
 async function merge() {
   const task = leases.current();
-  if (!task || task.reading) { said(t("notNow")); return; }
+  if (!task) return;
   const found = await guarded(() => api.suggestions(task.whole.id));
   if (!found) return;
   if (!found.length) { said(t("noNeighbour")); return; }
@@ -179,7 +185,8 @@ async function merge() {
 
 async function batch() {
   const task = leases.current();
-  if (!task || task.reading) { said(t("notNow")); return; }
+  if (!task) return;
+  if (task.reading) { said(t("batchAlone")); return; }
   const done = await openBatch(task.whole);
   if (!done) return;
   for (const id of done.judged) { const held = leases.held.find((h) => h.whole.id === id); if (held) leases.drop(held); }

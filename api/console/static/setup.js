@@ -24,7 +24,7 @@ function changed(text = null) {
   if (text) say(text);
 }
 function zoneList() {
-  parts.zones.replaceChildren(...model.zones.map((z, i) => el("li", {}, button(`${z.id} · ${t(`z_${z.kind}`)} · ${t(z.street_class)}${z.schedule?.length ? " ⏱" : ""}`, () => { model.chosen = i; changed(); }, { "aria-pressed": String(i === model.chosen) }))));
+  parts.zones.replaceChildren(...model.zones.map((z, i) => el("li", {}, button(`${z.id} · ${t(`z_${z.kind}`)} · ${t(z.street_class)}${z.schedule?.length ? ` · ${t("hours")}: ${z.schedule.length}` : ""}`, () => { model.chosen = i; changed(); }, { "aria-pressed": String(i === model.chosen) }))));
   parts.finish.hidden = !model.draft;
 }
 function zoneForm() {

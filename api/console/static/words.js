@@ -20,7 +20,7 @@ export const WORDS = {
   confirm: ["Confirm", "确认"], reject: ["Reject", "驳回"], reason: ["Reason", "原因"], choices: ["Second key", "第二个按键"],
   askReason: ["Reject: why? Press 1 to 9, Esc goes back.", "驳回原因？按 1 到 9，Esc 返回。"], askClass: ["Confirm as which class? Press a digit, Esc goes back.", "确认为哪一类？按数字键，Esc 返回。"],
   askMerge: ["Merge into which case? Press a digit, Esc goes back.", "合并到哪个案件？按数字键，Esc 返回。"], noNeighbour: ["No open case of this class within 50 m and 24 h", "50 米、24 小时内没有同类未结案件"],
-  otherWhy: ["Why is it no case?", "为什么不成立？"], notNow: ["Not possible for this case", "此案件不能这样操作"], noNext: ["No further case waits", "没有更多待审案件"], noPrevious: ["No case before this one", "前面没有案件"],
+  otherWhy: ["Why is it no case?", "为什么不成立？"], noNext: ["No further case waits", "没有更多待审案件"], noPrevious: ["No case before this one", "前面没有案件"],
   saidConfirm: ["confirmed", "已确认"], saidReject: ["rejected", "已驳回"], saidUnsure: ["goes to a second reader", "转二次复核"], saidMerge: ["merged", "已合并"],
   saidUndo: ["verdict taken back", "裁决已撤销"], saidDefer: ["comes back at", "稍后再审："],
   batchTitle: ["Cases that look alike", "同类案件"], batchHelp: ["{n} waiting cases of this class and camera within a day. Take out what differs.", "此摄像机一天内共有 {n} 件同类待审案件，请取消不同的。"],
