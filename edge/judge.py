@@ -13,7 +13,7 @@ from edge.rules import ALL_RULES, Rule
 from edge.scene import Scene, ZoneShape, things_of
 from edge.site_store import SiteStore
 from edge.site_view import Change, ChangeKind, Observation, SiteView, Surroundings, view_of
-from edge.sites import Moment, Sighting, Site, SiteState
+from edge.sites import LEAST_HITS, Moment, Sighting, Site, SiteState
 from edge.traffic import Traffic
 from edge.zones import Numbers, PolicyConfig, ZoneConfig, local_time, numbers_of
 from models.roles import Role, role_of
@@ -21,8 +21,6 @@ from models.roles import Role, role_of
 __all__ = ["Change", "Judge", "Observation", "SiteView"]
 
 SAVE_EVERY_S = 5.0
-# What a weak detector needs before its word counts: this many sightings, and in this share of the frames.
-LEAST_HITS, LEAST_SHARE = 3, 0.15
 
 
 class Judge:
@@ -165,7 +163,7 @@ class Judge:
         if rule is None or site.zone_id not in self._zones or not fresh:
             return
         numbers, dwell = self._numbers(site), site.dwell_s(now.mono_s)
-        enough = site.hits >= LEAST_HITS and site.hit_share >= LEAST_SHARE
+        enough = site.surely_seen
         if site.state is SiteState.SEEN and enough and dwell >= numbers.candidate_s:
             site.say(site.first.at, "at rest from here on")
             site.go(

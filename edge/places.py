@@ -9,7 +9,7 @@ from contract import IssueClass
 from edge.geometry import Box, covered, iou
 from edge.rules import Rule
 from edge.scene import Scene
-from edge.sites import OTHER_LOOK, SAME_LOOK, Moment, Sighting, Site, SiteState, hidden
+from edge.sites import SAME_LOOK, Moment, Sighting, Site, SiteState, hidden
 from edge.zones import Numbers
 
 MAX_SITES = 1000
@@ -57,10 +57,8 @@ class Places:
         if site.key is not None and site.confirmed is None and _reborn(site, sighting):
             self.clear(site, now, "gone: another thing lies in its place")
             return self._new(rule, sighting, now, scene)
-        same = site.look(scene.grey, True, self._hidden(site, scene))
-        strange = same is not None and same <= OTHER_LOOK and site.key is None and sighting.count < 2
-        site.strange_in_row = site.strange_in_row + 1 if strange else 0
-        if site.strange_in_row >= 3 and site.still_share >= 0.5:
+        site.look(scene.grey, True, self._hidden(site, scene), now.mono_s)
+        if site.swapped(now.mono_s):
             # Another object stands where this one stood, with nothing in front of it.
             site.missed_in_row = FORGET
             return None, False
@@ -79,8 +77,11 @@ class Places:
             box = site.box
             last = site.last or site.first
             others = [t.box for t in scene.things if iou(t.box, box) < 0.5]
-            if not hidden(box, others):
-                same = site.look(scene.grey, False, False)
+            # Seen in its place and no issue at this moment, such as a bicycle with its rider on it: that is plain view.
+            excused = any(t.name in site.names and iou(t.box, box) >= 0.5 for t in scene.things)
+            same = None
+            if excused or not hidden(box, others):
+                same = site.look(scene.grey, False, False, now.mono_s)
                 # Whatever follows a left object looks at the place itself: until it is a case, its word counts alone.
                 followed = site.key is not None and site.state is not SiteState.CONFIRMED
                 if same is not None and same >= SAME_LOOK and not followed:
@@ -94,7 +95,7 @@ class Places:
             numbers = self._numbers(site)
             young = site.state is SiteState.SEEN and site.hits < 3
             memory = min(YOUNG_MEMORY_S, numbers.memory_s) if young else numbers.memory_s
-            if site.empty_by_misses() or unseen > memory:
+            if site.empty_by_misses(unseen, same) or unseen > memory:
                 self.clear(site, now)
 
     def clear(self, site: Site, now: Moment, words: str = "gone: the place is empty") -> None:
@@ -143,7 +144,7 @@ class Places:
             )
         site = Site(rule.issue, sighting.zone_id, first, sighting.box)
         site.hit(sighting, now)
-        site.look(scene.grey, True, self._hidden(site, scene))
+        site.look(scene.grey, True, self._hidden(site, scene), now.mono_s)
         site.say(first.at, f"first seen in zone {sighting.zone_id} as {sighting.name}")
         self.sites.append(site)
         return site, True

@@ -24,7 +24,13 @@ PATCH = (24, 24)
 SAME_LOOK, OTHER_LOOK = 0.75, 0.4
 # Chance of a run of misses by a detector that sees the object with its usual rate; below it the place is empty.
 GONE_CHANCE = 0.01
+# Another object has taken the place when its look has held for this many looks and seconds; a car that drives past in
+# front does not stay so long.
+SWAP_LOOKS, SWAP_S = 3, 4.0
+STUCK_S = 10.0
 MAX_TIMELINE = 40
+# What a weak detector needs before its word counts: this many sightings, and more than this share of the frames.
+LEAST_HITS, LEAST_SHARE = 3, 0.15
 # The contact of a standing object stays within this share of its size (of the way a weak detector's box jitters).
 REST = 0.2
 ARRIVAL_S, ARRIVAL_STEP_S = 20.0, 0.15
@@ -108,6 +114,9 @@ class Site:
     names: Counter[str] = field(default_factory=Counter)
     patch: NDArray[np.float32] | None = None
     patch_box: Box | None = None
+    other: NDArray[np.float32] | None = None
+    other_since: float = 0.0
+    reach: Box | None = None
     looks: int = 0
     stills: int = 0
     key: int | None = None
@@ -168,13 +177,14 @@ class Site:
             return True
         if self.matches(sighting.box):
             return True
-        mine, other = self.box, sighting.box
-        joins = sighting.count >= 3 and covered(mine, other) > 0.7
-        return joins or (self.count >= 3 and covered(other, mine) > 0.7)
+        mine, other = self.reach or self.box, sighting.box
+        joins = sighting.count >= 3 and (covered(mine, other) > 0.7 or covered(other, mine) > 0.7)
+        return joins or (self.reach is not None and covered(other, mine) > 0.7)
 
     def moved(self) -> bool:
         """True when the object has crept away from where it came to rest."""
-        if self.key is not None or (self.count >= 3 and covered(self.origin, self.box) > 0.7):
+        # Of a heap, now these and now those are seen.
+        if self.key is not None or (self.reach is not None and covered(self.box, self.reach) > 0.7):
             return False
         mine, width = self.box, max(self.origin[2] - self.origin[0], self.box[2] - self.box[0])
         (x, y), (ox, oy) = contact(mine), contact(self.origin)
@@ -189,6 +199,8 @@ class Site:
         self.hits += sighting.samples if self.hits == 0 else 1
         self.attended += sighting.attended
         self.count = max(self.count, sighting.count)
+        if sighting.count >= 3:
+            self.reach = _union(self.reach or sighting.box, sighting.box)
         self.key = sighting.key if sighting.key is not None else self.key
         self.why = sighting.why or self.why
         if sighting.alone_mono_s is not None:
@@ -228,20 +240,28 @@ class Site:
             return
         if path[begin][0].mono_s > self.first.mono_s:
             self.first, self.origin = path[begin][0], (here[0], here[1], here[2], here[3])
+            # The look of a place into which it was still rolling is not its own.
+            self.patch_box, self.patch, self.other, self.looks, self.stills = None, None, None, 0, 0
 
     def miss(self) -> None:
         """Note that the place was in plain view and the object was not seen."""
         self.misses += 1
         self.missed_in_row += 1
 
-    def empty_by_misses(self) -> bool:
-        """True when the misses in a row cannot be the detector's weakness."""
+    def empty_by_misses(self, unseen_s: float, same: float | None) -> bool:
+        """True when the misses in a row cannot be the detector's weakness.
+
+        `same` is the likeness of the place now. Misses stick together, as light and picture do: unless the place looks
+        like another, a run of them counts only once it is `STUCK_S` long.
+        """
+        if same is not None and same > OTHER_LOOK and unseen_s < STUCK_S:
+            return False
         seen_before = max(0, self.misses - self.missed_in_row)
         # Jeffreys' prior leans to the doubt of a detector that has seen little so far.
         rate = (self.hits + 0.5) / (self.hits + seen_before + 2)
         return self.missed_in_row >= 3 and float((1 - rate) ** self.missed_in_row) < GONE_CHANCE
 
-    def look(self, grey: Grey | None, hit: bool, covered_up: bool) -> float | None:
+    def look(self, grey: Grey | None, hit: bool, covered_up: bool, mono_s: float) -> float | None:
         """Compare the place's look with that of the last sighting; returns the likeness, None when it cannot be told.
 
         The region is fixed, not the jittering box of the moment: a standing object looks the same from frame to frame,
@@ -260,8 +280,37 @@ class Site:
             self.looks += 1
             self.stills += same >= SAME_LOOK
         if hit and now is not None:
-            self.patch = now
+            self._learn(now, same, mono_s)
         return same
+
+    def _learn(self, now: NDArray[np.float32], same: float | None, mono_s: float) -> None:
+        """Take a sighting's look for the place's own, unless it is another object's: that one must stay to be believed.
+
+        A car that drove past in front of a parked one left its look behind, and the parked one was taken for gone.
+        """
+        if same is None or same > OTHER_LOOK:
+            self.patch, self.other, self.strange_in_row = now, None, 0
+        elif (likeness(self.other, now) or 0.0) >= SAME_LOOK:
+            self.strange_in_row += 1
+        else:
+            self.other, self.other_since, self.strange_in_row = now, mono_s, 1
+
+    def swapped(self, mono_s: float) -> bool:
+        """True when another object stands where this one stood. A case stays one: its place only looks different now."""
+        if self.strange_in_row < SWAP_LOOKS or mono_s - self.other_since < SWAP_S:
+            return False
+        if (
+            self.still_share >= 0.5
+            and self.state is not SiteState.CONFIRMED
+            and self.key is None
+            and self.count == 1
+        ):
+            return True
+        if not self.stills:
+            # The first look was that of a place into which it was still rolling.
+            self.looks = 0
+        self.patch, self.other, self.strange_in_row = self.other, None, 0
+        return False
 
     @property
     def still_share(self) -> float:
@@ -272,6 +321,17 @@ class Site:
     def hit_share(self) -> float:
         """Share of the frames in plain view in which the object was seen."""
         return self.hits / max(1, self.hits + self.misses)
+
+    @property
+    def surely_seen(self) -> bool:
+        """True when the sightings are more than a phantom's: a share of the frames, by one standard deviation of chance."""
+        n = self.hits + self.misses
+        doubt = float(np.sqrt(LEAST_SHARE * (1 - LEAST_SHARE) * n))
+        return self.hits >= max(LEAST_HITS, LEAST_SHARE * n + doubt)
+
+
+def _union(a: Box, b: Box) -> Box:
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def patch_of(grey: Grey | None, box: Box) -> NDArray[np.float32] | None:
