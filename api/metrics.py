@@ -42,6 +42,15 @@ class Metrics:
             ("kind", "reason"),
             registry=self.registry,
         )
+        self.inspections = Counter(
+            "curbwatch_inspections_total", "Reports of looks by result.", ("result",), registry=self.registry
+        )
+        self.callouts = Counter(
+            "curbwatch_callouts_total", "Reports of call-outs by state.", ("state",), registry=self.registry
+        )
+        self.reports = Counter(
+            "curbwatch_reports_total", "Reports by others, by channel.", ("channel",), registry=self.registry
+        )
         self.queue = Gauge("curbwatch_queue_cases", "Cases that wait for a reviewer.", registry=self.registry)
         self.queue_age = Gauge(
             "curbwatch_queue_oldest_seconds", "Age of the oldest waiting case.", registry=self.registry

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +11,15 @@ from typing import Annotated, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from api.calendar import LimitUnit, WorkCalendar
 from api.numbering import HERE as NUMBERINGS
@@ -218,6 +225,22 @@ class CityPack(_Closed):
             ) from exc
         return self
 
+    _tables: dict[str, Numbering] = PrivateAttr(default_factory=dict)
+
+    @property
+    def tables(self) -> Mapping[str, Numbering]:
+        """The numbering tables by their names."""
+        return MappingProxyType(self._tables)
+
+    def add_table(self, table: Numbering) -> None:
+        """Take a numbering table; `load_pack` adds those that the pack names."""
+        self._tables[table.name] = table
+
+    def codes(self, issue: IssueClass) -> list[Code]:
+        """Return a class's codes of all tables, those of the city's own system first."""
+        ordered = sorted(self._tables.values(), key=lambda t: (t.name != self.number_with, t.name))
+        return [code for table in ordered for code in table.of(issue)]
+
     def _units_are_known(self) -> None:
         told = [(f"issues.{i.value}.unit", p.unit) for i, p in self.issues.items()]
         told += [(f"routing.{n}.unit", r.unit) for n, r in enumerate(self.routing)]
@@ -245,45 +268,23 @@ class CityPack(_Closed):
         return WorkCalendar(ZoneInfo(self.timezone), self.work_hours, self.calendar, days)
 
 
-@dataclass(frozen=True)
-class Numbered:
-    """A city pack with its numbering tables."""
-
-    city: CityPack
-    tables: Mapping[str, Numbering]
-
-    def codes(self, issue: IssueClass) -> list[Code]:
-        """Return a class's codes of all tables, those of the city's own system first."""
-        first = self.city.number_with
-        ordered = sorted(self.tables.values(), key=lambda t: (t.name != first, t.name))
-        return [code for table in ordered for code in table.of(issue)]
-
-
 def load_pack(name: str) -> CityPack:
-    """Read a pack by its name in `api/packs`, or by a path, and check its numbering tables. Raises `PackError`."""
-    return load_numbered(name).city
-
-
-def load_numbered(name: str) -> Numbered:
-    """Read a pack with its numbering tables.
+    """Read a pack by its name in `api/packs`, or by a path, with its numbering tables.
 
     Raises:
         PackError: with one line a problem: file, field, mend.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else HERE / f"{name}.yaml"
     city = _read(path, CityPack.model_validate)
-    tables = {}
     for wanted in city.numberings:
         is_file = wanted.endswith((".yaml", ".yml"))
-        table = _read(
-            path.parent / wanted if is_file else NUMBERINGS / f"{wanted}.yaml", Numbering.model_validate
-        )
-        tables[table.name] = table
-    if city.number_with not in tables:
+        where = path.parent / wanted if is_file else NUMBERINGS / f"{wanted}.yaml"
+        city.add_table(_read(where, Numbering.model_validate))
+    if city.number_with not in city.tables:
         raise PackError(
-            f"{path}: number_with: {city.number_with} is not among numberings ({', '.join(tables)})"
+            f"{path}: number_with: {city.number_with} is not among numberings ({', '.join(city.tables)})"
         )
-    return Numbered(city, MappingProxyType(tables))
+    return city
 
 
 def _read(path: Path, check: Callable[[object], T]) -> T:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.figures import LEAST, TARGET, Proposal, propose
 from api.indicators import CONFIRMED, MACHINE, Scope, count_if
-from api.tables import AlertRow, CaseRow, Threshold
+from api.tables import AlertRow, Camera, CaseRow, Threshold
 from contract import ScoreThreshold
 
 MAX_PAIRS, MAX_CASES = 200, 4000
@@ -74,8 +74,9 @@ def _scored(session: Session, scope: Scope, camera: str, issue: str) -> list[tup
     ]
 
 
-def of_cameras(session: Session, tenant: str, cameras: list[str]) -> list[ScoreThreshold]:
-    """Return the thresholds a box must keep for its cameras."""
+def of_box(session: Session, tenant: str, device_id: str) -> list[ScoreThreshold]:
+    """Return the thresholds a box must keep for its cameras: those that it last spoke for."""
+    cameras = select(Camera.id).where(Camera.device_id == device_id)
     rows = session.scalars(
         select(Threshold)
         .where(Threshold.camera_id.in_(cameras), Threshold.tenant == tenant)

@@ -21,9 +21,8 @@ from models.detections import Detections
 from models.detector import Detector
 
 GREY_WIDTH, NEEDED = 320, 4
-# The moment read off is good to about a second; a car that pulls out lies over its place for some seconds more, a hundredth
-# of the five minutes between first and last look in service.
-MARGIN_S, LEAVING_S = 1.0, 5.0
+# The moment read off is good to about a second; a car takes another to leave its place.
+MARGIN_S, LEAVING_S = 1.0, 2.0
 
 
 @dataclass

@@ -14,7 +14,6 @@ from api.audit import record
 from api.core import CoreDep
 from api.errors import refusals
 from api.locating import responsible
-from api.pack import load_numbered
 from api.review import find
 from api.tables import Area
 from contract import IssueClass, StreetClass
@@ -155,7 +154,7 @@ def terms(case_id: Identifier, who: Annotated[Principal, needs("case.read")], co
     )  # fmt: skip
     return Terms(
         pack=f"{city.name}@{city.version}",
-        codes=[CodeView(**c.model_dump()) for c in load_numbered(core.settings.pack).codes(issue)],
+        codes=[CodeView(**c.model_dump()) for c in city.codes(issue)],
         filing=told.filing, closing=told.closing, limit_amount=limit.amount, limit_unit=limit.unit.value,
         two_persons=told.two_persons, auto_close=told.auto_close, unit=case.unit,
         unit_zh=unit.zh if unit else case.unit or "", unit_en=unit.en if unit else case.unit or "",

@@ -23,7 +23,7 @@ from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
 from api.locating import locate
 from api.priority import look_by, rank
-from api.proposals import of_cameras
+from api.proposals import of_box
 from api.retention import gone
 from api.tables import Camera, CaseRow, Device, Evidence, HeartbeatRow
 from contract import AlertEvent, DesiredState, Heartbeat
@@ -221,7 +221,7 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
         wanted = dict(device.desired or {})
         wanted["inspections"] = inspections.orders_of(session, who.id, now)
         wanted["callouts"] = callouts.orders_of(session, who.id, now)
-        wanted["thresholds"] = of_cameras(session, who.tenant, [c.camera_id for c in beat.cameras])
+        wanted["thresholds"] = of_box(session, who.tenant, who.id)
     return DesiredState.model_validate(wanted | {"server_time": now})
 
 

@@ -166,6 +166,7 @@ def report_inspection(order_id: Identifier, told: InspectionReport, who: Box, co
         case = _case_of(session, row, who)
         if row is not None:
             rechecks.take(session, row, case, told, core.now(), core.pack)
+    core.metrics.inspections.labels(told.result.value).inc()
 
 
 @router.get("/stats/inspections", responses=refusals(401, 403, 422))
@@ -250,3 +251,4 @@ def report_callout(order_id: Identifier, told: CalloutReport, who: Box, core: Co
         case = _case_of(session, row, who)
         if row is not None:
             callouts.take(session, row, case, told, core.now(), core.pack)
+    core.metrics.callouts.labels("played" if told.played else "failed").inc()

@@ -70,6 +70,8 @@ def post_report(
         row, case, new = take_report(session, told, who.tenant, actor, core.now(), core.areas, core.pack)
         session.flush()
         response.status_code = 201 if new else 200
+        if new:
+            core.metrics.reports.labels(told.channel.value).inc()
         return _view(row, case)
 
 

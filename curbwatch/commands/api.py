@@ -262,14 +262,13 @@ def retention(data: Path, dry_run: bool) -> None:
 @click.argument("file")
 def pack_command(file: str) -> None:
     """Check a city pack, with its numbering tables; exit 1 with one line a problem: file, field, mend."""
-    from api.pack import PackError, load_numbered
+    from api.pack import PackError, load_pack
 
     try:
-        found = load_numbered(file)
+        city = load_pack(file)
     except PackError as exc:
         raise click.ClickException(str(exc)) from exc
-    city = found.city
-    tables = ", ".join(f"{t.name}@{t.version}" for t in found.tables.values())
+    tables = ", ".join(f"{t.name}@{t.version}" for t in city.tables.values())
     click.echo(
         f"{city.name}@{city.version} is sound: {len(city.units)} units, {len(city.permits)} permits, {tables}"
     )

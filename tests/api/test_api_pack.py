@@ -11,7 +11,7 @@ from api_parts import Centre, centre
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.pack import HERE, PackError, load_numbered, load_pack
+from api.pack import HERE, PackError, load_pack
 from api.permits import Permit
 from contract import IssueClass, StreetClass
 
@@ -57,7 +57,7 @@ def test_a_pack_of_ones_own_with_a_table_beside_it(tmp_path: Path) -> None:
     )
     path = tmp_path / "city.yaml"
     path.write_text(text, encoding="utf-8")
-    found = load_numbered(str(path))
+    found = load_pack(str(path))
     assert [str(c) for c in found.codes(IssueClass.PARKING_MOTOR)] == [
         "own@3:9001",
         "own@3:9002",
@@ -65,11 +65,11 @@ def test_a_pack_of_ones_own_with_a_table_beside_it(tmp_path: Path) -> None:
     ]
     (tmp_path / "own.yaml").write_text(table.replace("9002", "90-2"), encoding="utf-8")
     with pytest.raises(PackError, match=r"own\.yaml: codes\.parking\.motor\.1"):
-        load_numbered(str(path))
+        load_pack(str(path))
 
 
 def test_two_tables_clash_and_no_code_is_bare() -> None:
-    found = load_numbered("example")
+    found = load_pack("example")
     shanxi, cjt = found.tables["shanxi"], found.tables["cjt214"]
     assert shanxi.classes("0401") == cjt.classes("0501") == (IssueClass.VENDOR_UNLICENSED,)
     assert shanxi.classes("0501") == ()
