@@ -124,7 +124,7 @@ def _unpack(row: dict[str, Any], now: Moment) -> Site:
         looks=looks,
         stills=stills,
         reach=None if row.get("reach") is None else tuple(row["reach"]),
-        alone=None if row["alone"] is None else row["alone"] + shift,
-        why=row["why"],
+        alone=None if row.get("alone") is None else row["alone"] + shift,
+        why=row.get("why", ""),
         timeline=[(datetime.fromtimestamp(t, UTC), words) for t, words in row["timeline"]],
     )

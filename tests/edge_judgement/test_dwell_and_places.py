@@ -138,7 +138,7 @@ def test_other_families() -> None:
     assert not confirmed(play(judge([zone("no_dumping"), zone("collection_point")], policy), heap, 60))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     begin=st.floats(0, 60),
     length=st.floats(10, 200),
