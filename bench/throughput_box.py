@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from camera_adapters.meter import METER
+from edge.allocator import few_arenas
 from edge.box import Box
 from edge.config import load_box
 
@@ -60,6 +61,7 @@ def _cpu() -> float:
 
 def measure(config: Path, seconds: float, warm_s: float) -> dict[str, Any]:
     """Run the box and return what it cost and raised."""
+    few_arenas()
     log, process = Log(), psutil.Process()
     box = Box(load_box(config), log)
     bare = process.memory_info().rss

@@ -15,6 +15,8 @@ from camera_adapters.stream import Demand
 
 # A GOP longer than this is no longer held for a retroactive promotion (a "smart" codec's GOP of minutes).
 MAX_GOP_PACKETS = 600
+# Camera clocks wander, and a frame that is early by a hair is still the one asked for.
+EARLY_S = 0.02
 # 8192 x 6144, half as much again as an 8K camera. A header of 20 bytes can promise 65535 x 65535, which is 17 GB decoded.
 MAX_PIXELS = 8192 * 6144
 
@@ -66,8 +68,7 @@ class OnDemandDecoder:
             self._gop.append((packet, stamp))
         for waiting, its_stamp in self._todo(packet, stamp, demand):
             for picture in self._decode(waiting, its_stamp):
-                # 0.02 s: camera clocks wander, and a frame that is early by a hair is still the one asked for.
-                if picture.stamp.mono_s - self._last_mono >= demand.min_interval_s - 0.02:
+                if picture.stamp.mono_s - self._last_mono >= demand.min_interval_s - EARLY_S:
                     self._last_mono = picture.stamp.mono_s
                     yield picture
 
@@ -85,7 +86,8 @@ class OnDemandDecoder:
         if self._mode == "none":
             return []
         if self._mode == "key":
-            return [(packet, stamp)] if packet.is_keyframe else []
+            early = stamp.mono_s - self._last_mono < demand.min_interval_s - EARLY_S
+            return [(packet, stamp)] if packet.is_keyframe and not early else []
         if old in {"none", "key"}:
             self._codec.flush_buffers()
             # A GOP that was not kept whole would decode into a smear of missing references.

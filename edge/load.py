@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_STRETCH = 16.0
+MAX_STRETCH = 8.0
 # The detector's thread is free for a tenth of the time at least, or frames begin to wait.
 BUSY_HIGH, BUSY_LOW = 0.9, 0.7
 # A frame that waits this long for the detector is late whatever the shares say.
-WAIT_HIGH_S = 1.0
+WAIT_HIGH_S = 2.0
 AGES = 2048
 
 
@@ -63,7 +63,7 @@ class LoadGovernor:
             seconds: how long these shares were measured.
         """
         high = max(busy, cpu) > BUSY_HIGH or longest_wait_s > WAIT_HIGH_S
-        low = max(busy, cpu) < BUSY_LOW and longest_wait_s < WAIT_HIGH_S / 2
+        low = max(busy, cpu) < BUSY_LOW and not high
         if high:
             self._stretch = min(MAX_STRETCH, self._stretch * 1.25**seconds)
         elif low:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from edge.allocator import few_arenas
 from edge.box import Box
 from edge.config import BoxConfig, load_box
 from edge.log import configure, get_logger
@@ -38,6 +39,7 @@ def _load(config: Path) -> BoxConfig:
 def run(config: Path) -> None:
     """Run the box until SIGINT or SIGTERM."""
     configure()
+    few_arenas()
     log = get_logger()
     try:
         box = Box(_load(config), log)
