@@ -107,7 +107,7 @@ def zones(sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)) -> Series:
     return Series("zones", "zones of one camera, 16 cars", tuple(map(float, sizes)), ms)
 
 
-def sites(sizes: tuple[int, ...] = (1, 10, 50, 100, 250, 500, 1000)) -> Series:
+def sites(sizes: tuple[int, ...] = (1, 10, 50, 100, 200, 400)) -> Series:
     """Rules on a frame, by cars that stand in one zone."""
     ms = tuple(_per_frame(_judge(_zones(1)), _cars(n), 12) for n in sizes)
     return Series("sites", "places of one camera", tuple(map(float, sizes)), ms)

@@ -124,12 +124,18 @@ class Site:
     why: str = ""
     arrivals: deque[tuple[Moment, Box]] = field(default_factory=lambda: deque(maxlen=150))
     timeline: list[tuple[datetime, str]] = field(default_factory=list)
+    _median_of: tuple[Box, ...] = field(default=(), init=False, repr=False, compare=False)
+    _median: Box = field(default=(0.0, 0.0, 0.0, 0.0), init=False, repr=False, compare=False)
 
     @property
     def box(self) -> Box:
         """Median of the last boxes: a weak detector's boxes jitter."""
-        x1, y1, x2, y2 = np.median(np.asarray(self.boxes or [self.origin]), axis=0)
-        return float(x1), float(y1), float(x2), float(y2)
+        boxes = tuple(self.boxes) or (self.origin,)
+        # Asked for by every sighting of a frame, and changed by one: the median costs forty times the comparison.
+        if boxes != self._median_of:
+            x1, y1, x2, y2 = np.median(np.asarray(boxes), axis=0)
+            self._median_of, self._median = boxes, (float(x1), float(y1), float(x2), float(y2))
+        return self._median
 
     @property
     def open(self) -> bool:
@@ -165,6 +171,8 @@ class Site:
     def matches(self, box: Box) -> bool:
         """True when a box is this site's object, which has not moved."""
         mine = self.box
+        if box[0] >= mine[2] or box[2] <= mine[0] or box[1] >= mine[3] or box[3] <= mine[1]:
+            return False
         overlap = iou(mine, box)
         (x, y), (bx, by) = contact(mine), contact(box)
         width, height = mine[2] - mine[0], mine[3] - mine[1]
