@@ -41,6 +41,7 @@ SWEEP_S = 30
 ROUTERS = (
     "ingest",
     "people",
+    "oidc",
     "cases",
     "files",
     "live",

@@ -13,6 +13,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from api.audit import record
 from api.tables import Device, LoginFailure, LoginSession, User
 from contract import new_id
 
@@ -113,6 +114,19 @@ def add_user(
         )
     )
     session.flush()
+    return password
+
+
+def new_password(session: Session, username: str, now: datetime) -> str | None:
+    """Replace a person's password, end all their sessions and any lock; None when nobody signs in by that name."""
+    user = session.scalar(select(User).where(User.username == username, User.active, User.subject.is_(None)))
+    if user is None:
+        return None
+    password = secrets.token_urlsafe(15)
+    user.password_hash = hash_password(password)
+    session.execute(delete(LoginSession).where(LoginSession.user_id == user.id))
+    session.execute(delete(LoginFailure).where(LoginFailure.name == username.casefold()))
+    record(session, "credentials", now, "cli", "user.password", {"username": username})
     return password
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from contract.datum import Datum
 
 PREFIX = "CURBWATCH_API_"
+PEOPLE = ("reviewer", "supervisor", "dispatcher", "handler", "auditor", "admin")
+_ROLE_LINE = re.compile(rf"([^=,]+)=({'|'.join(PEOPLE)})@(/(?:[A-Za-z0-9._-]{{1,40}}/){{0,4}})")
 
 
 class Settings(BaseModel):
@@ -121,6 +124,31 @@ class Settings(BaseModel):
         Path | None,
         Field(description="PEM file of the authority's roots; a token that they do not cover is not kept."),
     ] = None
+    public_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s?#]+$",
+            description="How browsers reach this service; OIDC comes back here.",
+        ),
+    ] = None
+    oidc_issuer: Annotated[
+        str | None, Field(pattern=r"^https?://[^\s?#]+$", description="OpenID provider for people's sign-in.")
+    ] = None
+    oidc_client_id: Annotated[str, Field(max_length=200)] = "curbwatch"
+    oidc_client_secret: Annotated[
+        SecretStr | None, Field(description="Without: a public client, PKCE alone.")
+    ] = None
+    oidc_scope: Annotated[str, Field(pattern=r"(^| )openid( |$)")] = "openid profile email"
+    oidc_claim: Annotated[
+        str, Field(min_length=1, max_length=200, description="Claim with a person's groups.")
+    ] = "groups"
+    oidc_roles: Annotated[
+        str,
+        Field(
+            description="`GROUP=ROLE@TENANT` separated by commas, the strongest first, such as "
+            "`watch-admins=admin@/, north-desk=reviewer@/city/north/`."
+        ),
+    ] = ""
     migrate_at_start: Annotated[
         bool, Field(description="Run migrations at start; or run `curbwatch api migrate` before.")
     ] = True
@@ -131,7 +159,30 @@ class Settings(BaseModel):
             raise ValueError("evidence_url: give s3://bucket/prefix, or leave it out for a folder in `data`")
         if self.timezone is not None and self.timezone not in available_timezones():
             raise ValueError(f"timezone: {self.timezone} is unknown; write one such as Asia/Shanghai")
+        if self.oidc_issuer is not None:
+            self._check_oidc()
         return self
+
+    def _check_oidc(self) -> None:
+        local = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+        for name in ("oidc_issuer", "public_url"):
+            value = getattr(self, name)
+            if value is None or not value.startswith(("https://", *local)):
+                raise ValueError(f"{name}: OIDC needs an https:// address here")
+        if not self.role_lines():
+            raise ValueError("oidc_roles: name at least one GROUP=ROLE@TENANT")
+
+    def role_lines(self) -> list[tuple[str, str, str]]:
+        """Return (value of the claim, role, tenant) in the order given; raises `ValueError` naming the wrong line."""
+        lines = []
+        for line in filter(None, (part.strip() for part in self.oidc_roles.split(","))):
+            found = _ROLE_LINE.fullmatch(line)
+            if found is None:
+                raise ValueError(
+                    f"oidc_roles: {line!r}: write GROUP=ROLE@/TENANT/, ROLE one of {', '.join(PEOPLE)}"
+                )
+            lines.append((found[1], found[2], found[3]))
+        return lines
 
     @property
     def db_url(self) -> str:

@@ -31,6 +31,9 @@ class User(Base):
     tenant: Mapped[str] = mapped_column(String(200), default="/")
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime]
+    # SHA-256 of issuer and subject for those whom a provider vouches for.
+    subject: Mapped[str | None] = mapped_column(String(64), default=None)
+    __table_args__ = (Index("ix_users_subject", "subject", unique=True),)
 
 
 class LoginFailure(Base):

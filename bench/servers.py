@@ -104,12 +104,19 @@ def _wait_sql(url: str, server: subprocess.Popen[bytes]) -> None:
             return
 
 
-def new_database(url: str, name: str) -> str:
-    """Make a database and return its URL."""
+def new_database(url: str, name: str, template: str = "template1") -> str:
+    """Make a database, a copy of `template` (tens of milliseconds for a migrated one), and return its URL."""
     plain = url.replace("+psycopg", "")
     with psycopg.connect(f"{plain}/postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     return f"{url}/{name}"
+
+
+def drop_database(url: str) -> None:
+    """Drop the database of `new_database`, whoever is still connected."""
+    plain, _, name = url.replace("+psycopg", "").rpartition("/")
+    with psycopg.connect(f"{plain}/postgres", autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @contextmanager

@@ -154,6 +154,20 @@ def user_add(name: str, role: str, tenant: str, data: Path, as_json: bool) -> No
     _tell(as_json, {"username": name, "password": password}, f"password {password} (shown this once)")
 
 
+@user.command("password")
+@click.argument("name")
+@DATA
+@JSON
+def user_password(name: str, data: Path, as_json: bool) -> None:
+    """Give a person a new password, ending all sessions and any lock; print it, once."""
+    from api.security import new_password
+
+    password = _write(data, lambda s: new_password(s, name, utc_now()))
+    if password is None:
+        raise click.ClickException(f"no user {name} with a password; `curbwatch api user add` makes one")
+    _tell(as_json, {"username": name, "password": password}, f"password {password} (shown this once)")
+
+
 def _write(data: Path, act: Callable[[Any], Any]) -> Any:
     from sqlalchemy.exc import IntegrityError
 

@@ -12,13 +12,46 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from api_parts import Centre, centre
 
-from bench.servers import postgres, postgres_bin
+from api.db import Database
+from api.migrate import migrate
+from api.settings import Settings
+from bench.servers import drop_database, new_database, postgres, postgres_bin
+from contract import new_id
+
+MIGRATED = "cw_migrated"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Centre]:
+    """A centre on an empty database, once on each kind of store."""
+    if request.param == "sqlite":
+        with centre(tmp_path / "data") as made:
+            yield made
+        return
+    server = request.getfixturevalue("pg_migrated")
+    url = new_database(server, f"cw_{new_id()}", MIGRATED)
+    try:
+        with centre(tmp_path / "data", database_url=url, migrate_at_start=False) as made:
+            yield made
+    finally:
+        drop_database(url)
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Centre]:
+def sqlite_house(tmp_path: Path) -> Iterator[Centre]:
+    """For what is of SQLite alone, such as `curbwatch api backup`, and for pure walks that need no second store."""
     with centre(tmp_path / "data") as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def pg_migrated(pg_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The server of `pg_url`, with a migrated empty database that others are copied from."""
+    folder = tmp_path_factory.mktemp("template")
+    db = Database(Settings(data=folder, database_url=new_database(pg_url, MIGRATED)))
+    migrate(db.engine)
+    db.close()
+    return pg_url
 
 
 @pytest.fixture(scope="session")

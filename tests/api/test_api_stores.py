@@ -129,7 +129,7 @@ def test_two_replicas_make_one_case_of_one_place(replicas: tuple[Centre, Centre]
         assert session.scalar(select(func.count()).select_from(CaseRow)) == 2
 
 
-def test_many_writers_on_sqlite(house: Centre) -> None:
+def test_many_writers(house: Centre) -> None:
     box = house.box()
     with ThreadPoolExecutor(8) as pool:
         codes = list(
@@ -198,7 +198,8 @@ def test_exports(house: Centre) -> None:
     assert root.get("/exports/cases", params={"since": "2026-03-04T08:00:00"}).status_code == 422
 
 
-def test_backup_and_restore(house: Centre, tmp_path: Path) -> None:
+def test_backup_and_restore(sqlite_house: Centre, tmp_path: Path) -> None:
+    house = sqlite_house
     box = house.box()
     case = house.case(evidence=[evidence_item(JPEG)])
     box.put(f"/evidence/{sha(JPEG)}", content=JPEG)
