@@ -50,20 +50,28 @@ def signature(secret: str, message_id: str, stamp: int, body: bytes) -> str:
 
 def check_address(url: str, allow_private: bool) -> str | None:
     """Return why the URL may not be called, or None. Names are resolved, so that none hides a private address."""
+    return resolve(url, allow_private)[0]
+
+
+def resolve(url: str, allow_private: bool) -> tuple[str | None, str]:
+    """Return (why the URL may not be called or None, the address to connect to; empty leaves it to the client).
+
+    The address that was checked is the one to connect to: a name asked a second time may answer another one.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ({"https", "http"} if allow_private else {"https"}) or not parts.hostname:
-        return "url: must begin with https://"
+        return "url: must begin with https://", ""
     if parts.username or parts.password:
-        return "url: must not hold a password"
+        return "url: must not hold a password", ""
     if allow_private:
-        return None
+        return None, ""
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-    except OSError:
-        return "url: the host name is unknown"
-    if any(not ipaddress.ip_address(a[4][0]).is_global for a in found):
-        return "url: private and loopback addresses are not allowed here"
-    return None
+    except (OSError, ValueError):
+        return "url: the host name is unknown", ""
+    if not found or any(not ipaddress.ip_address(a[4][0]).is_global for a in found):
+        return "url: private and loopback addresses are not allowed here", ""
+    return None, str(found[0][4][0])
 
 
 def wait_s(tries: int) -> float:
@@ -104,7 +112,7 @@ def _send(
     at: datetime,
     private: bool,
 ) -> str:
-    refused = check_address(url, private)
+    refused, host = resolve(url, private)
     if refused:
         return refused
     raw, stamp = json.dumps(body, ensure_ascii=False).encode(), int(at.timestamp())
@@ -112,8 +120,14 @@ def _send(
         "Content-Type": "application/cloudevents+json", "webhook-id": message_id, "webhook-timestamp": str(stamp),
         "webhook-signature": signature(secret, message_id, stamp, raw),
     }  # fmt: skip
+    there, more = httpx.URL(url), {}
+    if host:
+        # The certificate is still that of the name; the connection is not kept, since its key is the bare address.
+        headers |= {"Host": there.netloc.decode(), "Connection": "close"}
+        more = {"sni_hostname": there.raw_host.decode()}
+        there = there.copy_with(host=host)
     try:
-        answer = client.post(url, content=raw, headers=headers)
+        answer = client.post(there, content=raw, headers=headers, extensions=more)
     except httpx.HTTPError as exc:
         return type(exc).__name__
     return "" if answer.is_success else f"HTTP {answer.status_code}"
