@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from sqlalchemy import ColumnElement, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
-from api.core import CoreDep
+from api.core import Core, CoreDep
 from api.errors import ApiError
 from api.security import digest
 from api.tables import ApiKey, Device, LoginSession, User
@@ -118,8 +118,15 @@ def refuse_foreign(request: Request) -> None:
 
 def identify(request: Request, core: CoreDep) -> Principal:
     """Return who asks, by bearer token or by session cookie."""
+    return identify_by(request, core, None)
+
+
+def identify_by(request: Request, core: Core, api_key: str | None) -> Principal:
+    """Return who asks; a key that a protocol carries in its own place counts as a bearer token."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
+    if api_key is not None:
+        found = _from_token(core, api_key)
+    elif scheme.lower() == "bearer" and token:
         found = _from_token(core, token.strip())
     else:
         cookie = request.cookies.get(COOKIE)

@@ -59,6 +59,7 @@ ROUTERS = (
     "thresholds",
     "inspections",
     "reports",
+    "open311",
     "geo",
     "hooks",
     "ops",

@@ -107,6 +107,10 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/thresholds"): "stats.read threshold.write",
     ("POST", "/thresholds"): "threshold.write",
     ("DELETE", "/thresholds/{threshold_id}"): "threshold.write",
+    ("GET", "/open311/v2/services.{shape}"): PUBLIC,
+    ("POST", "/open311/v2/requests.{shape}"): "report.write",
+    ("GET", "/open311/v2/requests.{shape}"): "report.write",
+    ("GET", "/open311/v2/requests/{request_id}.{shape}"): "report.write",
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/metrics"): "metrics.read",
@@ -124,7 +128,7 @@ def _call(client: object, method: str, path: str) -> int:
     for name, value in (
         ("sha256", "0" * 64), ("case_id", new_id()), ("verdict_id", new_id()), ("username", "nobody"),
         ("kind", "grid"), ("threshold_id", new_id()), ("order_id", new_id()), ("report_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
-        ("reading_id", new_id()), ("camera_id", "nobody"), ("version", "1"),
+        ("reading_id", new_id()), ("camera_id", "nobody"), ("request_id", new_id()), ("shape", "json"), ("version", "1"),
     ):  # fmt: skip
         url = url.replace(f"{{{name}}}", value)
     return int(

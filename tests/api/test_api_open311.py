@@ -1,0 +1,82 @@
+"""GeoReport v2 as a citizens' app speaks it: fields and shapes of the published document."""
+
+from __future__ import annotations
+
+from api_parts import Centre
+from defusedxml.ElementTree import fromstring
+
+from api.routes.open311 import NAMES
+from contract import IssueClass
+
+V2 = "/open311/v2"
+# Every field that the document's answer of GET request has.
+FIELDS = {
+    "service_request_id", "status", "status_notes", "service_name", "service_code", "description",
+    "agency_responsible", "service_notice", "requested_datetime", "updated_datetime", "expected_datetime", "address",
+    "address_id", "zipcode", "lat", "long", "media_url",
+}  # fmt: skip
+
+
+def _key(house: Centre, kind: str = "citizen", tenant: str = "/") -> str:
+    made = house.person("root", "admin").post(
+        "/keys", json={"name": f"{kind}{tenant}", "kind": kind, "tenant": tenant}
+    )
+    return str(made.json()["secret"])
+
+
+def test_services(house: Centre) -> None:
+    app = house.anonymous()
+    rows = app.get(f"{V2}/services.json").json()
+    assert {r["service_code"] for r in rows} == {i.value for i in IssueClass} == set(NAMES)
+    assert {"service_code", "service_name", "description", "metadata", "type", "keywords", "group"} == set(
+        rows[0]
+    )
+    xml = app.get(f"{V2}/services.xml")
+    assert xml.headers["content-type"].startswith("text/xml")
+    assert [s.findtext("service_code") for s in fromstring(xml.text).findall("service")] == [
+        r["service_code"] for r in rows
+    ]
+
+
+def test_a_request_from_app_to_closing(house: Centre) -> None:
+    app, key, case = house.anonymous(), _key(house), house.case()
+    form = {
+        "service_code": "parking.motor",
+        "lat": "37.8706",
+        "long": "112.5489",
+        "description": "A <van> & co",
+    }
+    assert app.post(f"{V2}/requests.json", data=form).status_code == 401
+    assert app.post(f"{V2}/requests.json", data=form | {"api_key": "no"}).status_code == 401
+    made = app.post(f"{V2}/requests.json", data=form | {"api_key": key})
+    assert made.status_code == 201, made.text
+    number = made.json()[0]["service_request_id"]
+    rita = house.person()
+    assert rita.get("/reports", params={"case_id": case}).json()[0]["id"] == number, "joins the camera's case"
+    (row,) = app.get(f"{V2}/requests/{number}.json", params={"api_key": key}).json()
+    assert set(row) == FIELDS
+    assert (row["status"], row["lat"], row["long"]) == ("open", 37.8706, 112.5489)
+    xml = app.get(f"{V2}/requests.xml", params={"api_key": key, "status": "open"}).text
+    found = fromstring(xml).findall("request")
+    assert [f.findtext("description") for f in found] == ["A <van> & co"]
+    rita.post(f"/cases/{case}/verdicts", json={"kind": "reject", "reason": 1})
+    closed = {"api_key": key, "status": "closed", "service_code": "parking.motor"}
+    assert [r["service_request_id"] for r in app.get(f"{V2}/requests.json", params=closed).json()] == [number]
+    assert app.get(f"{V2}/requests.json", params={"api_key": key, "status": "open"}).json() == []
+    north = _key(house, tenant="/north/")
+    assert app.get(f"{V2}/requests/{number}.json", params={"api_key": north}).status_code == 404
+
+
+def test_requests_that_are_refused(house: Centre) -> None:
+    app, key = house.anonymous(), _key(house)
+    good = {"api_key": key, "service_code": "parking.motor", "lat": "37.9", "long": "112.5"}
+    for changes, status in (
+        ({"service_code": "potholes"}, 400),
+        ({"lat": ""}, 400),
+        ({"lat": "91"}, 422),
+        ({"api_key": _key(house, "statistics")}, 403),
+    ):
+        assert app.post(f"{V2}/requests.json", data=good | changes).status_code == status, changes
+    naive = {"api_key": key, "start_date": "2026-01-01T00:00:00"}
+    assert app.get(f"{V2}/requests.json", params=naive).status_code == 400
+    assert app.get(f"{V2}/services.pdf").status_code == 422
