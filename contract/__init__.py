@@ -4,7 +4,17 @@ Pydantic v2 models, versioned, without input or output. Nothing here imports ano
 `contract.schema.json_schemas()` returns the published JSON Schema of every message.
 """
 
-from contract.alert import Alert, AlertEvent, AlertStage, DwellFacts, ModelRef, PlaceKey, RuleRef, ZoneRef
+from contract.alert import (
+    Alert,
+    AlertEvent,
+    AlertStage,
+    DwellFacts,
+    ModelRef,
+    PlaceKey,
+    RuleRef,
+    TimelineStep,
+    ZoneRef,
+)
 from contract.base import Message, UtcTime, utc_now
 from contract.case import Case, CaseSource, CaseState
 from contract.evidence import EvidenceItem, EvidenceKind
@@ -51,6 +61,7 @@ __all__ = [
     "RuleRef",
     "ScoreThreshold",
     "StreetClass",
+    "TimelineStep",
     "UtcTime",
     "Verdict",
     "VerdictKind",

@@ -73,6 +73,13 @@ class DwellFacts(Message):
     ] = None
 
 
+class TimelineStep(Message):
+    """One step of the decision, in words."""
+
+    at: UtcTime
+    words: Annotated[str, Field(min_length=1, max_length=300)]
+
+
 class PlaceKey(Message):
     """The identity of the place: two alerts with one key are one case."""
 
@@ -112,6 +119,13 @@ class Alert(Message):
     evidence: Annotated[tuple[EvidenceItem, ...], Field(max_length=32)] = ()
     software_version: Annotated[str, Field(max_length=40)]
     note: Annotated[str, Field(max_length=1000, description="The decision in words.")] = ""
+    timeline: Annotated[
+        tuple[TimelineStep, ...],
+        Field(
+            max_length=40,
+            description="The decision step by step: seen, at rest, candidate, held and why, confirmed, gone. The pictures `first`, `middle` and `confirm` of the evidence are its strip, each with its own time.",
+        ),
+    ] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

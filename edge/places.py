@@ -91,6 +91,8 @@ class Places:
                     site.last, site.missed_in_row = now, 0
                     continue
                 site.miss()
+            elif site.hits >= 3 and not site.timeline[-1][1].startswith("hidden"):
+                site.say(now.at, "hidden: something stands in front of it")
             unseen = now.mono_s - last.mono_s
             numbers = self._numbers(site)
             young = site.state is SiteState.SEEN and site.hits < 3

@@ -27,6 +27,7 @@ from contract import (
     EvidenceKind,
     ModelRef,
     PlaceKey,
+    TimelineStep,
     new_id,
 )
 from edge import pictures
@@ -45,6 +46,7 @@ REFERENCE_WIDTH = 320
 MAX_WAITING_CLIPS = 64
 # Each holds a decoded picture; the rest is found again after a start.
 MAX_OWED = 16
+MAX_STEPS = 40
 _CLOCKS: dict[str, Literal["rtcp_sender_report", "arrival", "file"]] = {
     "rtcp_sender_report": "rtcp_sender_report",
     "arrival": "arrival",
@@ -315,6 +317,7 @@ class AlertRecorder:
             evidence=items,
             software_version=self._box.software_version,
             note=site.note[:1000],
+            timeline=_timeline(site),
         )
 
     def _close(self, site: SiteView, frame: Frame) -> None:
@@ -329,6 +332,7 @@ class AlertRecorder:
             "revision": alert.revision + 1,
             "dwell": dwell,
             "note": site.note[:1000],
+            "timeline": _timeline(site),
         }
         self._send(alert.model_copy(update={**changes, "occurred_at": frame.meta.captured_at}))
         self._log.info(
@@ -371,3 +375,7 @@ class AlertRecorder:
         # The message is in the outbox before the ledger knows it: a crash between the two sends the same revision again.
         self._outbox.put_alert(AlertEvent.of(alert, new_id(), alert.occurred_at))
         self._ledger.put(alert, alert.occurred_at.timestamp())
+
+
+def _timeline(site: SiteView) -> tuple[TimelineStep, ...]:
+    return tuple(TimelineStep(at=at, words=words[:300]) for at, words in site.timeline[-MAX_STEPS:])

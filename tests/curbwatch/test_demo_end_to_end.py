@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
+from click.testing import CliRunner
 
+from curbwatch.commands.explain import cli as explain
 from curbwatch.demo.run import Demo
 from curbwatch.demo.show import Show
 
 ROOT = Path(__file__).parents[2]
+
+
+def explained(case: dict[str, Any], folder: Path) -> None:
+    """The box's ledger and the centre's case give one and the same explanation, in words and as a picture."""
+    alert, data = case["alerts"][0], folder / "demo"
+    (folder / "case.json").write_text(json.dumps(case), encoding="utf-8")
+    here = ["--files", str(data / "api" / "evidence"), "--picture", str(folder / "strip.jpg")]
+    at_the_box = CliRunner().invoke(explain, [alert["id"], "--box", str(data / "edge"), "--json", *here])
+    assert at_the_box.exit_code == 0, at_the_box.output
+    words = [step["words"] for step in json.loads(at_the_box.output)[0]["timeline"]]
+    assert words[0].startswith("first seen in zone yard")
+    assert any(w.startswith("candidate: still for") for w in words)
+    assert any(w.startswith("confirmed: still for") for w in words)
+    assert "the box was started again" in words
+    strip = cv2.imread(str(folder / "strip.jpg"))
+    assert strip is not None
+    assert strip.shape[1] == 3 * 480 + 2 * 6
+    at_the_centre = CliRunner().invoke(explain, [str(folder / "case.json")])
+    assert at_the_centre.exit_code == 0, at_the_centre.output
+    assert all(w in at_the_centre.output for w in words)
+    assert "no active permit covers the place" in at_the_centre.output
 
 
 @pytest.mark.timeout(600)
@@ -41,6 +67,7 @@ def test_a_parked_van_becomes_one_confirmed_case_though_the_edge_is_killed(tmp_p
         whole = demo.with_clip(children, case["id"])
         kinds = {e["kind"] for a in whole["alerts"] for e in a["evidence"]}
         assert {"context", "first", "middle", "confirm", "crop", "clip"} <= kinds
+        explained(whole, tmp_path)
 
         os.kill(demo.edge.process.pid, signal.SIGKILL)
         demo.edge.process.wait()
