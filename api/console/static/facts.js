@@ -36,7 +36,8 @@ export function show(whole) {
   const a = whole.alerts[whole.alerts.length - 1] ?? null;
   $("case-title").textContent = `${whole.number} · ${issueName(whole.issue)} · ${whole.camera_name || whole.camera_id}`;
   $("facts").replaceChildren(...rows(whole, a).flatMap(([key, value]) => [el("dt", { text: t(key) }), el("dd", { text: value })]));
-  $("timeline").replaceChildren(...(a?.note ? a.note.split("; ") : []).map((line) => el("li", { text: line })));
+  const steps = a?.timeline?.length ? a.timeline.map((s) => `${clock(s.at)} ${s.words}`) : a?.note ? a.note.split("; ") : [];
+  $("timeline").replaceChildren(...steps.map((line) => el("li", { text: line })));
   $("recurrence").textContent = "";
   $("history").replaceChildren();
 }
