@@ -111,7 +111,8 @@ class AlertRecorder:
         site = change.site
         if change.kind in {"seen", "candidate"}:
             self._keep(site.site_id, "first", frame, detections, width, height, site)
-        elif change.kind == "confirmed":
+        elif change.kind == "confirmed" and self._ledger.get(site.site_id) is None:
+            # Confirmed by the first frame after a start, it was sent by `resume` already, with its first pictures.
             self._open_or_owe(site, frame, detections, width, height)
         elif change.kind == "cleared":
             self._close_or_owe(site, frame)
