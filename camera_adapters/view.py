@@ -163,12 +163,15 @@ class ViewWatch:
         self._last: Grey | None = None
         self._changed_s: float | None = None
         self.verdict: View = "unknown"
+        # The last picture's own word: a turned camera empties every place seconds before a verdict can hold.
+        self.reading: View = "unknown"
 
     def observe(self, picture: Grey, mono_s: float) -> View:
         """Take a grey picture (uint8, (h, w)) with its monotonic time in seconds; return the verdict that holds now."""
         reading = read_view(picture, self._reference, self._limits).verdict
         if self._is_frozen(picture, mono_s):
             reading = "frozen"
+        self.reading = reading
         self._readings.append((mono_s, reading))
         while self._readings and mono_s - self._readings[0][0] > self._hold:
             self._readings.popleft()

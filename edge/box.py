@@ -16,6 +16,7 @@ import psutil
 from camera_adapters.clock import Clock, SystemClock
 from camera_adapters.ring import PacketRing
 from camera_adapters.speaker import HttpSpeaker, Message, OnvifSpeaker, Speaker
+from camera_adapters.view import ViewWatch
 from contract import CameraHealth, Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
@@ -39,6 +40,7 @@ from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore
 from edge.stills import StillStore
 from edge.uplink import CHUNK, Uplink, client_of
+from edge.views import ViewStore
 from edge.worker import Worker
 from models.bundle import load_bundle
 from models.detector import Detector
@@ -177,7 +179,18 @@ class Box:
         inspector = Inspector(
             camera.id, self._facts, self._book, self._references, self._outbox, self._log, roles
         )
-        return CameraPipeline(camera, judge, recorder, lambda: self._governor.stretch, inspector)
+        return CameraPipeline(
+            camera, judge, recorder, lambda: self._governor.stretch, inspector, self._watch(camera.id),
+            lambda was, now: self._log.warning("camera.view", camera=camera.id, view=now, was=was),
+        )  # fmt: skip
+
+    def _watch(self, camera_id: str) -> ViewWatch | None:
+        try:
+            reference = ViewStore(self._config.data_dir / "views").get(camera_id)
+        except (OSError, ValueError) as exc:
+            self._log.error("camera.view_reference", camera=camera_id, reason=str(exc))
+            return None
+        return None if reference is None else ViewWatch(reference)
 
     def _beat(self) -> None:
         process = psutil.Process()
@@ -228,6 +241,7 @@ class Box:
                     tainted_ratio=h.tainted_ratio,
                     clock_skew_s=h.clock_skew_s,
                     last_frame_at=h.last_frame_at,
+                    view=lane.pipeline.view,
                 )
             )
         return out

@@ -221,6 +221,10 @@ class CameraConfig(Section):
         None
     )
     transport: Literal["tcp", "udp"] = "tcp"
+    hardware: Annotated[
+        Literal["auto", "none", "cuda", "vaapi", "qsv"],
+        Field(description="Hardware decoder; software where it is missing, which the camera's state says."),
+    ] = "auto"
     enabled: bool = True
     place: CameraPlace
     speaker: SpeakerConfig | None = None

@@ -54,6 +54,7 @@ class Judge:
         self._saved = float("-inf")
         self._unsaved = False
         self._now: Moment | None = None
+        self._blind = False
         self.refused_boxes = 0
 
     @property
@@ -86,7 +87,13 @@ class Judge:
         if not self._loaded:
             self._load(now)
         if not obs.view_ok:
+            self._blind = True
             return []
+        if self._blind:
+            self._blind = False
+            for waiting in self._places.open:
+                # Nobody looked: the memory begins anew, as after a restart.
+                waiting.last, waiting.missed_in_row = now, 0
         scene = self._scene(obs)
         self._changes = []
         seen: set[str] = set()

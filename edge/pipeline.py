@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from camera_adapters.frame import Frame
 from camera_adapters.meter import METER
+from camera_adapters.view import View, ViewWatch
 from contract import IssueClass, ZoneKind
 from edge.config import CameraConfig
 from edge.gate import MotionGate
@@ -29,6 +30,7 @@ from models.detections import Detections
 GREY_SIDE = 320
 # Sites that only wait for their confirm time want a steady look; these rules look for left objects.
 _LEFT_KINDS = {ZoneKind.NO_DUMPING, ZoneKind.PAVEMENT, ZoneKind.NO_VENDING, ZoneKind.FIRE_LANE, ZoneKind.BIN}
+_FIT = frozenset({"unknown", "good"})
 # A dwell of this many quiet looks is measured well enough without the dense rate.
 _LOOKS_ENOUGH = 12
 _OCCUPANTS = frozenset({"person", "vehicle", "non_motor"})
@@ -82,8 +84,14 @@ class CameraPipeline:
         recorder: Recorder,
         stretch: Callable[[], float] = lambda: 1.0,
         inspector: Looker | None = None,
+        watch: ViewWatch | None = None,
+        on_view: Callable[[View, View], None] = lambda _was, _now: None,
     ) -> None:
-        """`stretch` is the box's word on its load, see `edge.load`."""
+        """`stretch` is the box's word on its load, see `edge.load`.
+
+        `watch` is None for a camera without a reference of its view; `on_view` hears of each change of its verdict.
+        """
+        self._watch, self._on_view = watch, on_view
         self.camera, self._inspector = camera, inspector
         self.judge_ = judge
         self._recorder = recorder
@@ -95,6 +103,11 @@ class CameraPipeline:
         self._lock = threading.Lock()
         self._offered = self._judged = self._moving = self._tainted = 0
         self._last_judged: float | None = None
+
+    @property
+    def view(self) -> View:
+        """What the view check says now."""
+        return self._watch.verdict if self._watch is not None else "unknown"
 
     def counters(self) -> Counters:
         """Return the counts since the start."""
@@ -108,7 +121,12 @@ class CameraPipeline:
         if meta.tainted:
             self._tainted += 1
             return Plan(judge=False, demand=self.scheduler.demand(meta.mono_s), dense=False)
-        moving = self._gate.observe(small_grey(frame), meta.mono_s)
+        grey = small_grey(frame)
+        if self._watch is not None:
+            was = self._watch.verdict
+            if (now := self._watch.observe(grey, meta.mono_s)) != was:
+                self._on_view(was, now)
+        moving = self._gate.observe(grey, meta.mono_s)
         self._moving += moving
         plan = self.scheduler.plan(meta.mono_s, moving, self.judge_.attentive)
         if self._inspector is not None and not plan.judge and self._inspector.due(frame):
@@ -128,7 +146,9 @@ class CameraPipeline:
             self._judged += 1
             grey = small_grey(frame)
             with METER.stage("left"):
-                left = self._left_objects(frame, detections, width, height, grey)
+                # Another view would become the background of the left objects.
+                view_ok = self._watch is None or (self.view in _FIT and self._watch.reading in _FIT)
+                left = self._left_objects(frame, detections, width, height, grey) if view_ok else ()
             seen = Observation(
                 captured_at=meta.captured_at,
                 mono_s=meta.mono_s,
@@ -136,7 +156,7 @@ class CameraPipeline:
                 height=height,
                 detections=detections,
                 left=left,
-                view_ok=True,
+                view_ok=view_ok,
                 interval_s=interval,
                 grey=grey,
             )

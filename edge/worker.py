@@ -131,6 +131,7 @@ class Worker:
         lane = Lane(camera, pipeline_of(camera, ring))
         options = StreamOptions(
             transport=camera.transport,
+            hardware=camera.hardware,
             ring_seconds=camera.clip.pre_s + camera.clip.post_s + 20,
             ring_bytes=camera.clip.ring_mib * 2**20,
         )

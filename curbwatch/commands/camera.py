@@ -215,6 +215,38 @@ def add_command(camera_id: str, url: str, place: str, box: Path | None, name: st
         )
 
 
+@cli.command("commission")
+@click.argument("camera_id")
+@click.option(
+    "--box",
+    required=True,
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="The box's file.",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(2, 120), default=10.0, show_default=True, help="How long to watch."
+)
+def commission_command(camera_id: str, box: Path, seconds: float) -> None:
+    """Keep the camera's present view as the right one; the box compares with it after its next start."""
+    from edge.config import load_box
+    from edge.views import ViewStore, reference_of
+
+    try:
+        config = load_box(box)
+    except ValueError as exc:
+        raise click.ClickException(str(exc)) from None
+    camera = next((c for c in config.cameras if c.id == camera_id), None)
+    if camera is None:
+        known = ", ".join(c.id for c in config.cameras)
+        raise click.ClickException(f"{box} has no camera {camera_id}; it has {known}")
+    try:
+        reference = reference_of(camera, SystemClock(), seconds)
+    except ValueError as exc:
+        raise click.ClickException(str(exc)) from None
+    path = ViewStore(config.data_dir / "views").put(camera_id, reference)
+    click.echo(f"kept the view of {camera_id} in {path}")
+
+
 def hide_password(url: str, camera_id: str) -> tuple[str, str]:
     """Return the address with `${NAME}` in the password's place, and NAME ("" where there is no password)."""
     found = re.match(r"^([a-zA-Z0-9+.-]+://[^:/@]+:)([^@]+)(@.*)$", url)
