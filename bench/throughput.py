@@ -23,7 +23,7 @@ import yaml
 
 from bench.street_video import FPS, GOP, VAN_FROM_S, ZONE, StreetClip
 
-Profile = Literal["main", "sub", "acts"]
+Profile = Literal["main", "acts"]
 PROMISE_S = 30.0
 # The dwell that the policy asks of a van; long enough for key frames alone to measure it.
 CONFIRM_S = 30.0
@@ -84,13 +84,12 @@ def _spread(values: list[float]) -> dict[str, float] | None:
 
 
 def streets(clips: tuple[StreetClip, StreetClip], cameras: int) -> dict[str, dict[str, Any]]:
-    """Return the simulator's plan: main and sub path of each camera, beginning up to 24 s apart in the clip."""
+    """Return the simulator's plan: each camera's file, beginning up to 24 s apart in the clip."""
     plan: dict[str, dict[str, Any]] = {}
     for i in range(cameras):
         clip = clips[1] if i % BUSY_EVERY == BUSY_EVERY - 1 else clips[0]
         start = (i * 7 % 13) * GOP
         plan[f"cam{i}"] = {"file": str(clip.main.resolve()), "start_unit": start}
-        plan[f"cam{i}-sub"] = {"file": str(clip.sub.resolve()), "start_unit": start}
     return plan
 
 
@@ -111,8 +110,6 @@ def box_config(folder: Path, port: int, cameras: int, profile: Profile, bundle: 
             "zones": zones,
             "policy": {"parking.motor": {"candidate_s": 10, "confirm_s": CONFIRM_S}},
         }
-        if profile == "sub":
-            camera["sub_url"] = f"rtsp://127.0.0.1:{port}/cam{i}-sub"
         listed.append(camera)
     config = {
         "device": "bench",

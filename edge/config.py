@@ -217,9 +217,12 @@ class CameraConfig(Section):
         SecretStr,
         Field(description="rtsp://, http(s)://, a file or a folder; never printed with its password."),
     ]
-    sub_url: Annotated[SecretStr | None, Field(description="The smaller stream, decoded for detection.")] = (
-        None
-    )
+    sub_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="The smaller stream. Not decoded yet: detection and evidence both take the main one."
+        ),
+    ] = None
     transport: Literal["tcp", "udp"] = "tcp"
     hardware: Annotated[
         Literal["auto", "none", "cuda", "vaapi", "qsv"],

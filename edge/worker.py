@@ -129,6 +129,8 @@ class Worker:
             return lane.stream.ring if lane.stream is not None else None
 
         lane = Lane(camera, pipeline_of(camera, ring))
+        if camera.sub_url is not None:
+            self._log.warning("camera.sub_url_unused", camera=camera.id)
         options = StreamOptions(
             transport=camera.transport,
             hardware=camera.hardware,
