@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import GeoPoint, IssueClass, RuleRef, ZoneRef
-from edge.geometry import Box, GroundPlane, contact, ground_cell
+from edge.geometry import Box, GroundPlane, ground_cell
 from edge.left_objects import LeftObject
 from edge.rules import Rule
 from edge.sites import Site
@@ -86,7 +86,8 @@ def view_of(
 ) -> SiteView:
     """Return a site as it stands at a moment of the monotonic clock."""
     box = site.box
-    place = (where.ground.place(*contact(box)) if where.ground else None) or where.place
+    vehicle = rule.issue in (IssueClass.PARKING_MOTOR, IssueClass.FIRE_LANE)
+    place = (where.ground.centre(box, vehicle) if where.ground else None) or where.place
     permit = site.why or ("no active permit covers the place at this moment" if rule.permits else None)
     return SiteView(
         site_id=site.id,
