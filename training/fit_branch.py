@@ -26,11 +26,13 @@ import torch  # noqa: E402
 
 @dataclass(frozen=True)
 class BranchFit:
-    """How to train. `minutes` bounds the run: the learning rate falls with time spent, so it ends low on any machine."""
+    """How to train. `minutes` bounds the run: the learning rate falls with time spent, so it ends low on any machine.
+    With `steps` the steps bound it instead, so that two runs on a busy machine have done the same work."""
 
     size: int = 640
     batch: int = 16
     minutes: float = 60.0
+    steps: int | None = None
     lr: float = 7e-4
     final_lr: float = 0.02
     weight_decay: float = 5e-4
@@ -97,6 +99,15 @@ def predict(net: BranchNet, inputs: Any, conf: float = 0.01, iou: float = 0.6) -
     return result
 
 
+def judged(sample: Sample, found: Boxes) -> tuple[Boxes, Boxes]:
+    """Predicted and true boxes of the classes that the sample's labels are complete for: a reviewer's single
+    confirmed box says neither that a further one is false nor that it had to be found."""
+    keep = sample.known[found.classes]
+    own = sample.known[sample.classes]
+    predicted = Boxes(found.corners[keep], found.scores[keep], found.classes[keep])
+    return predicted, Boxes(sample.boxes[own], np.ones(int(own.sum()), np.float32), sample.classes[own])
+
+
 def evaluate(
     net: BranchNet, samples: Sequence[Sample], size: int, bf16: bool, batch: int = 8
 ) -> dict[str, float]:
@@ -108,9 +119,9 @@ def evaluate(
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             found = predict(net, to_input(np.stack([f.picture for f in fitted])))
         for sample, boxes in zip(fitted, found, strict=True):
-            keep = sample.known[boxes.classes]
-            predicted.append(Boxes(boxes.corners[keep], boxes.scores[keep], boxes.classes[keep]))
-            truth.append(Boxes(sample.boxes, np.ones(len(sample.boxes), np.float32), sample.classes))
+            guess, labels = judged(sample, boxes)
+            predicted.append(guess)
+            truth.append(labels)
     values = ap_by_class(predicted, truth, range(len(net.new)))
     return {net.new[k]: round(v, 4) for k, v in values.items()}
 
@@ -175,8 +186,15 @@ class BranchTrainer:
         if best:
             _write(self.folder / "best.pt", {k: state[k] for k in ("average", "progress", "new", "split")})
 
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0–1."""
+        if self.config.steps:
+            return min(1.0, self.progress.step / self.config.steps)
+        return min(1.0, self.progress.spent_s / (self.config.minutes * 60))
+
     def _rate(self) -> float:
-        share = min(1.0, self.progress.spent_s / (self.config.minutes * 60))
+        share = self.share
         low = self.config.final_lr
         rate = low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
         return self.config.lr * rate * min(1.0, (self.progress.step + 1) / self.config.warmup_steps)
@@ -217,17 +235,16 @@ class BranchTrainer:
         weights: dict[str, float],
         stop: Callable[[], bool],
     ) -> dict[str, float]:
-        """Train until the minutes are spent or `stop()`; `weights` say how much a class counts for "best"."""
+        """Train until the minutes (or steps) are spent or `stop()`; `weights` say how much a class counts for "best"."""
         losses: list[dict[str, float]] = []
         figures: dict[str, float] = {}
         begun, before = self.clock(), self.progress.spent_s
         while True:
-            share = self.progress.spent_s / (self.config.minutes * 60)
-            if share > 1 - self.config.plain_share:
+            if self.share > 1 - self.config.plain_share:
                 batches.mosaic = 0.1
             losses.append(self.step(*next(batches)))
             self.progress.spent_s = before + self.clock() - begun
-            done = self.progress.spent_s >= self.config.minutes * 60 or stop()
+            done = self.share >= 1 or stop()
             if self.progress.step % self.config.validate_every == 0 or done:
                 figures = self.validate(validation)
                 self._note(figures, losses, weights)

@@ -47,6 +47,10 @@ class BranchRecipe(_Closed):
     minutes: Annotated[
         float, Field(gt=0, le=10080, description="time to spend; the learning rate ends with it")
     ] = 60
+    steps: Annotated[
+        int | None,
+        Field(ge=1, le=10**7, description="end after so many steps instead: the same work on any machine"),
+    ] = None
     lr: Annotated[float, Field(gt=0, le=0.1)] = 7e-4
     final_lr: Share = 0.02
     weight_decay: Annotated[float, Field(ge=0, le=0.1)] = 5e-4

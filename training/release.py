@@ -14,7 +14,7 @@ from training.dataset import Dataset
 from training.fit import RunFolder, load_run
 from training.fit_data import read_picture, sample_of
 from training.make_bundle import BundleParts, best_threshold, make_bundle, provenance_of
-from training.metrics import Boxes, ap_by_class
+from training.metrics import ap_by_class
 
 
 def _held_out(dataset: Dataset, names: Sequence[str]) -> list[Sample]:
@@ -25,15 +25,15 @@ def choose_thresholds(
     net: Any, samples: Sequence[Sample], size: int, precision: float
 ) -> dict[str, tuple[float, float, float, float]]:
     """By new class: threshold, precision, recall and AP50, all on the validation pictures that know the class."""
-    from training.fit_branch import predict, to_input
+    from training.fit_branch import judged, predict, to_input
 
     predicted, truth = [], []
     for sample in samples:
         fitted = letterbox(sample, size)
         found = predict(net, to_input(fitted.picture[None]))[0]
-        keep = sample.known[found.classes]
-        predicted.append(Boxes(found.corners[keep], found.scores[keep], found.classes[keep]))
-        truth.append(Boxes(fitted.boxes, np.ones(len(fitted.boxes), np.float32), fitted.classes))
+        guess, labels = judged(fitted, found)
+        predicted.append(guess)
+        truth.append(labels)
     precise = {n: best_threshold(predicted, truth, k, precision) for k, n in enumerate(net.new)}
     areas = ap_by_class(predicted, truth, range(len(net.new)))
     return {n: (*precise[n], areas[k]) for k, n in enumerate(net.new)}

@@ -23,6 +23,7 @@ from contract import Alert, Case, EvidenceItem, EvidenceKind, IssueClass, Reject
 from contract.base import Box
 from training.dataset import file_sha256
 from training.dataset_items import DatasetError, Item, to_centres
+from training.verdict_pictures import join_pictures
 
 PICTURES = (EvidenceKind.CONFIRM, EvidenceKind.CONTEXT, EvidenceKind.MIDDLE, EvidenceKind.FIRST)
 """Whole-frame pictures, the best first. A crop has lost the place, a sealed original is not ours to read."""
@@ -186,7 +187,8 @@ def _positive(
     )
 
 
-def _cut_negative(path: Path, box: Sequence[float], margin: float, folder: Path) -> Path:
+def _cut_negative(path: Path, box: Sequence[float], margin: float, folder: Path) -> tuple[Path, Box]:
+    """Cut the place of a box out of its picture; the file, and the cut x1 y1 x2 y2 normalised to the picture."""
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise DatasetError(f"{path}: not a picture that OpenCV reads")
@@ -195,14 +197,15 @@ def _cut_negative(path: Path, box: Sequence[float], margin: float, folder: Path)
     half = max(x2 - x1, y2 - y1, 32.0) * margin / 2
     cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
     left, top = int(max(cx - half, 0)), int(max(cy - half, 0))
-    cut = picture[top : int(min(cy + half, height)), left : int(min(cx + half, width))]
+    right, bottom = int(min(cx + half, width)), int(min(cy + half, height))
+    cut = picture[top:bottom, left:right]
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem[:16]}_{left}_{top}.jpg"
+    target = folder / f"{path.stem[:16]}_{left}_{top}_{right}_{bottom}.jpg"
     done, encoded = cv2.imencode(".jpg", cut, [cv2.IMWRITE_JPEG_QUALITY, 92])
     if not done:
         raise DatasetError(f"{path}: the cut picture could not be written")
     encoded.tofile(target)
-    return target
+    return target, (left / width, top / height, right / width, bottom / height)
 
 
 def take_case(case: Case, evidence: Path, work: Path, rule: VerdictRule, taken: Taken) -> None:
@@ -230,8 +233,15 @@ def take_case(case: Case, evidence: Path, work: Path, rule: VerdictRule, taken: 
 
 
 def _negative(item: Item, alert: Alert, name: str, work: Path, rule: VerdictRule) -> Item:
-    cut = _cut_negative(item.path, alert.box, rule.margin, work)
-    notes = {k: v for k, v in item.notes.items() if k != "sha256"} | {"negative": True, "wrong_class": name}
+    cut, place = _cut_negative(item.path, alert.box, rule.margin, work)
+    notes = {k: v for k, v in item.notes.items() if k != "sha256"} | {
+        "negative": True,
+        "wrong_class": name,
+        "class_numbers": [rule.classes.index(name)],
+        "cut": list(place),
+        "cut_of": item.notes["sha256"],
+        "rejected": list(alert.box),
+    }
     return Item(
         path=cut,
         classes=np.zeros(0, np.int32),
@@ -246,10 +256,15 @@ def _negative(item: Item, alert: Alert, name: str, work: Path, rule: VerdictRule
 
 
 def take_cases(cases: Iterable[Case], evidence: Path, work: Path, rule: VerdictRule) -> Taken:
-    """Items of all cases. `work` receives the cut pictures of hard negatives."""
+    """Items of all cases, one a picture. `work` receives the cut pictures of hard negatives."""
     taken = Taken()
     for case in cases:
         take_case(case, evidence, work, rule, taken)
+    rejected = sum(bool(i.notes.get("negative")) for i in taken.items)
+    taken.items = join_pictures(taken.items)
+    kept = sum(bool(i.notes.get("negative")) for i in taken.items)
+    if kept < rejected:
+        taken.left_out["rejected, but confirmed or rejected at the same place before"] = rejected - kept
     return taken
 
 

@@ -130,6 +130,23 @@ def verdicts_command(
     _summary(dataset, out)
 
 
+@data.command("join")
+@click.argument("folder", type=HERE)
+@click.argument("out", type=FOLDER)
+@click.option(
+    "--train", "others", type=HERE, multiple=True, required=True, help="A data set whose pictures all train."
+)
+def join_command(folder: Path, out: Path, others: tuple[Path, ...]) -> None:
+    """Add data sets, such as one of verdicts, to the training part of FOLDER; its held-out parts stay as they are."""
+    from training.dataset import save_dataset
+    from training.join import join
+
+    joined = join(folder, others)
+    for name, count in joined.dropped.items():
+        click.echo(f"{name}: {count} training pictures left out, they show a held-out scene")
+    _summary(save_dataset(joined.dataset, out), out)
+
+
 @data.command("check")
 @click.argument("folder", type=HERE)
 def check_command(folder: Path) -> None:
