@@ -59,6 +59,18 @@ class Metrics:
             "curbwatch_cases_overdue", "Open cases past their deadline.", registry=self.registry
         )
         self.cameras = Gauge("curbwatch_cameras", "Cameras by state.", ("state",), registry=self.registry)
+        self.camera_views = Gauge(
+            "curbwatch_camera_views",
+            "Cameras of boxes that are heard of, by what the view check says.",
+            ("view",),
+            registry=self.registry,
+        )
+        self.camera_events = Counter(
+            "curbwatch_camera_events_total",
+            "Views that became bad, or fit again, by what they are now.",
+            ("view",),
+            registry=self.registry,
+        )
         self.hooks = Gauge(
             "curbwatch_webhook_deliveries", "Webhook deliveries by state.", ("state",), registry=self.registry
         )

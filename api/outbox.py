@@ -34,7 +34,7 @@ def enqueue(session: Session, tenant: str, kind: str, data: dict[str, Any], now:
         event_id = new_id()
         body = {
             "specversion": "1.0", "id": event_id, "source": "/curbwatch/cases", "type": f"city.curbwatch.{kind}.v1",
-            "time": now.isoformat(), "subject": data["case_id"], "datacontenttype": "application/json", "data": data,
+            "time": now.isoformat(), "subject": data.get("case_id") or data["camera_id"], "datacontenttype": "application/json", "data": data,
         }  # fmt: skip
         session.add(
             Delivery(id=event_id, hook_id=hook_id, state="due", tries=0, next_at=now, error="", body=body)

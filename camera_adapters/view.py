@@ -1,4 +1,4 @@
-"""Does the camera still see what it was commissioned for? Pure functions on grey pictures, and one small judge over time.
+"""Does the camera still see what it was commissioned for? Pure functions on grey pictures; `view_watch` judges over time.
 
 The picture is compared with a reference of edges, block by block. Light changes the edges' strength but not their place,
 so each block is correlated after normalisation; a bus or a crowd hides some blocks, a turned camera loses nearly all.
@@ -7,16 +7,16 @@ so each block is correlated after normalisation; a bus or a crowd hides some blo
 from __future__ import annotations
 
 import io
-from collections import deque
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-View = Literal["unknown", "good", "moved", "covered", "blurred", "dazzled", "dark", "frozen"]
+from contract import View
+
 Grey = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
@@ -47,14 +47,28 @@ class ViewLimits:
     dazzled_share: float = 0.45
     # 99th percentile of grey under which it is night without light.
     dark_level: float = 40.0
+    # Without a reference a view is covered when it shows fewer edges than this (mean, grey steps a pixel of 192 x 108)
+    # and no more contrast than this (standard deviation): a hand, a sheet, paint. See `curbwatch bench view`.
+    flat_edges: float = 0.8
+    flat_contrast: float = 12.0
+    # A picture darker or brighter than the reference by more than this factor is another time of day: street lamps and
+    # infrared draw other edges, so that a day's reference says nothing of where the camera looks at night.
+    other_light: float = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class ViewReference:
-    """The view as commissioned: edges as float32 (108, 192), and the fine detail of a sharp picture."""
+    """The view as commissioned, by day or by night.
+
+    Attributes:
+        edges: float32 (108, 192).
+        detail: the fine detail of a sharp picture.
+        level: mean grey, 0 to 255; nan where it is not known.
+    """
 
     edges: Map
     detail: float
+    level: float = math.nan
 
     @classmethod
     def of(cls, pictures: Sequence[Grey]) -> ViewReference:
@@ -67,12 +81,27 @@ class ViewReference:
             raise ValueError("pictures: give at least one picture of the right view")
         small = [_small(p) for p in pictures]
         edges = np.median(np.stack([_edges(p) for p in small]), axis=0).astype(np.float32)
-        return cls(edges, float(np.median([_detail(p) for p in small])))
+        level = float(np.median([p.mean() for p in small]))
+        return cls(edges, float(np.median([_detail(p) for p in small])), level)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of where the edges are: the same view gives nearly the same bits, another one others."""
+        blocks = cv2.resize(self.edges, (8, 8), interpolation=cv2.INTER_AREA)
+        bits = (blocks > np.median(blocks)).ravel()
+        return f"{int(''.join('1' if b else '0' for b in bits), 2):016x}"
+
+    def light_ratio(self, level: float) -> float:
+        """How many times brighter or darker (always 1 or more) a mean grey is than the reference's."""
+        if math.isnan(self.level):
+            return 1.0
+        ratio = (level + 1.0) / (self.level + 1.0)
+        return max(ratio, 1 / ratio)
 
     def to_bytes(self) -> bytes:
         """Return the reference for a file."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, edges=self.edges.astype(np.float16), detail=self.detail)
+        np.savez_compressed(buffer, edges=self.edges.astype(np.float16), detail=self.detail, level=self.level)
         return buffer.getvalue()
 
     @classmethod
@@ -85,11 +114,12 @@ class ViewReference:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 edges, detail = stored["edges"].astype(np.float32), float(stored["detail"])
+                level = float(stored["level"]) if "level" in stored else math.nan
         except (OSError, KeyError, ValueError) as exc:
             raise ValueError("the stored view reference cannot be read; commission the camera again") from exc
         if edges.shape != SIZE[::-1]:
             raise ValueError("the stored view reference has another size; commission the camera again")
-        return cls(edges, detail)
+        return cls(edges, detail, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +127,10 @@ class ViewReading:
     """What one picture says.
 
     Attributes:
-        verdict: the worst that holds; "good" when nothing does.
-        match: share of the reference's textured blocks that still show their edges.
-        energy: edge energy against the reference's.
-        detail: fine detail against the reference's.
+        verdict: the worst that holds; "good" when nothing does, "unknown" where nothing could be compared.
+        match: share of the reference's textured blocks that still show their edges; 1 without a reference.
+        energy: edge energy against the reference's; without one, grey steps a pixel.
+        detail: fine detail against the reference's; without one, as it is.
         bright: share of saturated pixels.
         level: 99th percentile of grey.
     """
@@ -124,7 +154,36 @@ def read_view(picture: Grey, reference: ViewReference, limits: ViewLimits = View
     bright = float(np.mean(small >= 250))
     level = float(np.percentile(small, 99))
     verdict = _verdict(0.0 if shifted else match, energy, detail, bright, level, limits)
+    if verdict in {"moved", "blurred"} and reference.light_ratio(float(small.mean())) > limits.other_light:
+        verdict = "unknown"
     return ViewReading(verdict, match, energy, detail, bright, level)
+
+
+def read_best(
+    picture: Grey, references: Sequence[ViewReference], limits: ViewLimits = ViewLimits()
+) -> ViewReading:
+    """Compare with the reference that fits best (day or night); without any, say what needs none."""
+    if not references:
+        return read_bare(picture, limits)
+    level = float(picture.mean())
+    readings = [(read_view(picture, r, limits), r.light_ratio(level)) for r in references]
+    # The one whose light is the picture's own, unless another shows clearly more of the view.
+    return max(readings, key=lambda x: x[0].match - 0.2 * math.log(x[1]))[0]
+
+
+def read_bare(picture: Grey, limits: ViewLimits = ViewLimits()) -> ViewReading:
+    """Say of one grey picture (uint8, (h, w)) what needs no reference: dark, dazzled, covered; otherwise "unknown"."""
+    small = _small(picture)
+    energy, detail = float(np.mean(_edges(small))), _detail(small)
+    bright, level = float(np.mean(small >= 250)), float(np.percentile(small, 99))
+    verdict: View = "unknown"
+    if level < limits.dark_level:
+        verdict = "dark"
+    elif bright > limits.dazzled_share:
+        verdict = "dazzled"
+    elif energy < limits.flat_edges and float(small.std()) < limits.flat_contrast:
+        verdict = "covered"
+    return ViewReading(verdict, 1.0, energy, detail, bright, level)
 
 
 def _verdict(
@@ -141,67 +200,6 @@ def _verdict(
     if match < limits.moved_match:
         return "moved"
     return "good"
-
-
-class ViewWatch:
-    """Judges over time: a verdict counts when most readings of `hold_s` seconds agree that the view is bad.
-
-    A bus fills the picture for some seconds, a cloud dims it for a minute; neither is a moved camera.
-    """
-
-    def __init__(
-        self,
-        reference: ViewReference,
-        hold_s: float = 30.0,
-        share: float = 0.8,
-        frozen_s: float = 60.0,
-        limits: ViewLimits = ViewLimits(),
-    ) -> None:
-        self._reference, self._hold, self._share, self._frozen = reference, hold_s, share, frozen_s
-        self._limits = limits
-        self._readings: deque[tuple[float, View]] = deque(maxlen=512)
-        self._last: Grey | None = None
-        self._changed_s: float | None = None
-        self.verdict: View = "unknown"
-        # The last picture's own word: a turned camera empties every place seconds before a verdict can hold.
-        self.reading: View = "unknown"
-
-    def observe(self, picture: Grey, mono_s: float) -> View:
-        """Take a grey picture (uint8, (h, w)) with its monotonic time in seconds; return the verdict that holds now."""
-        reading = read_view(picture, self._reference, self._limits).verdict
-        if self._is_frozen(picture, mono_s):
-            reading = "frozen"
-        self.reading = reading
-        self._readings.append((mono_s, reading))
-        while self._readings and mono_s - self._readings[0][0] > self._hold:
-            self._readings.popleft()
-        self.verdict = self._settled(mono_s)
-        return self.verdict
-
-    def _is_frozen(self, picture: Grey, mono_s: float) -> bool:
-        """Sensor noise changes every true picture: bit for bit the same for a minute is a frozen encoder."""
-        last = self._last
-        if last is None or last.shape != picture.shape or not np.array_equal(last, picture):
-            self._last, self._changed_s = picture.copy(), mono_s
-            if self.verdict == "frozen":
-                self._readings.clear()
-                self.verdict = "unknown"
-            return False
-        return self._changed_s is not None and mono_s - self._changed_s >= self._frozen
-
-    def _settled(self, mono_s: float) -> View:
-        views = [v for _, v in self._readings]
-        if views[-1] == "frozen":
-            return "frozen"
-        covered = mono_s - self._readings[0][0] >= self._hold * 0.8 and len(views) >= 3
-        if not covered:
-            return self.verdict
-        bad = [v for v in views if v != "good"]
-        if len(bad) >= self._share * len(views):
-            return max(sorted(set(bad)), key=bad.count)
-        if len(bad) <= (1 - self._share) * len(views):
-            return "good"
-        return self.verdict
 
 
 def _small(picture: Grey) -> Grey:

@@ -19,7 +19,7 @@ from contract.base import Message, UtcTime, utc_now
 from contract.case import Case, CaseSource, CaseState
 from contract.evidence import EvidenceItem, EvidenceKind
 from contract.geo import ErrorEllipse, GeoPoint
-from contract.heartbeat import CameraHealth, DesiredState, Heartbeat, ScoreThreshold
+from contract.heartbeat import CameraEvent, CameraHealth, DesiredState, Heartbeat, ScoreThreshold, View
 from contract.ids import new_id
 from contract.orders import (
     CalloutOrder,
@@ -38,6 +38,7 @@ __all__ = [
     "AlertStage",
     "CalloutOrder",
     "CalloutReport",
+    "CameraEvent",
     "CameraHealth",
     "Case",
     "CaseSource",
@@ -65,6 +66,7 @@ __all__ = [
     "UtcTime",
     "Verdict",
     "VerdictKind",
+    "View",
     "ZoneKind",
     "ZoneRef",
     "new_id",

@@ -10,6 +10,8 @@ from contract.base import Identifier, Message, Sha256, Slug, UtcTime
 from contract.orders import CalloutOrder, InspectionOrder
 from contract.taxonomy import IssueClass
 
+View = Literal["unknown", "good", "moved", "covered", "blurred", "dazzled", "dark", "frozen", "looped"]
+
 
 class CameraHealth(Message):
     """One camera as its box sees it."""
@@ -26,7 +28,20 @@ class CameraHealth(Message):
     )
     clock_skew_s: float | None = None
     last_frame_at: UtcTime | None = None
-    view: Literal["unknown", "good", "moved", "covered", "blurred", "dazzled", "dark", "frozen"] = "unknown"
+    view: Annotated[
+        View,
+        Field(description="What the view check says; the zones are suspended unless good or unknown."),
+    ] = "unknown"
+    view_since: Annotated[UtcTime | None, Field(description="Since when it says so.")] = None
+
+
+class CameraEvent(Message):
+    """The view of a camera became bad, or fit again. Told until a heartbeat has been answered, so that none is lost."""
+
+    camera_id: Slug
+    at: UtcTime
+    was: View
+    view: View
 
 
 class Heartbeat(Message):
@@ -42,6 +57,7 @@ class Heartbeat(Message):
     model_sha256: Sha256
     config_sha256: Sha256
     cameras: Annotated[tuple[CameraHealth, ...], Field(max_length=512)] = ()
+    camera_events: Annotated[tuple[CameraEvent, ...], Field(max_length=256)] = ()
     outbox_items: Annotated[int, Field(ge=0)] = 0
     outbox_bytes: Annotated[int, Field(ge=0)] = 0
     rss_bytes: Annotated[int, Field(ge=0)] = 0

@@ -16,7 +16,7 @@ import psutil
 from camera_adapters.clock import Clock, SystemClock
 from camera_adapters.ring import PacketRing
 from camera_adapters.speaker import HttpSpeaker, Message, OnvifSpeaker, Speaker
-from camera_adapters.view import ViewWatch
+from camera_adapters.view_watch import ViewWatch
 from contract import CameraHealth, Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
@@ -40,6 +40,7 @@ from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore
 from edge.stills import StillStore
 from edge.uplink import CHUNK, Uplink, client_of
+from edge.view_log import ViewLog
 from edge.views import ViewStore
 from edge.worker import Worker
 from models.bundle import load_bundle
@@ -87,6 +88,8 @@ class Box:
         self._agent = CentreAgent(
             config.device, self._book, self._floor, speakers_of(config), self._client, self._clock.now, log
         )
+        self._views = ViewStore(data / "views")
+        self.view_log = ViewLog(self._clock.now, log)
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()
         self.retention = BoxRetention(
@@ -114,7 +117,11 @@ class Box:
         """
         if self._config.metrics_port is not None:
             self._end_metrics = serve(
-                self._config.metrics_port, self.worker, self._outbox.level, self._uplink.counts
+                self._config.metrics_port,
+                self.worker,
+                self._outbox.level,
+                self._uplink.counts,
+                self.view_log,
             )
         for thread in self._threads:
             thread.start()
@@ -136,6 +143,7 @@ class Box:
             recorder.tick(self._clock.now(), final=True, patience_s=max(0.0, until - time.monotonic()))
         self._stop.set()
         self._outbox.changed.set()
+        self.view_log.changed.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(5)
@@ -180,25 +188,42 @@ class Box:
             camera.id, self._facts, self._book, self._references, self._outbox, self._log, roles
         )
         return CameraPipeline(
-            camera, judge, recorder, lambda: self._governor.stretch, inspector, self._watch(camera.id),
-            lambda was, now: self._log.warning("camera.view", camera=camera.id, view=now, was=was),
+            camera, judge, recorder, lambda: self._governor.stretch, inspector, self._watch(camera),
+            lambda was, now: self.view_log.note(camera.id, was, now),
         )  # fmt: skip
 
-    def _watch(self, camera_id: str) -> ViewWatch | None:
-        try:
-            reference = ViewStore(self._config.data_dir / "views").get(camera_id)
-        except (OSError, ValueError) as exc:
-            self._log.error("camera.view_reference", camera=camera_id, reason=str(exc))
+    def _watch(self, camera: CameraConfig) -> ViewWatch | None:
+        if not camera.view_check.enabled:
             return None
-        return None if reference is None else ViewWatch(reference)
+        try:
+            references = self._views.get(camera.id)
+        except (OSError, ValueError) as exc:
+            self._log.error("camera.view_reference", camera=camera.id, reason=str(exc))
+            references = []
+        return ViewWatch(references, loops=camera.view_check.looped)
+
+    def _renew_views(self) -> None:
+        """Take up the references that were made since the last look; a commissioned camera needs no restart."""
+        for lane in self.worker.lanes:
+            if self._views.changed(lane.camera.id):
+                lane.pipeline.watch = self._watch(lane.camera)
+                self._log.info("camera.view_renewed", camera=lane.camera.id)
 
     def _beat(self) -> None:
         process = psutil.Process()
         process.cpu_percent()
-        while not self._stop.wait(self._config.api.heartbeat_s):
+        while True:
+            # A camera that was covered does not wait for the next beat.
+            self.view_log.changed.wait(self._config.api.heartbeat_s)
+            self.view_log.changed.clear()
+            if self._stop.is_set():
+                return
+            self._renew_views()
             try:
-                answer = self._client.post("/heartbeats", json=self._heartbeat(process).wire())
+                beat = self._heartbeat(process)
+                answer = self._client.post("/heartbeats", json=beat.wire())
                 if answer.is_success:
+                    self.view_log.sent(beat.camera_events)
                     self._agent.obey(answer)
             except (httpx.HTTPError, OSError) as exc:
                 self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")
@@ -218,6 +243,7 @@ class Box:
             model_sha256=ref.sha256,
             config_sha256=shape,
             cameras=tuple(self._health()),
+            camera_events=self.view_log.waiting(),
             outbox_items=level.alerts + level.files,
             outbox_bytes=level.bytes,
             rss_bytes=process.memory_info().rss,
@@ -242,6 +268,7 @@ class Box:
                     clock_skew_s=h.clock_skew_s,
                     last_frame_at=h.last_frame_at,
                     view=lane.pipeline.view,
+                    view_since=self.view_log.since(lane.camera.id),
                 )
             )
         return out

@@ -208,6 +208,17 @@ class MessageConfig(Section):
         return self
 
 
+class ViewCheckConfig(Section):
+    """Is the camera's view still fit to be judged? Its zones are suspended while it is not."""
+
+    enabled: Annotated[bool, Field(description="Off: nothing is checked, and no zone is ever suspended.")] = (
+        True
+    )
+    looped: Annotated[
+        bool, Field(description="Off for a source that plays a recording again and again on purpose.")
+    ] = True
+
+
 class CameraConfig(Section):
     """One camera: its address, its place, its zones."""
 
@@ -249,6 +260,7 @@ class CameraConfig(Section):
     zones: Annotated[tuple[ZoneConfig, ...], Field(max_length=64)] = ()
     policy: PolicyConfig = PolicyConfig()
     sampling: SamplingConfig = SamplingConfig()
+    view_check: ViewCheckConfig = ViewCheckConfig()
     clip: ClipConfig = ClipConfig()
     detect_crops: Annotated[
         bool,

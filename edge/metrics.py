@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,16 +11,20 @@ from prometheus_client.registry import Collector
 
 from camera_adapters.meter import METER
 from camera_adapters.stream import StreamState
+from contract import View
 from edge.outbox import Level
 from edge.uplink import UplinkCounts
+from edge.view_log import ViewLog
 from edge.worker import Worker
 
 
 class BoxCollector(Collector):
     """Reads the box when it is asked, so that counting costs nothing in between."""
 
-    def __init__(self, worker: Worker, level: Callable[[], Level], sent: UplinkCounts) -> None:
-        self._worker, self._level, self._sent = worker, level, sent
+    def __init__(
+        self, worker: Worker, level: Callable[[], Level], sent: UplinkCounts, views: ViewLog
+    ) -> None:
+        self._worker, self._level, self._sent, self._views = worker, level, sent, views
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the box; labels hold camera ids, never addresses."""
@@ -78,6 +83,9 @@ class BoxCollector(Collector):
         state = GaugeMetricFamily(
             "curbwatch_edge_camera_state", "1 for the state that holds", labels=["camera", "state"]
         )
+        view = GaugeMetricFamily(
+            "curbwatch_edge_camera_view", "1 for what the view check says", labels=["camera", "view"]
+        )
         counts = {
             name: CounterMetricFamily(f"curbwatch_edge_{name}", text, labels=["camera"])
             for name, text in (
@@ -86,6 +94,7 @@ class BoxCollector(Collector):
                 ("frames_dropped", "Pictures replaced before the detector had time"),
                 ("frames_tainted", "Damaged pictures, not judged"),
                 ("connects", "Connections"),
+                ("view_events", "Times that a view became bad, or fit again"),
             )
         }
         for lane in self._worker.lanes:
@@ -94,23 +103,29 @@ class BoxCollector(Collector):
             camera, health, frames = lane.camera.id, lane.stream.health(), lane.pipeline.counters()
             for each in StreamState:
                 state.add_metric([camera, each.value], float(health.state is each))
+            for word in get_args(View):
+                view.add_metric([camera, word], float(lane.pipeline.view == word))
             counts["frames_decoded"].add_metric([camera], health.frames_decoded)
             counts["frames_judged"].add_metric([camera], frames.judged)
             counts["frames_dropped"].add_metric([camera], self._worker.dropped(camera))
             counts["frames_tainted"].add_metric([camera], frames.tainted)
             counts["connects"].add_metric([camera], health.connects)
+            counts["view_events"].add_metric([camera], self._views.count(camera))
         yield state
+        yield view
         yield from counts.values()
 
 
-def serve(port: int, worker: Worker, level: Callable[[], Level], sent: UplinkCounts) -> Callable[[], None]:
+def serve(
+    port: int, worker: Worker, level: Callable[[], Level], sent: UplinkCounts, views: ViewLog
+) -> Callable[[], None]:
     """Serve the page on the loopback alone and return what ends it.
 
     Raises:
         OSError: the port is taken.
     """
     registry = CollectorRegistry()
-    registry.register(BoxCollector(worker, level, sent))
+    registry.register(BoxCollector(worker, level, sent, views))
     server, thread = start_http_server(port, "127.0.0.1", registry)
 
     def end() -> None:

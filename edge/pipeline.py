@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from camera_adapters.frame import Frame
 from camera_adapters.meter import METER
-from camera_adapters.view import View, ViewWatch
-from contract import IssueClass, ZoneKind
+from camera_adapters.view_watch import ViewWatch
+from contract import IssueClass, View, ZoneKind
 from edge.config import CameraConfig
 from edge.gate import MotionGate
 from edge.judge import Change, Judge, Observation, SiteView
@@ -30,7 +30,6 @@ from models.detections import Detections
 GREY_SIDE = 320
 # Sites that only wait for their confirm time want a steady look; these rules look for left objects.
 _LEFT_KINDS = {ZoneKind.NO_DUMPING, ZoneKind.PAVEMENT, ZoneKind.NO_VENDING, ZoneKind.FIRE_LANE, ZoneKind.BIN}
-_FIT = frozenset({"unknown", "good"})
 # A dwell of this many quiet looks is measured well enough without the dense rate.
 _LOOKS_ENOUGH = 12
 _OCCUPANTS = frozenset({"person", "vehicle", "non_motor"})
@@ -89,9 +88,10 @@ class CameraPipeline:
     ) -> None:
         """`stretch` is the box's word on its load, see `edge.load`.
 
-        `watch` is None for a camera without a reference of its view; `on_view` hears of each change of its verdict.
+        `watch` is None for a camera whose view nobody checks, and may be replaced at any time; `on_view` hears of each
+        change of its verdict.
         """
-        self._watch, self._on_view = watch, on_view
+        self.watch, self._on_view = watch, on_view
         self.camera, self._inspector = camera, inspector
         self.judge_ = judge
         self._recorder = recorder
@@ -107,7 +107,8 @@ class CameraPipeline:
     @property
     def view(self) -> View:
         """What the view check says now."""
-        return self._watch.verdict if self._watch is not None else "unknown"
+        watch = self.watch
+        return watch.verdict if watch is not None else "unknown"
 
     def counters(self) -> Counters:
         """Return the counts since the start."""
@@ -122,9 +123,9 @@ class CameraPipeline:
             self._tainted += 1
             return Plan(judge=False, demand=self.scheduler.demand(meta.mono_s), dense=False)
         grey = small_grey(frame)
-        if self._watch is not None:
-            was = self._watch.verdict
-            if (now := self._watch.observe(grey, meta.mono_s)) != was:
+        if (watch := self.watch) is not None:
+            was = watch.verdict
+            if (now := watch.observe(grey, meta.mono_s)) != was:
                 self._on_view(was, now)
         moving = self._gate.observe(grey, meta.mono_s)
         self._moving += moving
@@ -147,7 +148,8 @@ class CameraPipeline:
             grey = small_grey(frame)
             with METER.stage("left"):
                 # Another view would become the background of the left objects.
-                view_ok = self._watch is None or (self.view in _FIT and self._watch.reading in _FIT)
+                watch = self.watch
+                view_ok = watch is None or watch.fit
                 left = self._left_objects(frame, detections, width, height, grey) if view_ok else ()
             seen = Observation(
                 captured_at=meta.captured_at,

@@ -1,77 +1,58 @@
-"""The view references of a box's cameras, on its disk: made at commissioning, used by the view check after each start."""
+"""The view references of a box's cameras, on its disk: made at commissioning by day and by night, used by the view check."""
 
 from __future__ import annotations
 
-import threading
+import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal, get_args
 
-from camera_adapters.clock import Clock
-from camera_adapters.frame import Frame
-from camera_adapters.open import open_stream
-from camera_adapters.stream import Demand, StreamEvent, StreamOptions
-from camera_adapters.view import Grey, ViewReference
-from edge.config import CameraConfig
+from camera_adapters.view import ViewReference
 
-GREY_SIZE = (320, 180)
-LEAST_PICTURES, MOST_PICTURES = 3, 60
+Light = Literal["day", "night"]
 
 
 class ViewStore:
-    """One reference a camera, as a file named after it."""
+    """One folder a camera: `day.npz` and `night.npz`, each with its report (`.json`) and its picture (`.jpg`)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known: dict[str, tuple[int, ...]] = {}
 
-    def get(self, camera_id: str) -> ViewReference | None:
-        """Return a camera's reference; None where it was never commissioned.
+    def get(self, camera_id: str) -> list[ViewReference]:
+        """Return a camera's references, day first; none where it was never commissioned.
 
         Raises:
-            ValueError: the file cannot be read as one.
+            ValueError: a file cannot be read as one.
         """
-        path = self._folder / f"{camera_id}.npz"
-        return ViewReference.from_bytes(path.read_bytes()) if path.is_file() else None
+        self._known[camera_id] = self._stamp(camera_id)
+        paths = [self.path(camera_id, light) for light in get_args(Light)]
+        return [ViewReference.from_bytes(p.read_bytes()) for p in paths if p.is_file()]
 
-    def put(self, camera_id: str, reference: ViewReference) -> Path:
-        """Keep a reference in place of the one before, and return its file."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{camera_id}.npz"
+    def put(self, camera_id: str, reference: ViewReference, light: Light = "day", report: Any = None) -> Path:
+        """Keep a reference, and its report, in place of the one before, and return its file."""
+        path = self.path(camera_id, light)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if report is not None:
+            path.with_suffix(".json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
         part = path.with_suffix(".part")
         part.write_bytes(reference.to_bytes())
         part.replace(path)
         return path
 
+    def path(self, camera_id: str, light: Light) -> Path:
+        """Return where a reference lies, or would lie."""
+        return self._folder / camera_id / f"{light}.npz"
 
-class _Pictures:
-    def __init__(self, camera: CameraConfig) -> None:
-        self._camera = camera
-        self.greys: list[Grey] = []
-        self.reason = ""
+    def kept(self, camera_id: str) -> dict[Light, datetime]:
+        """Return when each reference was made."""
+        paths: dict[Light, Path] = {light: self.path(camera_id, light) for light in get_args(Light)}
+        return {k: datetime.fromtimestamp(p.stat().st_mtime, UTC) for k, p in paths.items() if p.is_file()}
 
-    def on_frame(self, frame: Frame) -> None:
-        if not frame.meta.tainted and len(self.greys) < MOST_PICTURES:
-            # Masked as in service, or the masks would count as a change of the view.
-            self.greys.append(frame.masked(self._camera.masks).luma(*GREY_SIZE))
+    def changed(self, camera_id: str) -> bool:
+        """Whether the references are others than at the last `get`."""
+        return self._stamp(camera_id) != self._known.get(camera_id, ())
 
-    def on_event(self, event: StreamEvent) -> None:
-        self.reason = event.reason or self.reason
-
-
-def reference_of(camera: CameraConfig, clock: Clock, seconds: float = 10.0) -> ViewReference:
-    """Watch a camera for `seconds` and return the reference of its view; what moves falls out by the median.
-
-    Raises:
-        ValueError: it gave fewer than three whole pictures, with the reason the stream told.
-    """
-    seen = _Pictures(camera)
-    stream = open_stream(
-        camera.id, camera.url.get_secret_value(), seen, StreamOptions(transport=camera.transport), clock
-    )
-    stream.demand = Demand("all", max(0.2, seconds / MOST_PICTURES))
-    stream.start()
-    threading.Event().wait(seconds)
-    stream.close()
-    if len(seen.greys) < LEAST_PICTURES:
-        raise ValueError(
-            f"{camera.id}: {len(seen.greys)} whole pictures in {seconds:.0f} s, {LEAST_PICTURES} are needed ({seen.reason})"
-        )
-    return ViewReference.of(seen.greys)
+    def _stamp(self, camera_id: str) -> tuple[int, ...]:
+        paths = [self.path(camera_id, light) for light in get_args(Light)]
+        return tuple(p.stat().st_mtime_ns if p.is_file() else 0 for p in paths)

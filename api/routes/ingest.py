@@ -10,9 +10,8 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 from sqlalchemy import delete
-from sqlalchemy.orm import Session
 
-from api import callouts, inspections
+from api import callouts, camera_health, inspections
 from api.access import Principal, needs
 from api.casebook import file_alert
 from api.core import Core, CoreDep
@@ -25,7 +24,7 @@ from api.locating import locate
 from api.priority import look_by, rank
 from api.proposals import of_box
 from api.retention import gone
-from api.tables import Camera, CaseRow, Device, Evidence, HeartbeatRow
+from api.tables import CaseRow, Device, Evidence, HeartbeatRow
 from contract import AlertEvent, DesiredState, Heartbeat
 from contract.base import Identifier, Sha256
 from contract.chain import LINK_HEADER
@@ -208,7 +207,7 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
         device = session.get_one(Device, who.id)
         if session.get(HeartbeatRow, beat.id) is None:
             body = beat.wire()
-            cameras = body.pop("cameras", [])
+            cameras, events = body.pop("cameras", []), body.pop("camera_events", [])
             session.add(HeartbeatRow(id=beat.id, device_id=who.id, at=now, body=body))
             session.execute(
                 delete(HeartbeatRow).where(
@@ -216,22 +215,9 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
                 )
             )
             device.last_seen_at, device.health = now, body
-            for told in cameras:
-                _camera_health(session, who, told["camera_id"], told, core)
+            camera_health.take(session, who, cameras, events, core)
         wanted = dict(device.desired or {})
         wanted["inspections"] = inspections.orders_of(session, who.id, now)
         wanted["callouts"] = callouts.orders_of(session, who.id, now)
         wanted["thresholds"] = of_box(session, who.tenant, who.id)
     return DesiredState.model_validate(wanted | {"server_time": now})
-
-
-def _camera_health(
-    session: Session, who: Principal, camera_id: str, told: dict[str, Any], core: Core
-) -> None:
-    camera = session.get(Camera, camera_id)
-    if camera is None:
-        camera = Camera(id=camera_id, device_id=who.id, tenant=who.tenant, name="")
-        session.add(camera)
-    elif camera.tenant != who.tenant:
-        return
-    camera.device_id, camera.health, camera.health_at = who.id, told, core.now()

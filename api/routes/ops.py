@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -16,6 +17,7 @@ from api.errors import ApiError, refusals
 from api.machine import ON_CLOCK, REVIEW_STATES
 from api.migrate import at_head
 from api.tables import Camera, CaseRow, Delivery, Device
+from contract import View
 
 router = APIRouter(tags=["operation"])
 
@@ -92,6 +94,13 @@ def _gauges(core: Core) -> None:
             .where(Device.last_seen_at >= silent)
         )
         every = session.scalar(select(func.count()).select_from(Camera))
+        word = Camera.health["view"].as_string()
+        views = session.execute(
+            select(word, func.count())
+            .join(Device, Device.id == Camera.device_id)
+            .where(Device.last_seen_at >= silent)
+            .group_by(word)
+        ).all()
         unsent = select(Delivery.state, func.count()).where(Delivery.state != "sent").group_by(Delivery.state)
         hooks = {row[0]: row[1] for row in session.execute(unsent)}
     core.metrics.queue.set(waiting)
@@ -99,5 +108,8 @@ def _gauges(core: Core) -> None:
         core.metrics.hooks.labels(state).set(hooks.get(state, 0))
     core.metrics.queue_age.set((now - oldest).total_seconds() if oldest else 0)
     core.metrics.overdue.set(overdue or 0)
+    counted = {row[0]: row[1] for row in views}
+    for view in get_args(View):
+        core.metrics.camera_views.labels(view).set(counted.get(view, 0))
     core.metrics.cameras.labels("reporting").set(online or 0)
     core.metrics.cameras.labels("silent").set((every or 0) - (online or 0))

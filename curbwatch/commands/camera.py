@@ -224,27 +224,37 @@ def add_command(camera_id: str, url: str, place: str, box: Path | None, name: st
     help="The box's file.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(2, 120), default=10.0, show_default=True, help="How long to watch."
+    "--seconds", type=click.FloatRange(2, 600), default=20.0, show_default=True, help="How long to watch."
 )
-def commission_command(camera_id: str, box: Path, seconds: float) -> None:
-    """Keep the camera's present view as the right one; the box compares with it after its next start."""
+@click.option("--night", is_flag=True, help="This is the view after dark; it is kept beside the day's.")
+@click.option("--dry-run", is_flag=True, help="Measure and compare, but keep nothing.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Save the picture here too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+def commission_command(
+    camera_id: str, box: Path, seconds: float, night: bool, dry_run: bool, picture: Path | None, as_json: bool
+) -> None:
+    """Measure a camera's view for its zones and keep it as the right one; a running box takes it up by itself."""
+    from edge.commission_run import run_commission
     from edge.config import load_box
-    from edge.views import ViewStore, reference_of
 
     try:
         config = load_box(box)
-    except ValueError as exc:
+        camera = next((c for c in config.cameras if c.id == camera_id), None)
+        if camera is None:
+            known = ", ".join(c.id for c in config.cameras)
+            raise click.ClickException(f"{box} has no camera {camera_id}; it has {known}")
+        report, text = run_commission(
+            config,
+            camera,
+            SystemClock(),
+            seconds,
+            "night" if night else "day",
+            keep=not dry_run,
+            picture=picture,
+        )
+    except (OSError, ValueError) as exc:
         raise click.ClickException(str(exc)) from None
-    camera = next((c for c in config.cameras if c.id == camera_id), None)
-    if camera is None:
-        known = ", ".join(c.id for c in config.cameras)
-        raise click.ClickException(f"{box} has no camera {camera_id}; it has {known}")
-    try:
-        reference = reference_of(camera, SystemClock(), seconds)
-    except ValueError as exc:
-        raise click.ClickException(str(exc)) from None
-    path = ViewStore(config.data_dir / "views").put(camera_id, reference)
-    click.echo(f"kept the view of {camera_id} in {path}")
+    click.echo(json.dumps(report.as_dict(), ensure_ascii=False) if as_json else "\n".join(text))
 
 
 def hide_password(url: str, camera_id: str) -> tuple[str, str]:

@@ -53,6 +53,8 @@ class DemoBox:
             "zones": OWN_ZONES if self.own_source else DEMO_ZONES,
             "policy": {"parking.motor": policy},
             "detect_crops": not self.own_source,
+            # The clip, or a file of one's own, plays again and again.
+            "view_check": {"looped": False},
         }
         box = {
             "device": "demo-box",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from api_parts import JPEG, Centre, event, evidence_item, sha
+from sqlalchemy import select
 
-from contract import Case
+from api.tables import Event
+from contract import Case, new_id
 
 
 def test_an_alert_becomes_a_case_and_is_confirmed(house: Centre) -> None:
@@ -145,3 +147,36 @@ def test_heartbeats_tell_the_cameras_state(house: Centre) -> None:
     assert rita.get("/cameras").json()[0]["state"] == "offline"
     stranger = house.box("box-2")
     assert stranger.post("/heartbeats", json=HEARTBEAT).status_code == 403
+
+
+def test_a_view_that_became_bad_is_told_once(house: Centre) -> None:
+    from api.examples import HEARTBEAT
+
+    box, rita = house.box(), house.person()
+
+    def beat(view: str, since: str | None, *events: dict[str, str]) -> None:
+        camera = {"camera_id": "gate", "state": "live", "view": view}
+        camera |= {"view_since": since} if since else {}
+        body = HEARTBEAT | {"id": new_id(), "cameras": [camera], "camera_events": list(events)}
+        answer = box.post("/heartbeats", json=body)
+        assert answer.status_code == 200, answer.text
+
+    def told() -> list[tuple[str, str]]:
+        with house.core.db.read() as session:
+            rows = session.scalars(select(Event).where(Event.kind == "camera.view").order_by(Event.seq))
+            return [(row.body["camera_id"], row.body["view"]) for row in rows]
+
+    moved = {"camera_id": "gate", "at": "2026-03-04T08:00:10Z", "was": "good", "view": "moved"}
+    good = {"camera_id": "gate", "at": "2026-03-04T08:09:00Z", "was": "moved", "view": "good"}
+    stranger = {"camera_id": "nobody", "at": "2026-03-04T08:09:00Z", "was": "good", "view": "dark"}
+    beat("good", "2026-03-04T08:00:00Z")
+    beat("moved", moved["at"], moved, stranger)
+    assert told() == [("gate", "moved")]
+    assert rita.get("/cameras").json()[0]["health"]["view"] == "moved"
+    assert 'curbwatch_camera_events_total{view="moved"} 1.0' in house.core.metrics.text().decode()
+    # The box had no answer, and says it again together with what came after.
+    beat("good", good["at"], moved, good)
+    assert told() == [("gate", "moved"), ("gate", "good")]
+    gauges = house.person("ann", "admin").get("/metrics").text
+    assert 'curbwatch_camera_views{view="good"} 1.0' in gauges
+    assert 'curbwatch_camera_views{view="moved"} 0.0' in gauges

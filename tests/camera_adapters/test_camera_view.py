@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from camera_adapters.view import Grey, ViewReference, ViewWatch, read_view
+from camera_adapters.view import Grey, ViewReference, read_bare, read_best, read_view
+from camera_adapters.view_watch import LoopWatch, ViewWatch
 
 
 def street(seed: int = 1) -> Grey:
@@ -54,7 +55,7 @@ def test_one_picture(change: Callable[[Grey], Grey], verdict: str) -> None:
 
 def test_a_passing_thing_raises_nothing_but_a_lasting_one_does() -> None:
     scene = street()
-    watch = ViewWatch(ViewReference.of([scene]))
+    watch = ViewWatch([ViewReference.of([scene])])
     for t in range(60):
         away = 20 <= t < 32
         picture = street(5) if away else scene
@@ -66,11 +67,73 @@ def test_a_passing_thing_raises_nothing_but_a_lasting_one_does() -> None:
     assert back[-1] == "good"
 
 
+BARE = {"hand": "covered", "sun in the lens": "dazzled", "lights out": "dark"}
+
+
+@pytest.mark.parametrize(("name", "change"), [c[:2] for c in CHANGES], ids=[c[0] for c in CHANGES])
+def test_one_picture_of_a_camera_that_nobody_commissioned(name: str, change: Callable[[Grey], Grey]) -> None:
+    assert read_bare(change(noisy(street(), 9))).verdict == BARE.get(name, "unknown")
+
+
+def lamps(scene: Grey, seed: int) -> Grey:
+    """The same street by night: dim, and lit from two lamps, whose pools of light draw edges of their own."""
+    y, x = np.mgrid[: scene.shape[0], : scene.shape[1]]
+    pools = sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 9000) for a, b in ((140, 200), (500, 120)))
+    return noisy((scene * (0.08 + 0.5 * pools)).clip(0, 255).astype(np.uint8), seed)
+
+
+def test_night_has_a_reference_of_its_own() -> None:
+    scene = street()
+    day, night = ViewReference.of([scene]), ViewReference.of([lamps(scene, s) for s in range(5)])
+    dusk = lamps(scene, 9)
+    assert read_best(dusk, [day, night]).verdict == "good"
+    assert read_best(np.roll(dusk, 90, 1), [day, night]).verdict == "moved"
+    assert read_best(noisy(scene, 3), [day, night]).verdict == "good"
+    # Without it the day's reference says nothing of the night, and suspends nothing.
+    assert read_best(lamps(street(5), 9), [day]).verdict == "unknown"
+
+
 def test_frozen() -> None:
     scene = street()
-    watch = ViewWatch(ViewReference.of([scene]))
+    watch = ViewWatch([ViewReference.of([scene])])
     assert [watch.observe(scene, float(t)) for t in range(0, 90, 5)][-1] == "frozen"
     assert watch.observe(noisy(scene, 1), 95.0) != "frozen"
+
+
+def test_frozen_without_a_reference() -> None:
+    watch, scene = ViewWatch(), street()
+    assert [watch.observe(scene, float(t)) for t in range(0, 90, 5)][-1] == "frozen"
+    assert not watch.fit
+    assert watch.observe(noisy(scene, 1), 95.0) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("length_s", "step_s", "looped"),
+    [(6.0, 0.5, True), (12.0, 2.0, True), (30.0, 2.0, True), (500.0, 2.0, False)],
+)
+def test_a_recording_that_comes_again(length_s: float, step_s: float, looped: bool) -> None:
+    watch, scene = ViewWatch(), street()
+    verdicts = [
+        watch.observe(noisy(scene, round((n * step_s % length_s) * 10)), n * step_s)
+        for n in range(round(120 / step_s))
+    ]
+    assert verdicts[-1] == ("looped" if looped else "unknown")
+    if looped:
+        # A true picture again: the recording is over once nothing has recurred for a while.
+        assert [watch.observe(noisy(scene, 9000 + n), 120.0 + n * 2) for n in range(100)][-1] == "unknown"
+
+
+def test_what_stands_still_or_blinks_is_no_loop() -> None:
+    still, lights, scene = LoopWatch(), LoopWatch(), street()
+    for t in range(300):
+        assert not still.observe(scene, float(t))
+        # A made street without noise, where a traffic light shows one of three colours for ten seconds each.
+        assert not lights.observe(noisy(scene, (t // 10) % 3), float(t))
+
+
+def test_a_loop_may_be_wanted() -> None:
+    watch, scene = ViewWatch(loops=False), street()
+    assert {watch.observe(noisy(scene, t % 10), float(t)) for t in range(100)} == {"unknown"}
 
 
 def test_a_reference_is_kept() -> None:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 from street_clip import make_clip
-from test_box_parts import Bench, camera_config
+from test_box_parts import ZONE, Bench, camera_config
 
-from camera_adapters.clock import SystemClock
 from camera_adapters.frame import Frame, FrameMeta
-from camera_adapters.view import ViewReference, ViewWatch
+from camera_adapters.view import ViewReference
+from camera_adapters.view_watch import ViewWatch
+from contract import CameraEvent
+from curbwatch.commands.camera import cli
+from edge.commission import BLURRED, Measure, blur_of
+from edge.commission_watch import Watched
+from edge.geometry import GroundPlane
+from edge.log import get_logger
 from edge.pipeline import CameraPipeline
-from edge.views import ViewStore, reference_of
+from edge.view_log import ViewLog
+from edge.views import ViewStore
+from edge.zones import GroundConfig
 from models.detections import Detections
 
 T0 = datetime(2026, 5, 1, tzinfo=UTC)
@@ -49,7 +64,7 @@ def frame_at(t: int, ground: np.ndarray) -> Frame:
 def test_a_turned_camera_ends_no_dwell_and_says_so(tmp_path: Path) -> None:
     bench, told = Bench(tmp_path / "box", camera_config("x", confirm_s=20)), []
     plain, recorder = bench.pipeline(lambda: None)
-    watch = ViewWatch(ViewReference.of([GROUND]))
+    watch = ViewWatch([ViewReference.of([GROUND])])
     pipeline = CameraPipeline(
         bench.camera, plain.judge_, recorder, watch=watch, on_view=lambda was, now: told.append((was, now))
     )
@@ -67,10 +82,114 @@ def test_a_turned_camera_ends_no_dwell_and_says_so(tmp_path: Path) -> None:
     assert [k for _, k in kinds] == ["seen", "candidate", "confirmed"]
 
 
-def test_a_reference_made_from_a_stream_outlives_the_process(tmp_path: Path) -> None:
-    camera = camera_config(str(make_clip(tmp_path / "street.mp4", 6)))
-    ViewStore(tmp_path / "views").put("cam", reference_of(camera, SystemClock(), 2.0))
-    again = ViewStore(tmp_path / "views").get("cam")
-    assert again is not None
-    assert again.edges.shape == (108, 192)
-    assert ViewStore(tmp_path / "views").get("other") is None
+def event_words(events: Sequence[CameraEvent]) -> list[tuple[str, str]]:
+    return [(e.was, e.view) for e in events]
+
+
+def test_events_wait_until_the_centre_has_heard() -> None:
+    moments = iter(T0 + timedelta(seconds=n) for n in range(100))
+    log = ViewLog(lambda: next(moments), get_logger(), most=3)
+    log.note("cam", "unknown", "good")
+    assert log.waiting() == ()
+    assert not log.changed.is_set()
+    log.note("cam", "good", "moved")
+    assert log.changed.is_set()
+    told = log.waiting()
+    assert event_words(told) == [("good", "moved")]
+    log.note("cam", "moved", "good")
+    log.sent(told)
+    assert event_words(log.waiting()) == [("moved", "good")]
+    assert log.since("cam") == T0 + timedelta(seconds=2)
+    assert (log.since("other"), log.count("cam")) == (None, 2)
+    for _ in range(5):
+        log.note("cam", "good", "dark")
+    assert len(log.waiting()) == 3
+
+
+GROUND_PAIRS = [
+    # A plane seen from 30 degrees above: rows 0.5 and 1.0 are 20 m and 5 m away, 16 m and 4 m wide.
+    {"picture": (x, y), "lon": lon, "lat": lat}
+    for (x, y), (lon, lat) in (
+        ((0.0, 0.5), (-8 / 111_132, 20 / 111_132)),
+        ((1.0, 0.5), (8 / 111_132, 20 / 111_132)),
+        ((0.0, 1.0), (-2 / 111_132, 5 / 111_132)),
+        ((1.0, 1.0), (2 / 111_132, 5 / 111_132)),
+    )
+]
+
+
+def box_file(folder: Path, url: str, **camera: Any) -> Path:
+    path = folder / "box.yaml"
+    entry = {"id": "cam", "url": url, "place": {"lon": 0, "lat": 0}, "zones": [ZONE], **camera}
+    box = {
+        "device": "box",
+        "data_dir": str(folder / "data"),
+        "api": {"url": "http://127.0.0.1:9", "token": "t"},
+        "cameras": [entry],
+    }
+    path.write_text(yaml.safe_dump(box))
+    return path
+
+
+def test_commissioning_by_the_ground_plane(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "street.mp4", 6)
+    box = box_file(tmp_path, str(clip), ground={"pairs": GROUND_PAIRS})
+    args = ["commission", "cam", "--box", str(box), "--seconds", "2", "--json"]
+    told = CliRunner().invoke(cli, args)
+    assert told.exit_code == 0, told.output
+    report = json.loads(told.output)
+    zone = report["zones"][0]
+    assert report["scale"] == "homography"
+    plane = GroundPlane.fit(GroundConfig.model_validate({"pairs": GROUND_PAIRS}))
+    left, right = plane.metres(0.0, 0.8), plane.metres(1.0, 0.8)
+    assert zone["px_per_m_near"] == pytest.approx(320 / (right[0] - left[0]), rel=0.01)
+    assert zone["px_per_m_near"] > zone["px_per_m_far"] > 0
+    assert report["horizon"] == pytest.approx([1 / 3, 1 / 3], abs=0.01)
+    assert any("night" in line for line in report["advice"])
+    shown = cv2.imread(report["picture"])
+    bare = cv2.imread(str(next(Path(report["picture"]).parent.glob("day.jpg"))))
+    assert shown.shape == bare.shape == (240, 320, 3)
+    # The zone's line is drawn in its colour at the middle of its upper side.
+    assert shown[round(0.4 * 240), 160].tolist() == pytest.approx([0, 170, 255], abs=70)
+    text = CliRunner().invoke(cli, [*args[:-1], "--night", "--dry-run"])
+    assert "zone        kerb (no_parking)" in text.output
+    assert "px/m far" in text.output
+    store = ViewStore(tmp_path / "data/views")
+    assert list(store.kept("cam")) == ["day"]
+    assert [r.edges.shape for r in store.get("cam")] == [(108, 192)]
+    assert store.get("other") == []
+    assert not store.changed("cam")
+    store.put("cam", ViewReference.of([GROUND]), "night")
+    assert store.changed("cam")
+    assert len(store.get("cam")) == 2
+
+
+def test_a_scale_by_people(tmp_path: Path) -> None:
+    # People of 1.65 m whose height grows by 0.6 of the picture per row below the horizon at row 0.2.
+    people = [(0.4, y - 0.6 * (y - 0.2), 0.45, y) for y in np.linspace(0.4, 0.9, 20)]
+    seen = Watched(1000, 500, people=people)
+    measure = Measure(None, seen)
+    assert measure.scale == "people"
+    assert measure.px_per_m(0.5, 0.8) == pytest.approx(0.36 * 500 / 1.65, rel=0.02)
+    assert measure.horizon() == pytest.approx((0.2, 0.2), abs=0.01)
+    assert Measure(None, Watched(1000, 500)).px_per_m(0.5, 0.8) is None
+
+
+def test_a_blurred_picture_is_measured_as_blurred() -> None:
+    sharp = street(3)
+    soft = cv2.GaussianBlur(sharp, (0, 0), 4)
+    assert blur_of(sharp) < 0.4 < BLURRED < blur_of(soft)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["commission", "nobody", "--box"], "it has cam"),
+        (["commission", "cam", "--seconds", "2", "--box"], "whole pictures in 2 s"),
+    ],
+)
+def test_commissioning_says_what_is_wrong(args: list[str], words: str, tmp_path: Path) -> None:
+    told = CliRunner().invoke(cli, [*args, str(box_file(tmp_path, "rtsp://u:s3cret@127.0.0.1:9/x"))])
+    assert told.exit_code == 1
+    assert words in told.output
+    assert "s3cret" not in told.output

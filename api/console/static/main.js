@@ -11,7 +11,7 @@ const review = await import("./review.js");
 const leases = await import("./leases.js");
 const sheet = await import("./sheet.js");
 
-const NEWS = ["hello", "case.opened", "case.joined", "case.reopened", "case.judged", "case.moved", "case.split", "verdict.undone", "alert.opened", "alert.updated", "alert.cleared"];
+const NEWS = ["hello", "case.opened", "case.joined", "case.reopened", "case.judged", "case.moved", "case.split", "verdict.undone", "alert.opened", "alert.updated", "alert.cleared", "camera.view"];
 // Each page is loaded when it is first opened; `may` is the permission that its data needs.
 const PAGES = {
   review: { may: "case.review" }, wall: { may: "case.read", load: () => import("./wall.js") }, setup: { may: "camera.read", load: () => import("./setup.js") },
@@ -52,7 +52,7 @@ function listen() {
   for (const kind of NEWS) feed.addEventListener(kind, (message) => {
     const event = { kind, ...JSON.parse(message.data || "{}") };
     now?.page?.news?.(event);
-    if (now?.name !== "review") return;
+    if (now?.name !== "review" || !event.case_id) return;
     // Many boxes speak at once; what is on the screen is answered at once, the list a moment later.
     if (leases.held.some((h) => h.whole.id === event.case_id)) review.news(event);
     else { clearTimeout(soon); soon = setTimeout(() => review.news(event), 150); }

@@ -8,6 +8,7 @@ import { ISSUES, issueName, t } from "./strings.js";
 
 const KEPT = 40, CAMERAS_MS = 15_000;
 const STATES = ["in_review", "second_review", "confirmed", "rejected", "filed", "dispatched", "handling", "closed"];
+const FIT = ["good", "unknown"];
 const LABEL = { "case.opened": "e_opened", "case.joined": "e_joined", "case.reopened": "e_reopened", "case.judged": "e_judged", "verdict.undone": "e_undone", "case.moved": "e_moved", "case.split": "e_split" };
 let map = null, came = [], timer = null, soon = null, parts = {};
 
@@ -26,13 +27,18 @@ function filters(cameras) {
 // The box's own words; `unknown` and `offline` say all there is.
 const spoken = (c) => (["unknown", "offline"].includes(c.state) ? "" : c.reason);
 
+// A view that is not fit suspends the camera's zones: it stands with the cameras that are down.
+const unfit = (c) => c.health && c.state !== "offline" && !FIT.includes(c.health.view);
+
 function fits(event) {
   const now = wanted();
+  if (event.kind === "camera.view") return !now.camera || event.camera_id === now.camera;
   return (!now.issue || event.issue === now.issue) && (!now.state || event.state === now.state) && (!now.camera || event.camera_id === now.camera);
 }
+const ofCamera = (e) => el("li", { class: "camnews" }, el("a", { href: address("setup", {}, e.camera_id) }, el("strong", { text: e.name || e.camera_id }), el("span", { text: ` ${t(`v_${e.view}`)}` }), el("small", { text: `${clock(e.at)} · ${t("camera")} ${e.camera_id}` })));
 function arrivals() {
   const rows = came.filter(fits);
-  parts.list.replaceChildren(...(rows.length ? rows : []).map((e) => el("li", {}, el("a", { href: address("review", { case: e.case_id }) }, el("strong", { text: issueName(e.issue) }), el("span", { text: ` ${t(LABEL[e.kind] ?? "e_alert")} · ${t(`s_${e.state}`)}` }), el("small", { text: `${clock(e.came)} · ${e.number} · ${e.camera_id}` })))));
+  parts.list.replaceChildren(...(rows.length ? rows : []).map((e) => e.kind === "camera.view" ? ofCamera(e) : el("li", {}, el("a", { href: address("review", { case: e.case_id }) }, el("strong", { text: issueName(e.issue) }), el("span", { text: ` ${t(LABEL[e.kind] ?? "e_alert")} · ${t(`s_${e.state}`)}` }), el("small", { text: `${clock(e.came)} · ${e.number} · ${e.camera_id}` })))));
   parts.none.hidden = rows.length > 0;
 }
 function chosen(points) {
@@ -47,8 +53,8 @@ async function points(fit) {
 async function cameras() {
   const found = await api.get("/cameras"), find = wanted().find.toLowerCase();
   const order = { failed: 0, offline: 1, stalled: 2, backing_off: 3, connecting: 4, unknown: 5, live: 6 };
-  const rows = found.filter((c) => `${c.id} ${c.name}`.toLowerCase().includes(find)).sort((a, b) => order[a.state] - order[b.state] || a.id.localeCompare(b.id));
-  parts.cameras.replaceChildren(...rows.slice(0, 200).map((c) => el("li", { class: `cam ${c.state}` }, el("a", { href: address("setup", {}, c.id) }, el("strong", { text: c.name || c.id }), el("span", { class: "mark", text: t(`c_${c.state}`) }), el("small", { text: [spoken(c), c.health ? t(`v_${c.health.view}`) : "", c.health?.last_frame_at ? clock(c.health.last_frame_at) : ""].filter(Boolean).join(" · ") })))));
+  const rows = found.filter((c) => `${c.id} ${c.name}`.toLowerCase().includes(find)).sort((a, b) => unfit(b) - unfit(a) || order[a.state] - order[b.state] || a.id.localeCompare(b.id));
+  parts.cameras.replaceChildren(...rows.slice(0, 200).map((c) => el("li", { class: `cam ${unfit(c) ? "unfit" : c.state}` }, el("a", { href: address("setup", {}, c.id) }, el("strong", { text: c.name || c.id }), el("span", { class: "mark", text: unfit(c) ? t(`v_${c.health.view}`) : t(`c_${c.state}`) }), el("small", { text: [spoken(c), c.health && !unfit(c) ? t(`v_${c.health.view}`) : "", c.health?.last_frame_at ? clock(c.health.last_frame_at) : ""].filter(Boolean).join(" · ") })))));
   parts.nocams.hidden = found.length > 0;
   map?.cameras(found);
   return found;
@@ -68,7 +74,8 @@ export async function enter(host) {
   timer = setInterval(() => guarded(cameras), CAMERAS_MS);
 }
 export function news(event) {
-  if (!event.case_id) return;
+  if (event.kind === "camera.view" && parts.cameras) guarded(cameras);
+  if (!event.case_id && event.kind !== "camera.view") return;
   came = [{ ...event, came: new Date().toISOString() }, ...came].slice(0, KEPT);
   if (!parts.list) return;
   arrivals();
