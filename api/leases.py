@@ -48,20 +48,20 @@ def next_case(
     filters: Sequence[ColumnElement[bool]] = (),
 ) -> CaseRow | None:
     """Lease the first case of the queue. One's own second reviews and what one has deferred are left out."""
+    first = CaseRow.held["first_reviewer"].as_string()
+    not_mine = or_(CaseRow.state != CaseState.SECOND_REVIEW.value, first.is_(None), first != who.name)
     put_back = select(Deferral.case_id).where(Deferral.reviewer == who.name, Deferral.until > now)
     query = (
         select(CaseRow)
-        .where(*in_queue(who, now), *filters, CaseRow.id.not_in(skip), CaseRow.id.not_in(put_back))
+        .where(*in_queue(who, now), not_mine, *filters, CaseRow.id.not_in(skip), CaseRow.id.not_in(put_back))
         .order_by(CaseRow.priority, CaseRow.opened_at, CaseRow.id)
-        .limit(20)
+        .limit(1)
         .with_for_update(skip_locked=True)
     )
-    for case in session.scalars(query):
-        if case.state == CaseState.SECOND_REVIEW and (case.held or {}).get("first_reviewer") == who.name:
-            continue
+    case = session.scalars(query).first()
+    if case is not None:
         case.lease_by, case.lease_until = who.name, now + timedelta(seconds=lease_s)
-        return case
-    return None
+    return case
 
 
 def take(

@@ -8,6 +8,7 @@ OpenVINO runs in bfloat16 where the processor has it and the bundle says that it
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,6 +90,8 @@ class OrtSession:
         options.inter_op_num_threads = 1
         # A spinning thread burns the core that the decoders need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Planned from a shape's second run on, beside what the first run took: twice the memory, no faster (docs/models.md).
+        options.enable_mem_pattern = False
         self._session: Any = ort.InferenceSession(
             str(path), options, providers=_chain(runtime, path, max_batch)
         )
@@ -138,6 +141,8 @@ class OpenVinoSession:
     """OpenVINO's own runtime: one compiled network a batch size, so that every shape is static."""
 
     def __init__(self, plain: OrtSession, path: Path, threads: int, bfloat16: bool) -> None:
+        # Importing OpenVINO would import Intel's usage statistics with it; without that package it goes on alone.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         self.inputs, self.outputs, self.metadata = plain.inputs, plain.outputs, plain.metadata

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from training.judge_run import boxes_of
 from training.promote import open_for_judging
 
 
-def _items(folder: Path) -> Sequence[Item]:
+def items_in(folder: Path) -> Sequence[Item]:
+    """The pictures of a data set, or of a plain folder."""
     if (folder / "dataset.json").exists():
         return load_dataset(folder).items
     classes, boxes = empty_labels()
@@ -27,7 +28,12 @@ def _hour(item: Item) -> int:
 
 
 def queue_of(
-    bundle: str, pictures: Path, second: str | None = None, labelled: Path | None = None, count: int = 100
+    bundle: str,
+    pictures: Path,
+    second: str | None = None,
+    labelled: Path | None = None,
+    count: int = 100,
+    tick: Callable[[], None] = lambda: None,
 ) -> list[QueueEntry]:
     """The queue over `pictures`; thresholds are the first bundle's own."""
     own = load_bundle(bundle)
@@ -35,7 +41,7 @@ def queue_of(
     first = open_for_judging(bundle)
     other = open_for_judging(second) if second else None
     seen = []
-    for item in _items(pictures):
+    for item in items_in(pictures):
         picture = read_picture(item)
         seen.append(
             Seen(
@@ -48,6 +54,7 @@ def queue_of(
                 case_id=item.notes.get("case_id"),
             )
         )
+        tick()
     done = load_dataset(labelled).items if labelled else ()
     have = [(str(i.notes.get("camera_id", "")), _hour(i)) for i in done]
     thresholds = {i: c.threshold for i, c in enumerate(own.manifest.classes)}

@@ -16,7 +16,7 @@ from typing import Any
 from training.augment import AugmentConfig
 from training.dataset import Dataset, file_sha256
 from training.plots import plot_curve, read_curve
-from training.recipe import BranchRecipe, Recipe, RecipeError, UltralyticsRecipe
+from training.recipe import BranchRecipe, Recipe, RecipeError
 from training.tracking import Notebook
 
 OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
@@ -76,19 +76,25 @@ def fit(
     notes: Notebook,
     say: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
+    share: Callable[[float], None] = lambda _: None,
 ) -> RunFolder:
-    """Train as the recipe says; resumes a run that was stopped. Returns the run's folder."""
+    """Train as the recipe says; resumes a run that was stopped. Returns the run's folder.
+
+    `share` hears how much of the run is done, 0-1. Ultralytics draws its own bars and doesn't call it.
+    """
     stay_offline()
     digest = check_weights(recipe, weights)
     _note_run(recipe, dataset, digest, folder)
     if isinstance(recipe.fit, BranchRecipe):
-        _fit_branch(recipe, recipe.fit, dataset, weights, folder, notes, say, stop)
-        curve = folder / "curve.jsonl"
-        if curve.exists():
-            plot_curve(read_curve(curve), folder / "curve.png", f"{recipe.name} {recipe.version}")
-            notes.artefact(folder / "curve.png")
+        _fit_branch(recipe, recipe.fit, dataset, weights, folder, notes, say, stop, share)
     else:
-        _fit_ultralytics(recipe, recipe.fit, dataset, weights, folder, say)
+        from training.fit_ultralytics import fit_ultralytics
+
+        fit_ultralytics(recipe, recipe.fit, dataset, weights, folder, notes, say, stop)
+    curve = folder / "curve.jsonl"
+    if curve.exists():
+        plot_curve(read_curve(curve), folder / "curve.png", f"{recipe.name} {recipe.version}")
+        notes.artefact(folder / "curve.png")
     return RunFolder(folder)
 
 
@@ -122,6 +128,7 @@ def _fit_branch(
     notes: Notebook,
     say: Callable[[str], None],
     stop: Callable[[], bool],
+    share: Callable[[float], None],
 ) -> None:
     import torch
 
@@ -133,73 +140,21 @@ def _fit_branch(
     net = build_branch(weights, how.new_classes, how.split)
     given = how.model_dump(exclude={"kind", "split", "new_classes", "augment"})
     config = BranchFit(**given, seed=recipe.seed)
-    trainer = BranchTrainer(net, config, folder, say, notes=notes)
+    trainer = BranchTrainer(net, config, folder, say, notes=notes, share=share)
     if trainer.resume():
         say(f"going on after {trainer.progress.step} steps")
     train, val = dataset.of("train"), dataset.of("val")
     if not train or not val:
         raise RecipeError("the data set needs pictures for training and for validation")
     repeat = {str(s["name"]): float(s.get("repeat", 1.0)) for s in dataset.sources if "name" in s}
-    share = sampling_weights(train, how.new_classes, dataset.classes, repeat)
+    often = sampling_weights(train, how.new_classes, dataset.classes, repeat)
     say(f"reading {len(train) + len(val)} pictures")
     samples = prepare_samples(train, how.new_classes, dataset.classes)
     held_out = prepare_samples(val, how.new_classes, dataset.classes)
     augment = AugmentConfig(**how.augment.model_dump())
-    batches = Batches(samples, share, how.size, how.batch, augment, recipe.seed + trainer.progress.step)
+    batches = Batches(samples, often, how.size, how.batch, augment, recipe.seed + trainer.progress.step)
     try:
         trainer.fit(batches, held_out, recipe.class_weights, stop)
     finally:
         batches.close()
     say(json.dumps(asdict(trainer.progress)))
-
-
-def _fit_ultralytics(
-    recipe: Recipe,
-    how: UltralyticsRecipe,
-    dataset: Dataset,
-    weights: Path,
-    folder: Path,
-    say: Callable[[str], None],
-) -> None:
-    import shutil
-
-    from training.dataset import save_dataset
-    from training.torchvision_ops import ensure
-
-    ensure()
-    import torch
-    from ultralytics import YOLO
-
-    data = folder / "data"
-    if not (data / "data.yaml").exists():
-        save_dataset(dataset, data)
-    _absolute(data / "data.yaml")
-    last = folder / "ultralytics" / "weights" / "last.pt"
-    device = how.device if how.device != "auto" else ("0" if torch.cuda.is_available() else "cpu")
-    model = YOLO(str(last if last.exists() else weights))
-    say(f"ultralytics on {device}, {how.epochs} epochs")
-    model.train(
-        data=str(data / "data.yaml"),
-        epochs=how.epochs,
-        imgsz=how.size,
-        batch=how.batch,
-        freeze=how.freeze or None,
-        device=device,
-        seed=recipe.seed,
-        project=str(folder.resolve()),
-        name="ultralytics",
-        exist_ok=True,
-        resume=last.exists(),
-        plots=True,
-        **how.extra,
-    )
-    shutil.copyfile(last.with_name("best.pt"), folder / "best.pt")
-
-
-def _absolute(data: Path) -> None:
-    """Ultralytics counts a relative `path` from its own settings' folder: name it in full for this run."""
-    import yaml
-
-    config = yaml.safe_load(data.read_text("utf-8"))
-    config["path"] = str(data.parent.resolve())
-    data.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), "utf-8")

@@ -144,9 +144,10 @@ class BranchTrainer:
         say: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
         notes: Notebook | None = None,
+        share: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.net, self.config, self.folder, self.say, self.clock = net, config, folder, say, clock
-        self.notes = notes or NoNotebook()
+        self.notes, self.tell_share = notes or NoNotebook(), share
         folder.mkdir(parents=True, exist_ok=True)
         net.to(memory_format=torch.channels_last)
         self.params = [p for p in net.fresh.parameters() if p.requires_grad]
@@ -244,6 +245,7 @@ class BranchTrainer:
                 batches.mosaic = 0.1
             losses.append(self.step(*next(batches)))
             self.progress.spent_s = before + self.clock() - begun
+            self.tell_share(self.share)
             done = self.share >= 1 or stop()
             if self.progress.step % self.config.validate_every == 0 or done:
                 figures = self.validate(validation)
@@ -267,7 +269,7 @@ class BranchTrainer:
             "images": self.progress.step * self.config.batch,
             "lr": self._rate(),
             "fitness": round(fitness, 4),
-            "map50": figures,
+            "map50": {k: None if math.isnan(v) else v for k, v in figures.items()},
             "loss": mean,
         }
         with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as file:

@@ -76,3 +76,18 @@ def look(
         )
         tick()
     return judged
+
+
+def look_once(dataset: Dataset, split: str, detector: Detects) -> list[tuple[Boxes, Boxes]]:
+    """What one model sees in every picture of the split, and the labels; only classes whose labels are complete."""
+    seen = []
+    for item in dataset.of(split):
+        picture = read_picture(item)
+        known = np.array([n in item.known for n in dataset.classes], bool)
+        pair = (boxes_of(detector.detect([picture])[0], dataset.classes), truth_of(item, picture))
+        kept = [known[b.classes] for b in pair]
+        found, truth = (
+            Boxes(b.corners[k], b.scores[k], b.classes[k]) for b, k in zip(pair, kept, strict=True)
+        )
+        seen.append((found, truth))
+    return seen

@@ -59,6 +59,7 @@ class BundleParts:
     metrics: Mapping[str, float]
     card: str
     extra_files: tuple[Path, ...] = ()
+    classes: tuple[str, ...] = STREET_CLASSES
 
 
 def best_threshold(
@@ -95,7 +96,7 @@ def make_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     whole = folder / "whole.onnx"
     about = about_json({"author": "Curbwatch", "version": parts.version, "license": "AGPL-3.0-or-later"})
-    export_onnx(net, whole, size, STREET_CLASSES, about)
+    export_onnx(net, whole, size, parts.classes, about)
     check_parity(net, whole, samples)
     target = folder / "model.onnx"
     halve_weights(whole, target)
@@ -108,7 +109,7 @@ def make_bundle(
         shutil.copyfile(extra, folder / extra.name)
     classes = tuple(
         ClassSpec(name=name, index=i, role=role_of(name), threshold=_threshold(name, parts.thresholds))
-        for i, name in enumerate(STREET_CLASSES)
+        for i, name in enumerate(parts.classes)
     )
     manifest = Manifest(
         name=parts.name,

@@ -47,14 +47,19 @@ def plot_curve(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """mAP50 of each class against the pictures seen."""
     figure, axes = _axes(8, 4.5)
     seen = [r["images"] for r in rows]
-    for number, name in enumerate(rows[-1]["map50"] if rows else ()):
+    named = dict.fromkeys(n for r in rows for n, v in r["map50"].items() if v is not None)
+    for number, name in enumerate(named):
         colour = [v / 255 for v in PALETTE[number % len(PALETTE)]]
-        axes.plot(seen, [r["map50"].get(name, np.nan) for r in rows], marker=".", label=name, color=colour)
+        dash = ("-", "--", ":")[number // len(PALETTE) % 3]
+        values = [r["map50"].get(name) for r in rows]
+        drawn = [np.nan if v is None else v for v in values]
+        axes.plot(seen, drawn, dash, marker=".", label=name, color=colour)
     axes.set(
         xlabel="pictures seen in training", ylabel="mAP50 on the validation part", ylim=(0, 1), title=title
     )
     axes.grid(alpha=0.3)
-    axes.legend(ncols=3, fontsize=8)
+    if named:
+        axes.legend(ncols=3, fontsize=8)
     figure.savefig(path)
 
 

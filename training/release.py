@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,23 @@ import numpy as np
 from models.bundle import Bundle
 from training.augment import Sample, letterbox
 from training.dataset import Dataset
+from training.export import ExportError
 from training.fit import RunFolder, load_run
 from training.fit_data import read_picture, sample_of
+from training.judge_run import look_once
 from training.make_bundle import BundleParts, best_threshold, make_bundle, provenance_of
 from training.metrics import ap_by_class
+from training.promote import open_for_judging
+
+Chosen = tuple[float, float, float, float]
+"""Threshold, precision and recall at it, and AP50, on the validation part."""
 
 
 def _held_out(dataset: Dataset, names: Sequence[str]) -> list[Sample]:
     return [sample_of(i, read_picture(i), names, dataset.classes) for i in dataset.of("val")]
 
 
-def choose_thresholds(
-    net: Any, samples: Sequence[Sample], size: int, precision: float
-) -> dict[str, tuple[float, float, float, float]]:
+def choose_thresholds(net: Any, samples: Sequence[Sample], size: int, precision: float) -> dict[str, Chosen]:
     """By new class: threshold, precision, recall and AP50, all on the validation pictures that know the class."""
     from training.fit_branch import judged, predict, to_input
 
@@ -53,30 +59,67 @@ def release(
     say: Callable[[str], None],
     precision: float = 0.8,
 ) -> Bundle:
-    """Make the bundle `out` of a branch run; `precision` is what a threshold should keep on the validation part."""
+    """Make the bundle `out` of a run; `precision` is what a threshold should keep on the validation part."""
     about = run.about
+    if about["recipe"]["fit"]["kind"] == "ultralytics":
+        return _release_ultralytics(run, dataset, out, say, precision)
     recipe = about["recipe"]
     size = int(recipe["fit"]["size"])
     net = load_run(run, weights)
     samples = _held_out(dataset, net.new)
     chosen = choose_thresholds(net, samples, size, precision)
+    return make_bundle(net, _parts(run, chosen, say), out, size, _sheet(samples, size))
+
+
+def _parts(run: RunFolder, chosen: Mapping[str, Chosen], say: Callable[[str], None]) -> BundleParts:
+    about = run.about
     for name, (threshold, sure, found, area) in chosen.items():
         say(f"{name}: threshold {threshold:.2f}, precision {sure:.3f}, recall {found:.3f}, AP50 {area:.3f}")
-    metrics = {f"val_ap50_{n}": v[3] for n, v in chosen.items() if np.isfinite(v[3])}
     curve = run.path / "curve.png"
-    parts = BundleParts(
-        name=recipe["name"],
-        version=recipe["version"],
+    return BundleParts(
+        name=about["recipe"]["name"],
+        version=about["recipe"]["version"],
         provenance=provenance_of(about),
         thresholds={n: v[0] for n, v in chosen.items()},
-        metrics=metrics,
+        metrics={f"val_ap50_{n}": v[3] for n, v in chosen.items() if np.isfinite(v[3])},
         card=_card(about, chosen),
         extra_files=(curve,) if curve.exists() else (),
     )
-    return make_bundle(net, parts, out, size, _sheet(samples, size))
 
 
-def _card(about: dict[str, Any], chosen: dict[str, tuple[float, float, float, float]]) -> str:
+def _release_ultralytics(
+    run: RunFolder, dataset: Dataset, out: Path, say: Callable[[str], None], precision: float
+) -> Bundle:
+    """One head for all classes. Thresholds come from the exported file through the edge's own detector."""
+    from ultralytics import YOLO
+
+    names = dataset.classes
+    size = int(run.about["recipe"]["fit"]["size"])
+    net = YOLO(str(run.best)).model.float().fuse(verbose=False).eval()
+    if getattr(net, "end2end", False):
+        raise ExportError(
+            f"{run.best}: a head without NMS; export it with ultralytics, then `models convert onnx`"
+        )
+    if tuple(net.names[i] for i in sorted(net.names)) != names:
+        raise ExportError(
+            f"{run.best}: other classes than the data set's; name the data set it was trained on"
+        )
+    sheet = _sheet(_held_out(dataset, names), size)
+    plain = replace(_parts(run, {}, say), classes=names)
+    with tempfile.TemporaryDirectory() as work:
+        make_bundle(net, plain, Path(work) / "bundle", size, sheet)
+        seen = look_once(dataset, "val", open_for_judging(Path(work) / "bundle"))
+    predicted, truth = [s[0] for s in seen], [s[1] for s in seen]
+    areas = ap_by_class(predicted, truth, range(len(names)))
+    chosen = {
+        n: (*best_threshold(predicted, truth, k, precision), areas[k])
+        for k, n in enumerate(names)
+        if np.isfinite(areas[k])
+    }
+    return make_bundle(net, replace(_parts(run, chosen, say), classes=names), out, size, sheet)
+
+
+def _card(about: dict[str, Any], chosen: Mapping[str, Chosen]) -> str:
     recipe = about["recipe"]
     rows = "\n".join(f"| {n} | {t:.2f} | {p:.3f} | {r:.3f} | {a:.3f} |" for n, (t, p, r, a) in chosen.items())
     data = "\n".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,17 +31,22 @@ class _MlflowNotebook:
     def figures(self, step: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
             if math.isfinite(value):
-                self._client.log_metric(self._run, key.replace("@", "_"), value, step=step)
+                # MLflow refuses brackets and the like, which ultralytics' names have.
+                name = re.sub(r"[^\w/. :-]", "_", key)
+                self._client.log_metric(self._run, name, value, step=step)
 
     def artefact(self, path: Path) -> None:
         self._client.log_artifact(self._run, str(path))
 
 
 @contextlib.contextmanager
-def notebook(store: Path | None, experiment: str, params: Mapping[str, Any]) -> Iterator[Notebook]:
-    """An MLflow run on the local file store `store`; a run without it when `store` is None.
+def notebook(
+    store: Path | None, experiment: str, params: Mapping[str, Any], folder: Path
+) -> Iterator[Notebook]:
+    """An MLflow run in the local store `store` (`mlflow.db`, SQLite, and `artifacts/`); none when `store` is None.
 
-    The file store needs neither a server nor SQLAlchemy, which mlflow-skinny doesn't bring.
+    A run that is started again in its `folder` goes on as the same MLflow run. SQLite and not plain files: MLflow 3
+    refuses its own file store. `mlflow ui --backend-store-uri sqlite:///…/mlflow.db` shows it.
     """
     if store is None:
         yield NoNotebook()
@@ -48,15 +54,27 @@ def notebook(store: Path | None, experiment: str, params: Mapping[str, Any]) -> 
     from mlflow.tracking import MlflowClient
 
     store.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri=store.resolve().as_uri())
+    here = store.resolve()
+    client = MlflowClient(tracking_uri=f"sqlite:///{here}/mlflow.db")
     found = client.get_experiment_by_name(experiment)
-    number = found.experiment_id if found else client.create_experiment(experiment)
-    run = client.create_run(number)
-    for key, value in params.items():
-        client.log_param(run.info.run_id, key, str(value)[:250])
+    number = (
+        found.experiment_id
+        if found
+        else client.create_experiment(experiment, artifact_location=(here / "artifacts").as_uri())
+    )
+    noted = folder / "mlflow_run_id"
+    if noted.exists():
+        name = noted.read_text("utf-8").strip()
+        client.update_run(name, status="RUNNING")
+    else:
+        name = client.create_run(number, run_name=folder.name).info.run_id
+        for key, value in params.items():
+            client.log_param(name, key, str(value)[:250])
+        folder.mkdir(parents=True, exist_ok=True)
+        noted.write_text(name + "\n", "utf-8")
     try:
-        yield _MlflowNotebook(client, run.info.run_id)
+        yield _MlflowNotebook(client, name)
     except BaseException:
-        client.set_terminated(run.info.run_id, "FAILED")
+        client.set_terminated(name, "FAILED")
         raise
-    client.set_terminated(run.info.run_id, "FINISHED")
+    client.set_terminated(name, "FINISHED")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,24 @@ def data() -> None:
 
 def _bar(total: int, label: str) -> Any:
     return click.progressbar(length=total, label=label, show_pos=True)
+
+
+@contextmanager
+def _share_bar(*, hidden: bool) -> Iterator[tuple[Callable[[str], None], Callable[[float], None]]]:
+    """A bar of what share of a run is done, with lines above it; the lines alone where `hidden` or no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    screen = Console(stderr=True)
+    if hidden or not screen.is_terminal:
+        yield click.echo, lambda _: None
+        return
+    with Progress(console=screen) as progress:
+        task = progress.add_task("training", total=1.0)
+        yield (
+            lambda line: progress.console.print(line, markup=False, highlight=False),
+            lambda share: progress.update(task, completed=share),
+        )
 
 
 def _summary(dataset: Dataset, folder: Path) -> None:
@@ -252,8 +272,9 @@ def fit_command(recipe: Path, folder: Path, weights: Path, run: Path, mlflow: Pa
         signal.signal(number, lambda signum, _: stopped.append(signum))
     loaded = load_recipe(recipe)
     params = {"recipe": loaded.name, "version": loaded.version, **loaded.fit.model_dump(mode="json")}
-    with notebook(mlflow, loaded.name, params) as notes:
-        done = fit(loaded, load_dataset(folder), weights, run, notes, click.echo, lambda: bool(stopped))
+    own_bars = loaded.fit.kind == "ultralytics"
+    with notebook(mlflow, loaded.name, params, run) as notes, _share_bar(hidden=own_bars) as (say, share):
+        done = fit(loaded, load_dataset(folder), weights, run, notes, say, lambda: bool(stopped), share)
     click.echo(f"best checkpoint: {done.best}")
 
 
@@ -301,11 +322,12 @@ def promote_command(
     out: Path,
 ) -> None:
     """May bundle CANDIDATE replace CHAMPION? Exit status 0 passed, 1 stopped, 2 not enough evidence."""
+    from training.dataset import load_dataset
     from training.gate import GateRule
     from training.promote import promote, show
 
     rule = GateRule(margin=margin, required=tuple(require.split(",")) if require else ())
-    with _bar(0, "pictures") as bar:
+    with _bar(len(load_dataset(folder).of(split)), "pictures") as bar:
         report = promote(candidate, champion, folder, split, events, rule, out, lambda: bar.update(1))
     show(report)
     click.echo(f"report and pictures: {out}")
@@ -326,9 +348,10 @@ def queue_command(
 ) -> None:
     """What to label next among PICTURES (a folder, or a data set with cameras and times)."""
     from training.active import write_queue
-    from training.active_run import queue_of
+    from training.active_run import items_in, queue_of
 
-    queue = queue_of(bundle, pictures, second, labelled, count)
+    with _bar(len(items_in(pictures)), "pictures") as bar:
+        queue = queue_of(bundle, pictures, second, labelled, count, lambda: bar.update(1))
     write_queue(queue, out)
     for entry in queue[:10]:
         click.echo(f"{entry.score:.3f}  {entry.camera_id or '-':12} {entry.key}  {entry.why}")

@@ -95,6 +95,17 @@ def test_leases_are_taken_extended_and_given_back(house: Centre) -> None:
     assert rita.get("/queue").json()["leased"] == 0
 
 
+def test_many_doubts_of_one_reviewer_do_not_hide_the_rest_from_her(house: Centre) -> None:
+    doubted = [house.case() for _ in range(22)]
+    rita, omar = house.person(), house.person("omar")
+    for case in doubted:
+        rita.post(f"/cases/{case}/verdicts", json={"kind": "unsure"}).raise_for_status()
+    assert rita.get("/queue/next").status_code == 204
+    fresh = house.case()
+    assert rita.get("/queue/next").json()["id"] == fresh
+    assert omar.get("/queue/next").json()["id"] == doubted[0]
+
+
 def test_a_deferred_case_goes_to_others(house: Centre) -> None:
     case, rita, omar = house.case(), house.person(), house.person("omar")
     assert rita.get("/queue/next").json()["id"] == case

@@ -69,6 +69,10 @@ def test_the_walk_on_postgresql(replicas: tuple[Centre, Centre]) -> None:
     omar = two.person("omar")
     assert rita.get("/queue/next").json()["id"] == case
     assert omar.get("/queue/next").status_code == 204, "the lease holds on the other replica"
+    doubtful = two.box().post("/alerts", json=event(two.clock())).json()["case_id"]
+    rita.post(f"/cases/{doubtful}/verdicts", json={"kind": "unsure"}).raise_for_status()
+    assert rita.get("/queue/next").json()["id"] == case, "the second look is another's"
+    assert omar.get("/queue/next").json()["id"] == doubtful
     told = rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
     assert told.json()["state"] == "confirmed"
     assert Case.model_validate(omar.get(f"/cases/{case}").json()).version == told.json()["version"]
