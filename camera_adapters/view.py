@@ -153,6 +153,9 @@ def read_view(picture: Grey, reference: ViewReference, limits: ViewLimits = View
     detail = _ratio(_detail(small), reference.detail)
     bright = float(np.mean(small >= 250))
     level = float(np.percentile(small, 99))
+    # Sensor noise on a covered lens has edges too, and, unlike what is out of focus, fine ones.
+    if _is_flat(small, edges, limits) and energy < 0.5 and detail >= limits.blurred_detail:
+        energy = min(energy, 0.5 * limits.covered_energy)
     verdict = _verdict(0.0 if shifted else match, energy, detail, bright, level, limits)
     if verdict in {"moved", "blurred"} and reference.light_ratio(float(small.mean())) > limits.other_light:
         verdict = "unknown"
@@ -174,16 +177,20 @@ def read_best(
 def read_bare(picture: Grey, limits: ViewLimits = ViewLimits()) -> ViewReading:
     """Say of one grey picture (uint8, (h, w)) what needs no reference: dark, dazzled, covered; otherwise "unknown"."""
     small = _small(picture)
-    energy, detail = float(np.mean(_edges(small))), _detail(small)
+    edges, detail = _edges(small), _detail(small)
     bright, level = float(np.mean(small >= 250)), float(np.percentile(small, 99))
     verdict: View = "unknown"
     if level < limits.dark_level:
         verdict = "dark"
     elif bright > limits.dazzled_share:
         verdict = "dazzled"
-    elif energy < limits.flat_edges and float(small.std()) < limits.flat_contrast:
+    elif _is_flat(small, edges, limits):
         verdict = "covered"
-    return ViewReading(verdict, 1.0, energy, detail, bright, level)
+    return ViewReading(verdict, 1.0, float(np.mean(edges)), detail, bright, level)
+
+
+def _is_flat(small: Grey, edges: Map, limits: ViewLimits) -> bool:
+    return float(np.mean(edges)) < limits.flat_edges and float(small.std()) < limits.flat_contrast
 
 
 def _verdict(

@@ -32,6 +32,7 @@ BLURRED = 0.55
 # Grey steps of 255; above it small things drown, and motion is seen where none is.
 NOISY = 6.0
 NIGHT_LEVEL = 40.0
+ROOM = 0.1
 
 Scale = Literal["homography", "people", "none"]
 
@@ -124,6 +125,9 @@ class Measure:
         self._ruler = Ruler(plane)
         self._ruler.observe(seen.people)
         by_people = self._ruler.person_height(1.0) is not None
+        rows = [b[3] for b in seen.people] or [0.0]
+        # The line through their heights holds where people stood, and a little beyond.
+        self._rows = float(np.percentile(rows, 2)) - ROOM, float(np.percentile(rows, 98)) + ROOM
         self.scale: Scale = "homography" if plane else "people" if by_people else "none"
 
     def px_per_m(self, x: float, y: float) -> float | None:
@@ -134,7 +138,7 @@ class Measure:
                 return None
             metres = float(np.hypot(left[0] - right[0], left[1] - right[1]))
             return 0.02 * self._seen.width / max(metres, 1e-6)
-        height = self._ruler.person_height(y)
+        height = self._ruler.person_height(y) if self._rows[0] <= y <= self._rows[1] else None
         return None if height is None else height * self._seen.height / PERSON_M
 
     def horizon(self) -> tuple[float, float] | None:
@@ -207,6 +211,11 @@ def _advice(
             "No scale: give `ground` (four points and more of picture and map), or watch longer while people pass."
         )
     for zone in report.zones:
+        if zone.px_per_m_far is None and report.scale != "none":
+            out.append(
+                f"Zone {zone.id}: "
+                + ("it lies above the horizon." if report.scale == "homography" else "nobody was seen there.")
+            )
         if zone.at_detector is not None and zone.at_detector < LEAST_PX_PER_M:
             mend = "come nearer or zoom in" if camera.detect_crops else "set detect_crops: true, or zoom in"
             out.append(

@@ -172,6 +172,7 @@ def test_a_scale_by_people(tmp_path: Path) -> None:
     assert measure.scale == "people"
     assert measure.px_per_m(0.5, 0.8) == pytest.approx(0.36 * 500 / 1.65, rel=0.02)
     assert measure.horizon() == pytest.approx((0.2, 0.2), abs=0.01)
+    assert measure.px_per_m(0.5, 0.2) is None
     assert Measure(None, Watched(1000, 500)).px_per_m(0.5, 0.8) is None
 
 
