@@ -47,6 +47,7 @@ ROUTERS = (
     "live",
     "leases",
     "readings",
+    "labels",
     "places",
     "charts",
     "setup",

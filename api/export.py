@@ -1,9 +1,10 @@
-"""Judged cases as a folder for training."""
+"""Cases as a folder for training."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from api.access import Principal
 from api.areas import Areas
@@ -19,14 +20,16 @@ from contract import EvidenceKind, utc_now
 EVERYTHING = Principal("system", "system", "system", "system", "/", frozenset({"export.read"}))
 
 
-async def write_labels(settings: Settings, db: Database, out: Path, files: bool) -> tuple[int, int]:
+async def write_labels(
+    settings: Settings, db: Database, out: Path, files: bool, which: Literal["judged", "waiting"] = "judged"
+) -> tuple[int, int]:
     """Write `cases.jsonl` and, with `files`, `evidence/<sha256>`; return how many of each. Sealed files stay."""
     core = Core(settings, db, EvidenceStore(settings), utc_now, Metrics(), load_pack(settings.pack), Areas())
     folder = out / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
     cases = copied = 0
     with (out / "cases.jsonl").open("w", encoding="utf-8") as lines:
-        for line in label_lines(core, EVERYTHING, None):
+        for line in label_lines(core, EVERYTHING, None, which):
             lines.write(line)
             cases += 1
             if files:

@@ -76,3 +76,17 @@ class CameraSetupRow(Base):
     saved_by: Mapped[str] = mapped_column(String(120))
     saved_at: Mapped[datetime]
     note: Mapped[str] = mapped_column(String(300), default="")
+
+
+class LabelItem(Base):
+    """One line of the labelling queue: a case whose label would teach the model most. `rank` 0 is the first."""
+
+    __tablename__ = "label_items"
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(200))
+    rank: Mapped[int]
+    score: Mapped[float]
+    body: Mapped[Body]
+    made_at: Mapped[datetime]
+    passed_by: Mapped[str | None] = mapped_column(String(120))
+    __table_args__ = (Index("ix_label_items_rank", "tenant", "rank"),)

@@ -32,6 +32,7 @@ class Seen:
     second: Boxes | None = None
     phash: int | None = None
     case_id: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class QueueEntry:
     signals: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
     case_id: str | None = None
+    sha256: str | None = None
 
 
 def uncertainty(boxes: Boxes, thresholds: Mapping[int, float], width: float) -> float:
@@ -141,7 +143,11 @@ def _pick(
         value = values.pop(best)
         why = ", ".join(_WORDS[k] for k, v in sorted(signals.items(), key=lambda s: -s[1]) if v >= 0.5)
         rounded = {k: round(v, 3) for k, v in signals.items()}
-        queue.append(QueueEntry(one.key, one.camera_id, one.hour, round(value, 4), rounded, why, one.case_id))
+        queue.append(
+            QueueEntry(
+                one.key, one.camera_id, one.hour, round(value, 4), rounded, why, one.case_id, one.sha256
+            )
+        )
         values = [
             v * (1 - rule.repeat_penalty) if _alike(one, s[2]) else v
             for v, s in zip(values, left, strict=True)
@@ -149,8 +155,8 @@ def _pick(
     return queue
 
 
-def write_queue(queue: Sequence[QueueEntry], path: Path) -> None:
-    """JSON that the console reads: `{"version": 1, "items": [...]}`."""
-    body = {"version": 1, "items": [asdict(e) for e in queue]}
+def write_queue(queue: Sequence[QueueEntry], path: Path, model: str = "") -> None:
+    """JSON that `curbwatch api label-queue` and `PUT /labels` take: `{"version": 1, "model": ..., "items": [...]}`."""
+    body = {"version": 1, "model": model, "items": [asdict(e) for e in queue]}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", "utf-8")

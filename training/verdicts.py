@@ -123,9 +123,11 @@ def find_file(evidence: Path, sha256: str) -> Path | None:
     return None
 
 
-def _pictures(
+def pictures_of(
     alert: Alert, evidence: Path, rule: VerdictRule, taken: Taken
 ) -> Iterator[tuple[EvidenceItem, Path]]:
+    """Whole pictures of an alert that are there and are what their hash says, the best first; why others are left out
+    is counted in `taken`."""
     count = 0
     for kind in PICTURES:
         for part in alert.evidence:
@@ -223,7 +225,7 @@ def take_case(case: Case, evidence: Path, work: Path, rule: VerdictRule, taken: 
         if name not in rule.classes:
             taken.left_out[f"class {name} isn't trained"] += 1
             continue
-        for part, path in _pictures(alert, evidence, rule, taken):
+        for part, path in pictures_of(alert, evidence, rule, taken):
             item = _positive(case, alert, part, path, name, rule.classes, _box_of(case, alert, verdict))
             if reason is not None:
                 item.notes["reason"] = reason_name(reason, str(alert.issue))

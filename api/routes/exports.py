@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from api.access import Principal, needs
 from api.casebook import views
 from api.core import Core, CoreDep
 from api.db import plain
 from api.errors import ApiError, refusals
+from api.machine import REVIEW_STATES
 from api.tables import CaseRow, VerdictRow
 from contract.datum import Datum, to_datum
 
@@ -105,23 +106,28 @@ def export_cases(
     )
 
 
-def label_lines(core: Core, who: Principal, since: datetime | None) -> Iterator[str]:
-    """Yield one `contract.Case` a line for each judged case: verdicts, boxes, zones, evidence hashes."""
+def _judged(since: datetime | None) -> ColumnElement[bool]:
+    return CaseRow.id.in_(
+        select(VerdictRow.case_id).where(
+            VerdictRow.undone_at.is_(None),
+            VerdictRow.kind.in_(["confirm", "reject"]),
+            *([VerdictRow.at >= since] if since else []),
+        )
+    )
+
+
+def label_lines(
+    core: Core, who: Principal, since: datetime | None, which: Literal["judged", "waiting"] = "judged"
+) -> Iterator[str]:
+    """Yield one `contract.Case` a line: verdicts, boxes, zones, evidence hashes; of judged cases, or of those in review."""
     after = ""
+    waiting = CaseRow.state.in_([s.value for s in REVIEW_STATES])
     while True:
         with core.db.read() as session:
             query = (
                 select(CaseRow)
                 .where(who.sees(CaseRow.tenant), CaseRow.id > after)
-                .where(
-                    CaseRow.id.in_(
-                        select(VerdictRow.case_id).where(
-                            VerdictRow.undone_at.is_(None),
-                            VerdictRow.kind.in_(["confirm", "reject"]),
-                            *([VerdictRow.at >= since] if since else []),
-                        )
-                    )
-                )
+                .where(_judged(since) if which == "judged" else waiting)
                 .order_by(CaseRow.id)
                 .limit(PAGE)
             )
@@ -145,6 +151,15 @@ def _aware(since: datetime | None) -> datetime | None:
     response_class=StreamingResponse,
     responses={200: {"content": {"application/x-ndjson": {}}}, **refusals(401, 403, 422)},
 )
-def export_labels(who: Exporter, core: CoreDep, since: Since = None) -> StreamingResponse:
-    """Stream judged cases for training, one `Case` a line: verdicts, boxes, zones, evidence hashes."""
-    return StreamingResponse(label_lines(core, who, _aware(since)), media_type="application/x-ndjson")
+def export_labels(
+    who: Exporter,
+    core: CoreDep,
+    since: Since = None,
+    which: Annotated[
+        Literal["judged", "waiting"],
+        Query(description="waiting: cases in review, to choose what to label next."),
+    ] = "judged",
+) -> StreamingResponse:
+    """Stream cases for training, one `Case` a line: verdicts, boxes, zones, evidence hashes."""
+    lines = label_lines(core, who, _aware(since), which)
+    return StreamingResponse(lines, media_type="application/x-ndjson")

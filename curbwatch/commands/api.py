@@ -199,16 +199,47 @@ def _tenant(path: str) -> str:
 @DATA
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--files/--no-files", default=True, show_default=True, help="Copy the evidence files too.")
-def export_labels(data: Path, out: Path, files: bool) -> None:
+@click.option("--waiting", is_flag=True, help="Cases in review instead, for `curbwatch train queue`.")
+def export_labels(data: Path, out: Path, files: bool, waiting: bool) -> None:
     """Write judged cases for training: OUT/cases.jsonl, and OUT/evidence/ with files named by their SHA-256."""
     import asyncio
 
     from api.export import write_labels
 
     settings, db = _open(data)
-    cases, copied = asyncio.run(write_labels(settings, db, out, files))
+    cases, copied = asyncio.run(write_labels(settings, db, out, files, "waiting" if waiting else "judged"))
     db.close()
     click.echo(f"{cases} cases, {copied} files in {out}")
+
+
+@cli.command("label-queue")
+@DATA
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def label_queue(data: Path, file: Path) -> None:
+    """Put FILE of `curbwatch train queue` before the reviewers, in the place of the queue so far."""
+    from api.audit import record
+    from api.export import EVERYTHING
+    from api.labelling import read_queue, replace_queue
+
+    try:
+        told = read_queue(file)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    _, db = _open(data)
+    with db.write() as session:
+        taken = replace_queue(session, told, EVERYTHING, utc_now())
+        record(
+            session,
+            "labels",
+            utc_now(),
+            "system",
+            "labels.queued",
+            {"taken": taken.taken, "model": told.model},
+        )
+    db.close()
+    click.echo(
+        f"{taken.taken} to label; {len(taken.unknown)} unknown cases, {taken.without_case} pictures without a case"
+    )
 
 
 @cli.command("bridge")

@@ -346,13 +346,22 @@ def promote_command(
 def queue_command(
     bundle: str, pictures: Path, second: str | None, labelled: Path | None, count: int, out: Path
 ) -> None:
-    """What to label next among PICTURES (a folder, or a data set with cameras and times)."""
+    """What to label next among PICTURES (a folder, a data set with cameras and times, or an export of waiting cases).
+
+    `curbwatch api export-labels --waiting` makes such an export, `curbwatch api label-queue` shows the queue in the
+    console.
+    """
+    from models.bundle import load_bundle
     from training.active import write_queue
     from training.active_run import items_in, queue_of
 
+    left_out: list[str] = []
     with _bar(len(items_in(pictures)), "pictures") as bar:
-        queue = queue_of(bundle, pictures, second, labelled, count, lambda: bar.update(1))
-    write_queue(queue, out)
+        queue = queue_of(bundle, pictures, second, labelled, count, lambda: bar.update(1), left_out.append)
+    manifest = load_bundle(bundle).manifest
+    write_queue(queue, out, f"{manifest.name}@{manifest.version}")
+    for line in left_out:
+        click.echo(line)
     for entry in queue[:10]:
         click.echo(f"{entry.score:.3f}  {entry.camera_id or '-':12} {entry.key}  {entry.why}")
     click.echo(f"{out}: {len(queue)} to label")
