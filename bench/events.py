@@ -97,7 +97,10 @@ class _Recorder:
     ) -> None:
         """There was no earlier start."""
 
-    def tick(self, now: datetime) -> None:
+    def follow(self, camera: CameraConfig) -> None:
+        """The camera of a run stays as it is."""
+
+    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
         """Nothing waits for later frames here."""
 
 

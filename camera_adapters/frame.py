@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ClockSource = Literal["rtcp_sender_report", "arrival", "file"]
+Role = Literal["main", "sub"]
 Picture = NDArray[np.uint8]
 Masks = Sequence[Sequence[tuple[float, float]]]
 
@@ -28,7 +29,8 @@ class FrameMeta:
         clock_offset_s: camera clock minus box clock in seconds, where the camera tells its time.
         tainted: the picture may show damage, or was predicted from a damaged one.
         epoch: counts connections; packets of two epochs never share a clip.
-        width, height: size of the source picture in pixels.
+        width, height: size of the source picture in pixels, or of the shape that it is given (`Frame.shaped`).
+        role: which of the camera's streams it is of.
     """
 
     camera_id: str
@@ -42,6 +44,7 @@ class FrameMeta:
     epoch: int
     width: int
     height: int
+    role: Role = "main"
 
 
 class Frame:
@@ -74,11 +77,17 @@ class Frame:
         frame._masks = (*self._masks, *masks)
         return frame
 
+    def shaped(self, width: int, height: int, role: Role) -> Frame:
+        """Return the frame as one of another size: every picture that it gives is scaled to that shape."""
+        frame = Frame(replace(self.meta, width=width, height=height, role=role), self._video, self._array)
+        frame._masks = self._masks
+        return frame
+
     def rgb(self, width: int | None = None, height: int | None = None) -> Picture:
         """Return RGB uint8 (height, width, 3), scaled to the size asked for, at source size by default."""
         w, h = width or self.meta.width, height or self.meta.height
         if self._array is not None:
-            if (w, h) == (self.meta.width, self.meta.height):
+            if (h, w) == self._array.shape[:2]:
                 return cut(self._array.copy(), self._masks)
             scaled = cv2.resize(self._array, (w, h), interpolation=cv2.INTER_AREA)
             return cut(np.asarray(scaled, np.uint8), self._masks)

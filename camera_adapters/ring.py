@@ -89,6 +89,22 @@ class PacketRing:
         with self._lock:
             return self._packets[-1].at if self._packets else None
 
+    def shape(self) -> tuple[int, int] | None:
+        """Return width and height of the newest packet's stream in pixels; None where they are not known."""
+        with self._lock:
+            params = self._packets[-1].params if self._packets else None
+        return (
+            (params.width, params.height) if params is not None and params.width and params.height else None
+        )
+
+    def covered_s(self, t0: datetime, t1: datetime) -> float:
+        """Return how many seconds of a time a clip would show."""
+        try:
+            packets = self.packets(t0, t1)
+        except NoPicturesError:
+            return 0.0
+        return max(0.0, (packets[-1].at - max(packets[0].at, t0)).total_seconds())
+
     def held(self) -> list[RingPacket]:
         """Return all packets held now, the oldest first."""
         with self._lock:

@@ -56,6 +56,12 @@ class Heartbeat(Message):
     model_version: str
     model_sha256: Sha256
     config_sha256: Sha256
+    config_problem: Annotated[
+        str,
+        Field(
+            max_length=300, description="Why a newer configuration was refused; empty when the newest holds."
+        ),
+    ] = ""
     cameras: Annotated[tuple[CameraHealth, ...], Field(max_length=512)] = ()
     camera_events: Annotated[tuple[CameraEvent, ...], Field(max_length=256)] = ()
     outbox_items: Annotated[int, Field(ge=0)] = 0

@@ -31,6 +31,10 @@ class CentreAgent:
         # What was played is not played again when the report of it was lost on the way.
         self._called: OrderedDict[str, CalloutReport] = OrderedDict()
 
+    def use(self, speakers: dict[str, Speaker]) -> None:
+        """Take up other loudspeakers."""
+        self._speakers = speakers
+
     def obey(self, answer: httpx.Response) -> None:
         """Take the answer to a heartbeat; what this version does not know is passed over."""
         try:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -14,19 +14,22 @@ import httpx
 import psutil
 
 from camera_adapters.clock import Clock, SystemClock
-from camera_adapters.ring import PacketRing
+from camera_adapters.redact import redact
 from camera_adapters.speaker import HttpSpeaker, Message, OnvifSpeaker, Speaker
 from camera_adapters.view_watch import ViewWatch
 from contract import CameraHealth, Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
+from edge.changes import Changes, RefusedConfigError, check_addresses, compare
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.geometry import GroundPlane
 from edge.identity import load_signer, public_key
 from edge.inspector import Inspector
 from edge.judge import Judge
+from edge.lane import Rings
 from edge.ledger import AlertLedger
+from edge.leftovers import Leftovers
 from edge.load import LoadGovernor
 from edge.metrics import serve
 from edge.orders import OrderBook
@@ -80,14 +83,15 @@ class Box:
             part_bytes=PART_BYTES if config.api.mqtt else 4 * CHUNK,
         )
         self._governor = LoadGovernor()
-        self._recorders: list[AlertRecorder] = []
-        self._still_stores: list[StillStore] = []
+        self._stills: dict[str, StillStore] = {}
         self._references = ReferenceStore(data / "references")
         self._floor = ScoreFloor(data / "thresholds.json", config.city_timezone)
         self._book = OrderBook(data / "orders", config.device, [c.id for c in config.cameras if c.enabled])
         self._agent = CentreAgent(
             config.device, self._book, self._floor, speakers_of(config), self._client, self._clock.now, log
         )
+        self._roles = {**bundle.roles, **config.model.roles}
+        self._applying, self._stopped = threading.Lock(), False
         self._views = ViewStore(data / "views")
         self.view_log = ViewLog(self._clock.now, log)
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
@@ -97,15 +101,18 @@ class Box:
             config.outbox.max_age_h,
             self._outbox,
             self._ledger,
-            lambda: self._still_stores,
+            lambda: list(self._stills.values()),
             self._clock.now,
             log,
+            Leftovers(data, self._sites, lambda: [lane.camera.id for lane in self.worker.lanes]).expire,
         )
         self._threads = [
             threading.Thread(target=self.retention.run, args=(self._stop,), name="retention", daemon=True),
             threading.Thread(target=self._uplink.run, args=(self._stop,), name="uplink", daemon=True),
             threading.Thread(target=self._beat, name="heartbeat", daemon=True),
         ]
+        # Why a newer configuration was refused; told by whoever reads it.
+        self.config_problem: Callable[[], str] = lambda: ""
         self._began = time.monotonic()
         self._end_metrics: Callable[[], None] = lambda: None
 
@@ -136,11 +143,13 @@ class Box:
     def stop(self) -> None:
         """Stop everything in order; what was not sent stays in the outbox."""
         self._end_metrics()
+        with self._applying:
+            self._stopped = True
         self.worker.stop()
         # The stream of each is closed, its ring is still there: clips end earlier, and are not lost.
         until = time.monotonic() + CLIP_PATIENCE_S
-        for recorder in self._recorders:
-            recorder.tick(self._clock.now(), final=True, patience_s=max(0.0, until - time.monotonic()))
+        for lane in self.worker.lanes:
+            lane.pipeline.finish(self._clock.now(), max(0.0, until - time.monotonic()))
         self._stop.set()
         self._outbox.changed.set()
         self.view_log.changed.set()
@@ -154,14 +163,69 @@ class Box:
         self._ledger.close()
         self._log.info("box.stopped", device=self._config.device)
 
-    def _pipeline(self, camera: CameraConfig, ring: Callable[[], PacketRing | None]) -> CameraPipeline:
+    @property
+    def config(self) -> BoxConfig:
+        """The configuration that holds now."""
+        return self._config
+
+    def apply(self, config: BoxConfig) -> Changes:
+        """Take up another configuration: cameras go, come, start again or are drawn anew; the others are not touched.
+
+        Returns when it is done. Calls from several threads are done one after the other.
+
+        Raises:
+            RefusedConfigError: it cannot be taken up, by field; nothing was changed.
+        """
+        with self._applying:
+            if self._stopped:
+                raise RefusedConfigError(["device: the box is stopping"])
+            changes = compare(self._config, config)
+            check_addresses(config, {*changes.added, *changes.restarted})
+            now = {c.id: c for c in config.cameras if c.enabled}
+            failed = self._exchange(changes, now)
+            for camera_id in changes.redrawn:
+                self._redraw(now[camera_id])
+            # A camera that could not be started is none that runs: the next call tries it again.
+            kept = tuple(c for c in config.cameras if c.id not in failed)
+            self._config = config.model_copy(update={"cameras": kept})
+            self._book.serve([lane.camera.id for lane in self.worker.lanes])
+            self._agent.use(speakers_of(self._config))
+        for camera_id, reason in failed.items():
+            self._log.error("camera.not_started", camera=camera_id, reason=redact(reason))
+        self._log.info(
+            "config.applied", added=list(changes.added), removed=list(changes.removed),
+            restarted=list(changes.restarted), redrawn=list(changes.redrawn), kept=len(changes.kept),
+        )  # fmt: skip
+        return changes
+
+    def _exchange(self, changes: Changes, now: Mapping[str, CameraConfig]) -> dict[str, str]:
+        """Stop the cameras that go, start those that come; return those that could not be started."""
+        gone = self.worker.remove([*changes.removed, *changes.restarted])
+        failed = self.worker.add(now[i] for i in changes.added)
+        until = time.monotonic() + CLIP_PATIENCE_S
+        for lane in gone:
+            lane.pipeline.finish(self._clock.now(), max(0.0, until - time.monotonic()))
+            self._stills.pop(lane.camera.id, None)
+            self.view_log.forget(lane.camera.id)
+        return failed | self.worker.add(now[i] for i in changes.restarted)
+
+    def _redraw(self, camera: CameraConfig) -> None:
+        lane = self.worker.lane(camera.id)
+        if lane is None:
+            return
+        before = lane.camera.view_check
+        lane.pipeline.redraw(camera, self._judge(camera, "the camera's configuration was changed"))
+        lane.redraw(camera)
+        if camera.view_check != before:
+            lane.pipeline.watch = self._watch(camera)
+
+    def _pipeline(self, camera: CameraConfig, rings: Rings) -> CameraPipeline:
         data = self._config.data_dir
-        stills = StillStore(data / "stills" / camera.id)
-        self._still_stores.append(stills)
+        stills = self._stills[camera.id] = StillStore(data / "stills" / camera.id)
         recorder = AlertRecorder(
             camera,
             self._facts,
-            ring,
+            rings,
             stills,
             self._outbox,
             self._ledger,
@@ -171,26 +235,26 @@ class Box:
             self._references,
             self._floor,
         )
-        self._recorders.append(recorder)
-        ground = GroundPlane.fit(camera.ground) if camera.ground else None
-        roles = {**self._detector.bundle.roles, **self._config.model.roles}
-        judge = Judge(
+        inspector = Inspector(
+            camera.id, self._facts, self._book, self._references, self._outbox, self._log, self._roles
+        )
+        return CameraPipeline(
+            camera, self._judge(camera), recorder, lambda: self._governor.stretch, inspector, self._watch(camera),
+            lambda was, now: self.view_log.note(camera.id, was, now),
+        )  # fmt: skip
+
+    def _judge(self, camera: CameraConfig, resumed: str = "the box was started again") -> Judge:
+        return Judge(
             camera.id,
             camera.zones,
             camera.policy,
             camera.place.point(),
-            ground,
+            GroundPlane.fit(camera.ground) if camera.ground else None,
             self._config.city_timezone,
             self._sites,
-            roles=roles,
+            roles=self._roles,
+            resumed=resumed,
         )
-        inspector = Inspector(
-            camera.id, self._facts, self._book, self._references, self._outbox, self._log, roles
-        )
-        return CameraPipeline(
-            camera, judge, recorder, lambda: self._governor.stretch, inspector, self._watch(camera),
-            lambda was, now: self.view_log.note(camera.id, was, now),
-        )  # fmt: skip
 
     def _watch(self, camera: CameraConfig) -> ViewWatch | None:
         if not camera.view_check.enabled:
@@ -242,6 +306,7 @@ class Box:
             model_version=ref.version,
             model_sha256=ref.sha256,
             config_sha256=shape,
+            config_problem=redact(self.config_problem())[:300],
             cameras=tuple(self._health()),
             camera_events=self.view_log.waiting(),
             outbox_items=level.alerts + level.files,

@@ -21,9 +21,9 @@ from contract import View
 from edge.commission_watch import Watched
 from edge.config import CameraConfig
 from edge.geometry import GroundPlane
+from edge.lane import zone_regions
 from edge.ruler import PERSON_M, Ruler
 from edge.views import Light
-from edge.worker import zone_regions
 from edge.zones import ZoneConfig
 
 # A person of 20 pixels at the detector's input: below that the embedded models find few.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -14,9 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from contract.base import Slug, Unit
 from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
-from edge.yaml_source import load_yaml
+from edge.yaml_source import load_yaml, read_env
 from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
 from models.roles import Role
+
+# Sources that send packets with time stamps as they come: what a main and a sub stream can be.
+LIVE_VIDEO = ("rtsp", "rtsps", "onvif", "onvif+https", "gb28181+http", "gb28181+https")
 
 
 class Section(BaseModel):
@@ -231,9 +235,15 @@ class CameraConfig(Section):
     sub_url: Annotated[
         SecretStr | None,
         Field(
-            description="The smaller stream. Not decoded yet: detection and evidence both take the main one."
+            description="The smaller stream of the same view. It is looked at; evidence is taken from `url`, which is then decoded only for that."
         ),
     ] = None
+    sub_stretched: Annotated[
+        bool,
+        Field(
+            description="The sub stream shows the whole view though its shape is another one (704x576 of a 16:9 camera)."
+        ),
+    ] = False
     transport: Literal["tcp", "udp"] = "tcp"
     hardware: Annotated[
         Literal["auto", "none", "cuda", "vaapi", "qsv"],
@@ -268,6 +278,28 @@ class CameraConfig(Section):
             description="Also run the detector on a crop round each zone: finds small, distant objects for more CPU."
         ),
     ] = False
+
+    @field_validator("sub_url")
+    @classmethod
+    def _a_live_sub_stream(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme.lower() not in LIVE_VIDEO:
+            raise ValueError(
+                f"needs one of {', '.join(f'{s}://' for s in LIVE_VIDEO)}; leave it out otherwise"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _sub_has_a_main(self) -> Self:
+        scheme = urlsplit(self.url.get_secret_value()).scheme.lower()
+        if self.sub_url is not None and scheme not in LIVE_VIDEO:
+            raise ValueError(
+                f"url: with a sub_url it needs one of {', '.join(f'{s}://' for s in LIVE_VIDEO)}; or leave sub_url out"
+            )
+        if self.sub_stretched and self.sub_url is None:
+            raise ValueError(
+                "sub_stretched: there is no sub_url; remove it, or give the sub stream's address"
+            )
+        return self
 
     @model_validator(mode="after")
     def _zone_ids_differ(self) -> Self:
@@ -353,9 +385,9 @@ class BoxConfig(Section):
 
 
 def load_box(path: Path) -> BoxConfig:
-    """Read a box's YAML file.
+    """Read a box's YAML file. `${NAME}` is taken from the file of the same name with `.env`, then from the environment.
 
     Raises:
         edge.yaml_source.ConfigError: with one line a problem: file, line, field, mend.
     """
-    return load_yaml(path, BoxConfig)
+    return load_yaml(path, BoxConfig, {**os.environ, **read_env(path.with_suffix(".env"))})

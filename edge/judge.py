@@ -40,7 +40,10 @@ class Judge:
         store: SiteStore | None = None,
         rules: Sequence[Rule] = ALL_RULES,
         roles: Mapping[str, Role] | None = None,
+        resumed: str = "the box was started again",
     ) -> None:
+        """`resumed` is what the timeline of a place says that was there before this judge."""
+        self._resumed = resumed
         self._where, self._policy = Surroundings(camera_id, place, ground), policy
         self._timezone, self._store, self._roles = timezone, store, roles
         self._zones = {z.id: ZoneShape(z) for z in zones}
@@ -113,12 +116,12 @@ class Judge:
         self._unsaved = self._unsaved or bool(self._changes) or due
         return self._changes
 
-    def save(self) -> None:
-        """Write the sites to disk when they changed. Called after the changes are safe in the outbox, never before:
+    def save(self, now: bool = False) -> None:
+        """Write the sites to disk when they changed, or in any case (`now`). Called after the changes are safe in the outbox, never before:
 
         a crash in between confirms the same site, with the same id, once more.
         """
-        if self._store is not None and self._unsaved and self._now is not None:
+        if self._store is not None and (self._unsaved or now) and self._now is not None:
             self._unsaved, self._saved = False, self._now.mono_s
             self._store.save(self._where.camera_id, _worth_keeping(self._places.sites))
 
@@ -231,7 +234,7 @@ class Judge:
             return
         for site in self._store.load(self._where.camera_id, now):
             if site.zone_id in self._zones and site.issue in self._rule_of:
-                site.say(now.at, "the box was started again")
+                site.say(now.at, self._resumed)
                 # What happened while the box was off is unknown: the memory begins anew, the dwell does not.
                 site.last, site.missed_in_row = now, 0
                 self._places.sites.append(site)

@@ -32,6 +32,11 @@ class OrderBook:
                 continue
             self._waiting[order.id] = order
 
+    def serve(self, cameras: Iterable[str]) -> None:
+        """Take up another set of cameras; what was ordered for one that is gone runs out by its own time."""
+        with self._lock:
+            self._cameras = frozenset(cameras)
+
     def accept(self, orders: Iterable[InspectionOrder], now: datetime) -> None:
         """Take new orders; those that are known, or finished and not yet acknowledged, change nothing."""
         for order in orders:

@@ -49,8 +49,11 @@ class Recorder(Protocol):
     ) -> None:
         """Send what an earlier start of the box confirmed and could not send."""
 
-    def tick(self, now: datetime) -> None:
-        """Do what waits for later frames, such as the rest of a clip."""
+    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
+        """Do what waits for later frames, such as the rest of a clip; `final`: with what there is."""
+
+    def follow(self, camera: CameraConfig) -> None:
+        """Take up another configuration of the camera."""
 
 
 class Looker(Protocol):
@@ -92,17 +95,38 @@ class CameraPipeline:
         change of its verdict.
         """
         self.watch, self._on_view = watch, on_view
-        self.camera, self._inspector = camera, inspector
+        self._inspector = inspector
         self.judge_ = judge
         self._recorder = recorder
-        polygons = [np.asarray(z.polygon, np.float32) for z in camera.zones]
-        self._gate = MotionGate(polygons)
-        self._wants_left = any(z.kind in _LEFT_KINDS for z in camera.zones)
+        self._stretch = stretch
         self._left: LeftObjectDetector | None = None
-        self.scheduler = CameraScheduler(camera.sampling, dense_pays(camera), stretch)
+        self._draw(camera)
         self._lock = threading.Lock()
         self._offered = self._judged = self._moving = self._tainted = 0
         self._last_judged: float | None = None
+
+    def _draw(self, camera: CameraConfig) -> None:
+        self.camera = camera
+        self._gate = MotionGate([np.asarray(z.polygon, np.float32) for z in camera.zones])
+        self._wants_left = any(z.kind in _LEFT_KINDS for z in camera.zones)
+        self.scheduler = CameraScheduler(camera.sampling, dense_pays(camera), self._stretch)
+
+    def redraw(self, camera: CameraConfig, judge: Judge) -> None:
+        """Take up other zones, masks or numbers. The places that are known go on, by way of the judge's store."""
+        with self._lock:
+            self.judge_.save(now=True)
+            if camera.masks != self.camera.masks:
+                # What is newly cut out, or shows itself again, is no left object.
+                self._left = None
+            self._draw(camera)
+            self._recorder.follow(camera)
+            self.judge_ = judge
+
+    def finish(self, now: datetime, patience_s: float) -> None:
+        """End: places are written down, and clips that wait are cut, within `patience_s` seconds."""
+        with self._lock:
+            self.judge_.save(now=True)
+            self._recorder.tick(now, final=True, patience_s=patience_s)
 
     @property
     def view(self) -> View:

@@ -106,6 +106,10 @@ class AlertRecorder:
         self._lock = threading.RLock()
         work.mkdir(parents=True, exist_ok=True)
 
+    def follow(self, camera: CameraConfig) -> None:
+        """Take up another configuration of the camera."""
+        self._camera = camera
+
     def record(self, change: Change, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Record one change; `detections` are in pixels of a `width` x `height` picture of the frame."""
         site = change.site

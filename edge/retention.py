@@ -43,7 +43,10 @@ class BoxRetention:
         stills: Callable[[], Iterable[StillStore]],
         now: Callable[[], datetime],
         log: Any,
+        leftovers: Callable[[datetime], int] = lambda _before: 0,
     ) -> None:
+        """`leftovers` forgets what cameras that are gone have left behind before a time, and says how much it was."""
+        self._leftovers = leftovers
         self._policy, self._max_age = policy, timedelta(hours=max_age_h)
         self._outbox, self._ledger, self._stills, self._now, self._log = outbox, ledger, stills, now, log
 
@@ -53,8 +56,9 @@ class BoxRetention:
             return Forgotten()
         now, policy = self._now(), self._policy
         sent = now - timedelta(days=policy.sent_days)
+        candidates = now - timedelta(days=policy.candidate_days)
         done = Forgotten(
-            candidates=sum(s.expire(now - timedelta(days=policy.candidate_days)) for s in self._stills()),
+            candidates=sum(s.expire(candidates) for s in self._stills()) + self._leftovers(candidates),
             unsent=self._outbox.expire(now - self._max_age),
             messages=self._outbox.forget_sent(sent),
             alerts=self._ledger.expire(sent.timestamp()),

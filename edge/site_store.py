@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,36 @@ class SiteStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(_SCHEMA)
+        # The detector's thread saves while another one lets a camera go: one transaction at a time.
+        self._lock = threading.Lock()
 
     def save(self, camera_id: str, sites: Iterable[Site]) -> None:
         """Replace the sites of a camera, in one transaction."""
         rows = [(s.id, camera_id, json.dumps(_pack(s))) for s in sites]
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.execute("DELETE FROM sites WHERE camera = ?", (camera_id,))
-            self._db.executemany("INSERT OR REPLACE INTO sites VALUES (?, ?, ?)", rows)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.execute("DELETE FROM sites WHERE camera = ?", (camera_id,))
+                self._db.executemany("INSERT OR REPLACE INTO sites VALUES (?, ?, ?)", rows)
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+
+    def expire(self, but: Collection[str], before: datetime) -> int:
+        """Forget the sites of cameras other than `but` that were last seen before a time; return how many."""
+        with self._lock:
+            old = []
+            for site_id, camera, body in self._db.execute("SELECT id, camera, body FROM sites"):
+                try:
+                    row = json.loads(body)
+                    seen = float((row["last"] or row["first"])[0])
+                except (KeyError, TypeError, ValueError):
+                    seen = 0.0
+                if camera not in but and seen < before.timestamp():
+                    old.append((site_id,))
+            self._db.executemany("DELETE FROM sites WHERE id = ?", old)
+        return len(old)
 
     def load(self, camera_id: str, now: Moment) -> list[Site]:
         """Return the sites of a camera, their monotonic times moved to this start's clock.
@@ -46,7 +65,9 @@ class SiteStore:
         The monotonic clock of another start means nothing here, so moments are carried over by the wall clock.
         """
         sites = []
-        for (body,) in self._db.execute("SELECT body FROM sites WHERE camera = ?", (camera_id,)):
+        with self._lock:
+            rows = self._db.execute("SELECT body FROM sites WHERE camera = ?", (camera_id,)).fetchall()
+        for (body,) in rows:
             try:
                 sites.append(_unpack(json.loads(body), now))
             except (KeyError, TypeError, ValueError):

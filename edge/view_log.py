@@ -61,6 +61,12 @@ class ViewLog:
         with self._lock:
             return self._since.get(camera_id)
 
+    def forget(self, camera_id: str) -> None:
+        """Forget a camera that is no longer there; what it had to tell is still told."""
+        with self._lock:
+            self._since.pop(camera_id, None)
+            self._counts.pop(camera_id, None)
+
     def count(self, camera_id: str) -> int:
         """Return how many events a camera has had since the start."""
         return self._counts[camera_id]

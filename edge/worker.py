@@ -9,18 +9,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from camera_adapters.clock import Clock
 from camera_adapters.frame import Frame
 from camera_adapters.meter import METER
-from camera_adapters.open import open_stream
-from camera_adapters.stream import CameraStream, StreamEvent, StreamOptions
 from edge.config import BoxConfig, CameraConfig
+from edge.lane import Lane, Look, Rings
 from edge.load import Load, LoadGovernor
 from edge.pipeline import CameraPipeline
 from edge.pump import LatestSlots
@@ -29,43 +26,11 @@ from models.detector import Detector
 
 # 20 ms apart, 50 cameras connect within a second and an NVR is not stormed.
 START_GAP_S = 0.02
-PipelineOf = Callable[[CameraConfig, Callable[[], Any]], CameraPipeline]
-
-
-@dataclass
-class Lane:
-    """One camera: its stream and its judgement."""
-
-    camera: CameraConfig
-    pipeline: CameraPipeline
-    stream: CameraStream | None = None
-    first_frame_logged: bool = False
-
-
-class LaneSink:
-    """Receives a camera's frames on the stream's thread."""
-
-    def __init__(self, lane: Lane, slots: LatestSlots[Frame], log: Any) -> None:
-        self._lane, self._slots, self._log = lane, slots, log
-
-    def on_frame(self, frame: Frame) -> None:
-        """Plan the frame, steer the stream, and hand the frame on when it is worth the detector."""
-        with METER.stage("gate"):
-            # Here, before the gate, the detector and the evidence see anything of it.
-            frame = frame.masked(self._lane.camera.masks)
-            plan = self._lane.pipeline.offer(frame)
-        if self._lane.stream is not None:
-            self._lane.stream.demand = plan.demand
-        if plan.judge:
-            self._slots.offer(self._lane.camera.id, frame)
-
-    def on_event(self, event: StreamEvent) -> None:
-        """Log a change of the stream's state."""
-        self._log.info("camera.state", camera=event.camera_id, state=event.state.value, reason=event.reason)
+PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
 
 
 class Worker:
-    """The cameras of one box around one detector."""
+    """The cameras of one box around one detector. Cameras come and go while it runs."""
 
     def __init__(
         self,
@@ -77,22 +42,22 @@ class Worker:
         governor: LoadGovernor | None = None,
     ) -> None:
         self._config, self._detector, self._clock, self._log = config, detector, clock, log
-        self._slots: LatestSlots[Frame] = LatestSlots()
-        self._lanes: dict[str, Lane] = {}
+        self._pipeline_of = pipeline_of
+        self._slots: LatestSlots[Look] = LatestSlots()
         self.governor = governor or LoadGovernor()
-        self._regions: dict[str, Floats] = {}
-        for camera in config.cameras:
-            if camera.enabled:
-                self._lanes[camera.id] = self._lane(camera, pipeline_of)
-                if (regions := zone_regions(camera)) is not None:
-                    self._regions[camera.id] = regions
         self._pump = threading.Thread(target=self._run_pump, name="detector", daemon=True)
         self._stop = threading.Event()
+        # Never changed in place: the detector's, the metrics' and the heartbeat's threads read it at any time.
+        self._lanes: dict[str, Lane] = {c.id: self._lane(c) for c in config.cameras if c.enabled}
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
         """The cameras at work."""
         return tuple(self._lanes.values())
+
+    def lane(self, camera_id: str) -> Lane | None:
+        """Return a camera at work, or None."""
+        return self._lanes.get(camera_id)
 
     def dropped(self, camera_id: str) -> int:
         """Return how many frames of a camera were replaced before the detector had time for them."""
@@ -106,41 +71,45 @@ class Worker:
         """Start the detector's thread and the cameras, a little apart."""
         self._detector.warm()
         self._pump.start()
-        for lane in self._lanes.values():
-            if lane.stream is not None:
-                lane.stream.start()
-            if self._stop.wait(START_GAP_S):
-                return
+        self._start(self.lanes)
 
     def stop(self, timeout_s: float = 8.0) -> None:
         """Stop the cameras, then the detector's thread."""
         self._stop.set()
-        for lane in self._lanes.values():
-            if lane.stream is not None:
-                lane.stream.close(timeout_s)
+        _close(self.lanes, timeout_s)
         self._slots.close()
         if self._pump.is_alive():
             self._pump.join(timeout_s)
 
-    def _lane(self, camera: CameraConfig, pipeline_of: PipelineOf) -> Lane:
-        lane: Lane
+    def add(self, cameras: Iterable[CameraConfig]) -> dict[str, str]:
+        """Start cameras, a little apart; return those that could not be, each with its reason."""
+        fresh, failed = [], {}
+        for camera in cameras:
+            try:
+                fresh.append(self._lane(camera))
+            except (ValueError, OSError) as exc:
+                failed[camera.id] = f"{type(exc).__name__}: {exc}"
+        self._lanes = {**self._lanes, **{lane.camera.id: lane for lane in fresh}}
+        if self._pump.is_alive():
+            self._start(fresh)
+        return failed
 
-        def ring() -> Any:
-            return lane.stream.ring if lane.stream is not None else None
+    def remove(self, camera_ids: Iterable[str], timeout_s: float = 8.0) -> list[Lane]:
+        """Stop cameras, all at once, and return what they leave behind; the others are not touched."""
+        gone = [self._lanes[i] for i in camera_ids if i in self._lanes]
+        _close(gone, timeout_s)
+        ids = {lane.camera.id for lane in gone}
+        self._lanes = {i: lane for i, lane in self._lanes.items() if i not in ids}
+        return gone
 
-        lane = Lane(camera, pipeline_of(camera, ring))
-        if camera.sub_url is not None:
-            self._log.warning("camera.sub_url_unused", camera=camera.id)
-        options = StreamOptions(
-            transport=camera.transport,
-            hardware=camera.hardware,
-            ring_seconds=camera.clip.pre_s + camera.clip.post_s + 20,
-            ring_bytes=camera.clip.ring_mib * 2**20,
-        )
-        sink = LaneSink(lane, self._slots, self._log)
-        lane.stream = open_stream(camera.id, camera.url.get_secret_value(), sink, options, self._clock)
-        lane.stream.demand = lane.pipeline.scheduler.demand(self._clock.monotonic())
-        return lane
+    def _start(self, lanes: Iterable[Lane]) -> None:
+        for lane in lanes:
+            lane.start()
+            if self._stop.wait(START_GAP_S):
+                return
+
+    def _lane(self, camera: CameraConfig) -> Lane:
+        return Lane(camera, self._pipeline_of, self._slots, self._clock, self._log)
 
     def _run_pump(self) -> None:
         shares = _Shares()
@@ -169,27 +138,27 @@ class Worker:
             told = self._log.warning if load.overloaded else self._log.info
             told("box.overloaded" if load.overloaded else "box.load_normal", busy=load.busy, cpu=load.cpu)
 
-    def _judge(self, work: list[tuple[str, Frame]]) -> None:
+    def _judge(self, work: list[tuple[str, Look]]) -> None:
+        looks = [look for _, look in work if not look.lane.closed]
+        if not looks:
+            return
+        regions = [look.lane.regions for look in looks]
         with METER.stage("detect"):
-            pictures = [self._picture(camera_id, frame) for camera_id, frame in work]
-            found = self._detect([self._regions.get(camera_id) for camera_id, _ in work], pictures)
+            pictures = [self._picture(x.frame, r) for x, r in zip(looks, regions, strict=True)]
+            found = self._detect(regions, pictures)
         now = self._clock.monotonic()
-        for (camera_id, frame), picture, detections in zip(work, pictures, found, strict=True):
-            lane = self._lanes.get(camera_id)
-            if lane is None:
-                continue
-            self.governor.detected(now - frame.meta.mono_s)
+        for look, picture, detections in zip(looks, pictures, found, strict=True):
+            lane, meta = look.lane, look.frame.meta
+            self.governor.detected(now - meta.mono_s)
             if not lane.first_frame_logged:
                 lane.first_frame_logged = True
                 self._log.info(
-                    "camera.first_frame", camera=camera_id, width=frame.meta.width, height=frame.meta.height
+                    "camera.first_frame", camera=lane.camera.id, width=meta.width, height=meta.height
                 )
-            lane.pipeline.judge(frame, detections, picture.shape[1], picture.shape[0])
+            lane.pipeline.judge(look.frame, detections, picture.shape[1], picture.shape[0])
 
-    def _picture(self, camera_id: str, frame: Frame) -> Picture:
-        if camera_id in self._regions:
-            return frame.rgb()
-        return picture_for(frame, self._detector.input_size)
+    def _picture(self, frame: Frame, regions: Floats | None) -> Picture:
+        return frame.rgb() if regions is not None else picture_for(frame, self._detector.input_size)
 
     def _detect(self, regions: list[Floats | None], pictures: list[Picture]) -> list[Detections]:
         whole = iter(self._detector.detect([p for p, r in zip(pictures, regions, strict=True) if r is None]))
@@ -197,6 +166,16 @@ class Worker:
             next(whole) if r is None else self._detector.detect_regions(p, r)
             for p, r in zip(pictures, regions, strict=True)
         ]
+
+
+def _close(lanes: Iterable[Lane], timeout_s: float) -> None:
+    """Stop cameras side by side: one that is silent holds none of the others up."""
+    lanes = list(lanes)
+    for lane in lanes:
+        lane.signal_close()
+    until = time.monotonic() + timeout_s
+    for lane in lanes:
+        lane.close(max(0.0, until - time.monotonic()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,20 +208,6 @@ class _Shares:
         taken = _Taken(self._busy / seconds, (cpu - self._cpu) / seconds / cores, seconds)
         self._since, self._cpu, self._busy = now, cpu, 0.0
         return taken
-
-
-def zone_regions(camera: CameraConfig) -> Floats | None:
-    """Return the zones' boxes as float32 (N, 4) in 0-1 with a third of their size around; None without `detect_crops`."""
-    if not camera.detect_crops or not camera.zones:
-        return None
-    boxes = []
-    for zone in camera.zones:
-        corners = np.array(zone.polygon, np.float32)
-        low, high = corners.min(0), corners.max(0)
-        # A vehicle or a stall stands in the zone with its feet and reaches out of it.
-        margin = np.maximum((high - low) / 3, 0.02)
-        boxes.append(np.concatenate([np.clip(low - margin, 0, 1), np.clip(high + margin, 0, 1)]))
-    return np.array(boxes, np.float32)
 
 
 def picture_for(frame: Frame, input_size: tuple[int, int]) -> Picture:

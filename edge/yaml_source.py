@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 M = TypeVar("M", bound=BaseModel)
 _MAX_BYTES = 4 * 2**20
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _MENDS: dict[str, str] = {
@@ -42,6 +43,35 @@ class ConfigError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """Return the `NAME=value` lines of a file of secrets; none where the file is not there.
+
+    A running process cannot be given new environment variables; this file it reads anew at each reload.
+
+    Raises:
+        ConfigError: others can read the file, or a line is not `NAME=value`.
+    """
+    try:
+        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            [f"{path}: cannot be read ({exc}); check its rights, and save it as UTF-8"]
+        ) from None
+    if mode & 0o077:
+        raise ConfigError([f"{path}: others can read it; chmod 600 {path}"])
+    values: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not _NAME.fullmatch(name.strip()):
+            raise ConfigError([f"{path}:{number}: not NAME=value; write one a line"])
+        values[name.strip()] = value.strip().strip("\"'")
+    return values
 
 
 def load_yaml(path: Path, model: type[M], environ: Mapping[str, str] = os.environ) -> M:

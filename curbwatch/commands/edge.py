@@ -12,8 +12,10 @@ import click
 
 from edge.allocator import few_arenas
 from edge.box import Box
+from edge.changes import check_addresses
 from edge.config import BoxConfig, load_box
 from edge.log import configure, get_logger
+from edge.reload import ConfigWatch
 from edge.yaml_source import ConfigError
 from models.bundle import BundleError
 
@@ -37,20 +39,28 @@ def _load(config: Path) -> BoxConfig:
 @cli.command()
 @_config
 def run(config: Path) -> None:
-    """Run the box until SIGINT or SIGTERM."""
+    """Run the box until SIGINT or SIGTERM. Changes of the file are taken up while it runs; SIGHUP reads it at once."""
     configure()
     few_arenas()
     log = get_logger()
+    # Before the file is read, so that no change of it in between is missed.
+    watch = ConfigWatch(config, lambda new: box.apply(new), log)
     try:
-        box = Box(_load(config), log)
+        loaded = _load(config)
+        check_addresses(loaded, {c.id for c in loaded.cameras if c.enabled})
+        box = Box(loaded, log)
     except (BundleError, ValueError) as exc:
         click.echo(f"error: {exc}", err=True)
         sys.exit(2)
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
+    box.config_problem = lambda: watch.problem
+    signal.signal(signal.SIGHUP, lambda *_: watch.poke())
     box.start()
+    watch.start()
     done.wait()
+    watch.stop()
     box.stop()
 
 

@@ -11,7 +11,7 @@ import pytest
 from case_parts import START, alert
 from click.testing import CliRunner
 
-from contract import AlertEvent
+from contract import AlertEvent, utc_now
 from curbwatch.commands.evidence import cli
 from edge.config import RetentionConfig
 from edge.identity import load_signer
@@ -22,6 +22,7 @@ from edge.outbox import Outbox, Priority
 from edge.retention import BoxRetention, Forgotten
 from edge.stills import Still, StillStore
 from edge.uplink import UplinkCounts
+from edge.view_log import ViewLog
 
 
 class House:
@@ -144,7 +145,7 @@ def test_the_quota_leaves_tombstones_too_and_the_metrics_count_it(tmp_path: Path
 
     page = {
         sample.name: sample.value
-        for metric in BoxCollector(Worker(), outbox.level, counts)._outbox()  # type: ignore[arg-type]
+        for metric in BoxCollector(Worker(), outbox.level, counts, ViewLog(utc_now, None))._outbox()  # type: ignore[arg-type]
         for sample in metric.samples
         if not sample.labels
     }

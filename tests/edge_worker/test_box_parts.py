@@ -36,6 +36,7 @@ from edge.recorder import AlertRecorder, BoxFacts
 from edge.site_store import SiteStore
 from edge.stills import StillStore
 from edge.worker import Worker, picture_for
+from edge.zones import ZoneConfig
 
 ZONE = {"id": "kerb", "kind": "no_parking", "polygon": [[0.3, 0.4], [0.7, 0.4], [0.7, 0.8], [0.3, 0.8]]}
 
@@ -150,6 +151,30 @@ def test_a_restart_neither_restarts_the_dwell_nor_doubles_the_alert(tmp_path: Pa
     opened = [e.data for e in bench.events() if e.data.stage == "opened"]
     assert len(opened) == 1
     assert 15 <= opened[0].dwell.dwell_s <= 17.1
+    bench.close()
+
+
+def test_a_dwell_goes_on_over_a_change_of_the_zones(tmp_path: Path) -> None:
+    clip, camera = make_clip(tmp_path / "street.mp4", 10), camera_config("x", confirm_s=15)
+    clock, bench = VirtualClock(), Bench(tmp_path / "box", camera)
+    holder: dict[str, Any] = {}
+    pipeline, _recorder = bench.pipeline(lambda: holder["stream"].ring)
+    for _ in range(2):
+        sink = _Sink(pipeline)
+        stream = holder["stream"] = sink.stream = open_stream("cam", str(clip), sink, StreamOptions(), clock)
+        stream.run(threading.Event())
+        wider = {**ZONE, "polygon": [[0.25, 0.4], [0.75, 0.4], [0.75, 0.8], [0.25, 0.8]]}
+        changed = camera.model_copy(update={"zones": (ZoneConfig.model_validate(wider),), "name": "Gate"})
+        judge = Judge(
+            "cam", changed.zones, changed.policy, changed.place.point(), store=bench.sites,
+            resumed="the camera's configuration was changed",
+        )  # fmt: skip
+        pipeline.redraw(changed, judge)
+    opened = [e.data for e in bench.events() if e.data.stage == "opened"]
+    assert len(opened) == 1
+    assert 15 <= opened[0].dwell.dwell_s <= 17.1
+    assert (opened[0].camera_name, opened[0].zone.polygon[0]) == ("Gate", (0.25, 0.4))
+    assert "the camera's configuration was changed" in [s.words for s in opened[0].timeline]
     bench.close()
 
 

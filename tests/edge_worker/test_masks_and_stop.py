@@ -15,12 +15,13 @@ import pytest
 from bench.chaos_box import site_view
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
+from camera_adapters.stream import Demand
 from contract import AlertEvent, new_id, utc_now
 from edge.box import Box
 from edge.config import BoxConfig, CameraConfig
 from edge.judge import Change
+from edge.lane import Lane, LaneSink
 from edge.log import get_logger
-from edge.worker import Lane, LaneSink
 from models.detections import Detections
 
 MASK = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5))
@@ -58,11 +59,11 @@ def test_the_gate_the_detector_and_the_evidence_get_the_masked_frame_alone(tmp_p
     lane: Lane = box.worker.lanes[0]
     given: list[Frame] = []
     lane.pipeline.offer = lambda f: given.append(f) or _Plan()  # type: ignore[assignment, method-assign]
-    LaneSink(lane, box.worker._slots, get_logger()).on_frame(frame_of(np.full((240, 320, 3), 255, np.uint8)))
+    LaneSink(lane).on_frame(frame_of(np.full((240, 320, 3), 255, np.uint8)))
     (queued,) = box.worker._slots.take(1, 1.0)
-    for frame in (*given, queued[1]):
+    for frame in (*given, queued[1].frame):
         assert not frame.rgb()[:120, :160].any()
-    box._recorders[0].record(
+    lane.pipeline._recorder.record(
         Change("confirmed", site_view(new_id(), 1, utc_now())), given[0], Detections.empty(), 320, 240
     )
     pictures = [
@@ -75,7 +76,7 @@ def test_the_gate_the_detector_and_the_evidence_get_the_masked_frame_alone(tmp_p
 
 
 class _Plan:
-    judge, demand, dense = True, "all", False
+    judge, demand, dense = True, Demand("all"), False
 
 
 def box_of(folder: Path, **camera: object) -> tuple[Box, CameraConfig]:
@@ -133,8 +134,10 @@ def test_a_stopped_box_cuts_the_clips_that_still_wait_and_says_all_that_a_manife
     fill(stream.ring, now)
     site = site_view(new_id(), 1, now)
     frame = frame_of(np.full((240, 320, 3), 90, np.uint8), now)
-    box._recorders[0].record(Change("confirmed", site), frame, Detections.empty(), 320, 240)
-    box._recorders[0].tick(now + timedelta(seconds=1))
+    box.worker.lanes[0].pipeline._recorder.record(
+        Change("confirmed", site), frame, Detections.empty(), 320, 240
+    )
+    box.worker.lanes[0].pipeline._recorder.tick(now + timedelta(seconds=1))
     assert [f.media_type for f in box._outbox.next_files(10)].count("video/mp4") == 0, (
         "its last second is to come"
     )
