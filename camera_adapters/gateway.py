@@ -6,38 +6,49 @@ Untried on a live gateway: the paths were read in the makers' SDK and source, an
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 
 from camera_adapters.clock import Clock
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.rtsp import RtspStream
-from camera_adapters.stream import CameraStream, FrameSink, StreamOptions
+from camera_adapters.stream import FrameSink, StreamOptions
 
 _PAGE = 100
 _MAX_CHANNELS = 100_000
+# LiveGBS ends a play that nobody watches or touches after a minute or so.
+TOUCH_S = 30.0
+_SPEECHLESS = frozenset({"/api/v1/stream/touch", "/api/v1/stream/stop"})
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayAddress:
-    """`gb28181+http://user:password@host:port/DEVICE/CHANNEL`, both as 20-digit ids."""
+    """`gb28181+http://user:password@host:port/DEVICE/CHANNEL?stream=0&stop=yes`, both ids of 20 digits.
+
+    Attributes:
+        stream: 0 is the main stream, 1 the sub stream.
+        stops: whether play is stopped at the end; off (`stop=no`) where others watch through a gateway that stops for all.
+    """
 
     base: str
     user: str
     password: str
     device: str
     channel: str
+    stream: int = 0
+    stops: bool = True
 
     @classmethod
     def parse(cls, url: str, whole: bool = True) -> GatewayAddress:
         """Read an address; `whole` asks for the two ids as well.
 
         Raises:
-            ValueError: it names no host, or an id is not of 20 digits.
+            ValueError: it names no host, an id is not of 20 digits, or an option is unknown.
         """
         parts = urlsplit(url)
         if not parts.hostname:
@@ -52,12 +63,18 @@ class GatewayAddress:
         port = f":{parts.port}" if parts.port else ""
         scheme = parts.scheme.lower().removeprefix("gb28181+")
         device, channel = ids if whole else ("", "")
+        query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+        stream, stop = query.get("stream", "0"), query.get("stop", "yes")
+        if stream not in {"0", "1"} or stop not in {"yes", "no"}:
+            raise ValueError("url: write stream=0 (main) or stream=1 (sub), stop=yes or stop=no")
         return cls(
             base=f"{scheme}://{parts.hostname}{port}",
             user=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
             device=device,
             channel=channel,
+            stream=int(stream),
+            stops=stop == "yes",
         )
 
 
@@ -77,22 +94,54 @@ class Gateway:
 
     def __init__(self, address: GatewayAddress, timeout_s: float = 5.0) -> None:
         self._address = address
-        self._client = httpx.Client(base_url=address.base, timeout=timeout_s)
+        self._is_wvp = False
+        self._client = httpx.Client(base_url=address.base, timeout=timeout_s, trust_env=False)
 
     def __enter__(self) -> Self:
-        if self._address.user:
-            # The API asks for the MD5 of the password; it is a format here, no protection.
-            digest = hashlib.md5(self._address.password.encode(), usedforsecurity=False).hexdigest()
-            answer = self._ask("POST", "/api/v1/login", {"username": self._address.user, "password": digest})
-            token = str(_first(answer, "URLToken", "token", "Token", "access_token"))
-            if token:
-                self._client.headers.update({"access-token": token, "Authorization": f"Bearer {token}"})
+        try:
+            self.login()
+        except BaseException:
+            self._client.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def login(self) -> None:
+        """Ask for a token: LiveGBS's way, and where that fails, WVP's own.
+
+        Raises:
+            StreamFaultError: the gateway does not answer, or refuses the login both ways.
+        """
+        if not self._address.user:
+            return
+        try:
+            self._take_token(self._once("POST", "/api/v1/login", self._credentials()))
+        except StreamFaultError as exc:
+            if exc.code not in {"auth", "not_found", "server"}:
+                raise
+            self._login_at_wvp(exc)
+
+    def _credentials(self) -> dict[str, Any]:
+        # The API asks for the MD5 of the password; it is a format here, no protection.
+        digest = hashlib.md5(self._address.password.encode(), usedforsecurity=False).hexdigest()
+        return {"username": self._address.user, "password": digest}
+
+    def _login_at_wvp(self, first: StreamFaultError) -> None:
+        self._is_wvp = True
+        try:
+            self._take_token(self._once("GET", "/api/user/login", self._credentials()))
+        except StreamFaultError as exc:
+            # A gateway that has no such path refused the login with its first word.
+            raise (first if first.code == "auth" and exc.code != "auth" else exc) from None
+
+    def _take_token(self, answer: dict[str, Any]) -> None:
+        names = ("accessToken", "URLToken", "AuthToken", "token", "Token", "access_token")
+        if token := str(_first(answer, *names)):
+            self._client.headers.update({"access-token": token, "Authorization": f"Bearer {token}"})
 
     def channels(self) -> list[GatewayChannel]:
         """Return all channels of all devices.
@@ -120,9 +169,14 @@ class Gateway:
             raise StreamFaultError("server", "the gateway started the channel but gave no RTSP address")
         return url
 
+    def touch(self, device: str, channel: str) -> None:
+        """Keep a play alive that nobody but the box watches."""
+        self._ask("GET", "/api/v1/stream/touch", {"serial": device, "code": channel})
+
     def stop(self, device: str, channel: str) -> None:
-        """Stop play."""
-        self._ask("GET", "/api/v1/stream/stop", {"serial": device, "code": channel})
+        """Stop play, unless somebody else watches it (LiveGBS; WVP stops it in any case)."""
+        query = {"serial": device, "code": channel, "check_outputs": "true"}
+        self._ask("GET", "/api/v1/stream/stop", query)
 
     def _pages(self, path: str, name: str, query: dict[str, Any]) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
@@ -135,6 +189,16 @@ class Gateway:
         return items
 
     def _ask(self, method: str, path: str, query: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._once(method, path, query)
+        except StreamFaultError as exc:
+            # WVP answers LiveGBS's login with a token that it does not take itself.
+            if exc.code != "auth" or not self._address.user or self._is_wvp:
+                raise
+            self._login_at_wvp(exc)
+            return self._once(method, path, query)
+
+    def _once(self, method: str, path: str, query: dict[str, Any]) -> dict[str, Any]:
         sent: dict[str, Any] = {"params": query} if method == "GET" else {"data": query}
         try:
             response = self._client.request(method, path, **sent)
@@ -142,35 +206,117 @@ class Gateway:
             raise StreamFaultError("timeout", "the gateway does not answer") from exc
         except httpx.HTTPError as exc:
             raise StreamFaultError("refused", f"the gateway cannot be reached: {exc}") from exc
-        if response.status_code in {401, 403}:
-            raise StreamFaultError("auth", "the gateway refuses the login")
-        if response.status_code == 404:
-            raise StreamFaultError(
-                "not_found", f"the gateway does not know {path}, the device or the channel"
-            )
-        if response.status_code != 200:
-            raise StreamFaultError("server", f"the gateway answers {response.status_code} to {path}")
+        return _read(response, path)
+
+
+def _read(response: httpx.Response, path: str) -> dict[str, Any]:
+    """Return the answer's object. WVP answers faults with 200 and `{"error": …}`, and success of some calls with null."""
+    if response.status_code in {401, 403}:
+        raise StreamFaultError("auth", "the gateway refuses the login")
+    if response.status_code == 404:
+        raise StreamFaultError("not_found", f"the gateway does not know {path}, the device or the channel")
+    if response.status_code != 200:
+        raise StreamFaultError("server", f"the gateway answers {response.status_code} to {path}")
+    if not response.content.strip():
+        return {}
+    try:
+        answer = response.json()
+    except ValueError as exc:
+        if path in _SPEECHLESS:
+            # LiveGBS says a bare OK there.
+            return {}
+        raise StreamFaultError("protocol", f"the gateway's answer to {path} is no JSON") from exc
+    if answer is None:
+        return {}
+    if not isinstance(answer, dict):
+        if path in _SPEECHLESS:
+            return {}
+        raise StreamFaultError("protocol", f"the gateway's answer to {path} is no object")
+    if fault := _fault_of(answer):
+        raise fault
+    inner = answer.get("data")
+    return inner if isinstance(inner, dict) else answer
+
+
+def _fault_of(answer: dict[str, Any]) -> StreamFaultError | None:
+    text = str(answer.get("error") or "")
+    code = answer.get("code")
+    # WVP's envelope: 0 is success, the others are HTTP's statuses or its own.
+    if not text and isinstance(code, int) and code not in {0, 200}:
+        text = str(answer.get("msg") or f"code {code}")
+        if code in {401, 403}:
+            return StreamFaultError("auth", f"the gateway refuses the login: {text[:100]}")
+    if not text:
+        return None
+    word = text.lower()
+    kind = "server"
+    if "未找到" in text or "not found" in word:
+        kind = "not_found"
+    elif "offline" in word or "timeout" in word or "超时" in text or "离线" in text:
+        kind = "timeout"
+    return StreamFaultError(kind, f"the gateway says: {text[:100]}")
+
+
+class GatewayStream(RtspStream):
+    """A channel behind a gateway: play is started anew at each connection, kept alive, and stopped at the end."""
+
+    def __init__(
+        self,
+        camera_id: str,
+        url: str,
+        sink: FrameSink,
+        options: StreamOptions,
+        clock: Clock,
+        touch_s: float = TOUCH_S,
+    ) -> None:
+        self._gateway = GatewayAddress.parse(url)
+        self._touch_s = touch_s
+        super().__init__(camera_id, url, sink, options, clock, resolve=self._play)
+        # What goes wrong with the keeping alive, for the state's reason and the tests; the stream itself tells the rest.
+        self.touch_fault = ""
+
+    def _play(self) -> str:
+        with Gateway(self._gateway, self._options.stall_s) as gateway:
+            return gateway.start(self._gateway.device, self._gateway.channel, self._gateway.stream)
+
+    def _session(self, stop: threading.Event) -> None:
+        over = threading.Event()
+        keeper = threading.Thread(
+            target=self._keep, args=(over,), name=f"gateway-{self.camera_id}", daemon=True
+        )
+        keeper.start()
         try:
-            answer = response.json()
-        except ValueError as exc:
-            raise StreamFaultError("protocol", f"the gateway's answer to {path} is no JSON") from exc
-        if not isinstance(answer, dict):
-            raise StreamFaultError("protocol", f"the gateway's answer to {path} is no object")
-        inner = answer.get("data")
-        return inner if isinstance(inner, dict) else answer
+            super()._session(stop)
+        finally:
+            over.set()
+            keeper.join(self._options.stall_s + 1)
+            # A broken connection is tried again in a moment, and finds the play as it was.
+            if stop.is_set() and self._gateway.stops:
+                self._end()
 
+    def _keep(self, over: threading.Event) -> None:
+        """Touch the play until the session is over. A gateway that is away for a moment is asked again."""
+        if over.wait(self._touch_s):
+            return
+        while not over.is_set():
+            try:
+                with Gateway(self._gateway, self._options.stall_s) as gateway:
+                    while True:
+                        gateway.touch(self._gateway.device, self._gateway.channel)
+                        self.touch_fault = ""
+                        if over.wait(self._touch_s):
+                            return
+            except StreamFaultError as exc:
+                self.touch_fault = f"{exc.code}: {exc}"
+            over.wait(self._touch_s)
 
-def open_gateway(
-    camera_id: str, url: str, sink: FrameSink, options: StreamOptions, clock: Clock
-) -> CameraStream:
-    """Open a channel behind a gateway; play is started anew at each connection."""
-    address = GatewayAddress.parse(url)
-
-    def resolve() -> str:
-        with Gateway(address, options.stall_s) as gateway:
-            return gateway.start(address.device, address.channel)
-
-    return RtspStream(camera_id, url, sink, options, clock, resolve=resolve)
+    def _end(self) -> None:
+        try:
+            with Gateway(self._gateway, min(self._options.stall_s, 3.0)) as gateway:
+                gateway.stop(self._gateway.device, self._gateway.channel)
+        except StreamFaultError as exc:
+            # It ends an unwatched play by itself.
+            self.touch_fault = f"{exc.code}: {exc}"
 
 
 def _channel(device: str, item: dict[str, Any]) -> GatewayChannel:

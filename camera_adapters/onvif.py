@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 import onveef
+import psutil
 from defusedxml import ElementTree
 from onveef import envelopes, wsdiscovery
 
@@ -17,6 +21,9 @@ from camera_adapters.redact import redact
 from camera_adapters.rtsp import RtspStream
 from camera_adapters.stream import CameraStream, FrameSink, StreamOptions
 
+MOST_INTERFACES = 32
+# A dome comes back to a preset within a fraction of a degree: 1 % of half a turn are 1.8 degrees.
+PRESET_TOLERANCE = 0.01
 _GEO = "{http://www.onvif.org/ver10/schema}GeoLocation"
 
 
@@ -34,14 +41,40 @@ class OnvifProfile:
 
 @dataclass(frozen=True, slots=True)
 class OnvifFacts:
-    """What a camera says. `place` is (lon, lat) in WGS-84 degrees; profiles are sorted, the largest first."""
+    """What a camera says. Profiles are sorted, the largest first.
+
+    Attributes:
+        place: (lon, lat) in WGS-84 degrees; None where the camera does not know.
+        location: words that somebody gave it; "" where nobody did.
+        clock_offset_s: the camera's clock less this machine's; None where it does not tell UTC.
+        presets: (token, name) of each PTZ preset.
+    """
 
     maker: str
     model: str
     serial: str
+    firmware: str
     profiles: tuple[OnvifProfile, ...]
     place: tuple[float, float] | None
+    location: str
+    clock_offset_s: float | None
     presets: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PresetCheck:
+    """Does a PTZ camera look where its zones were drawn?
+
+    Attributes:
+        found: the camera has a preset of that name or token.
+        at_preset: it stands there; None where the camera does not tell a position.
+        off: the largest difference of pan, tilt and zoom, in ONVIF's generic units (-1 to 1).
+    """
+
+    name: str
+    found: bool
+    at_preset: bool | None
+    off: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +138,8 @@ def _translated(exc: onveef.OnvifError) -> StreamFaultError:
     return StreamFaultError("server", text)
 
 
-def describe(address: OnvifAddress, timeout_s: float = 5.0) -> OnvifFacts:
-    """Ask a camera for its facts.
+def describe(address: OnvifAddress, timeout_s: float = 5.0, now: datetime | None = None) -> OnvifFacts:
+    """Ask a camera for its facts; `now` is this machine's UTC, for the camera's clock.
 
     Raises:
         StreamFaultError: it does not answer, or refuses the login.
@@ -115,15 +148,42 @@ def describe(address: OnvifAddress, timeout_s: float = 5.0) -> OnvifFacts:
         with _client(address, timeout_s) as camera:
             info = camera.get_device_information()
             return OnvifFacts(
-                maker=info.get("manufacturer", ""),
-                model=info.get("model", ""),
-                serial=info.get("serial_number", ""),
+                maker=info.get("Manufacturer", ""),
+                model=info.get("Model", ""),
+                serial=info.get("SerialNumber", ""),
+                firmware=info.get("FirmwareVersion", ""),
                 profiles=_profiles(camera),
                 place=_place(camera),
-                presets=_presets(camera, ""),
+                location=_location(camera),
+                clock_offset_s=_clock_offset(camera, now or datetime.now(UTC)),
+                presets=tuple((str(p.get("token", "")), str(p.get("name", ""))) for p in _presets(camera)),
             )
     except onveef.OnvifError as exc:
         raise _translated(exc) from exc
+
+
+def check_preset(address: OnvifAddress, preset: str, timeout_s: float = 5.0) -> PresetCheck:
+    """Compare where a PTZ camera looks now with one of its presets, by name or token.
+
+    Raises:
+        StreamFaultError: it does not answer, or refuses the login.
+    """
+    try:
+        with _client(address, timeout_s) as camera:
+            profile = address.profile or next((p.token for p in _profiles(camera)), "")
+            known = _presets(camera, profile)
+            wanted = next((p for p in known if preset in (p.get("name"), p.get("token"))), None)
+            if wanted is None:
+                return PresetCheck(preset, False, None, None)
+            status = _status(camera, profile)
+    except onveef.OnvifError as exc:
+        raise _translated(exc) from exc
+    axes = [a for a in ("pan", "tilt", "zoom") if _number(wanted, a) is not None]
+    both = [(_number(wanted, a), _number(status, a)) for a in axes]
+    gaps = [abs(x - y) for x, y in both if x is not None and y is not None]
+    if not gaps or len(gaps) < len(axes):
+        return PresetCheck(preset, True, None, None)
+    return PresetCheck(preset, True, max(gaps) <= PRESET_TOLERANCE, round(max(gaps), 4))
 
 
 def rtsp_url(address: OnvifAddress, timeout_s: float = 5.0) -> str:
@@ -188,10 +248,40 @@ def open_onvif(
     )
 
 
-def discover(timeout_s: float = 3.0, interface_ip: str | None = None) -> list[dict[str, str]]:
-    """Look for cameras in the local network by WS-Discovery; name, hardware and service address of each."""
-    found = wsdiscovery.discover(timeout_s=timeout_s, interface_ip=interface_ip)
-    return [{"name": d.name, "hardware": d.hardware, "address": d.device_service or d.address} for d in found]
+def discover(timeout_s: float = 3.0, interfaces: Sequence[str] | None = None) -> list[dict[str, str]]:
+    """Look for cameras in the local networks by WS-Discovery; name, hardware, place and service address of each.
+
+    `interfaces` are IPv4 addresses of this machine; all of them by default, asked at the same time.
+
+    Raises:
+        OSError: this machine has no IPv4 address.
+    """
+    own = list(interfaces) if interfaces is not None else _addresses()
+    if not own:
+        raise OSError("this machine has no IPv4 network to look in")
+
+    def ask(address: str) -> list[wsdiscovery.DiscoveredDevice]:
+        # An interface that sends nothing gives an empty list.
+        return wsdiscovery.discover(timeout_s=timeout_s, interface_ip=address)
+
+    with ThreadPoolExecutor(max_workers=min(len(own), MOST_INTERFACES)) as pool:
+        answers = list(pool.map(ask, own[:MOST_INTERFACES]))
+    found = {d.device_service or d.address: d for a in answers for d in a}
+    return [
+        {
+            "name": unquote(d.name),
+            "hardware": unquote(d.hardware),
+            "location": unquote(d.location),
+            "address": where,
+        }
+        for where, d in sorted(found.items())
+    ]
+
+
+def _addresses() -> list[str]:
+    """Return this machine's own IPv4 addresses, the loopback's last."""
+    own = [a.address for each in psutil.net_if_addrs().values() for a in each if a.family == socket.AF_INET]
+    return sorted(own, key=lambda a: (a.startswith("127."), a))
 
 
 def _profiles(camera: onveef.OnvifClient) -> tuple[OnvifProfile, ...]:
@@ -229,10 +319,47 @@ def _place(camera: onveef.OnvifClient) -> tuple[float, float] | None:
     return None
 
 
-def _presets(camera: onveef.OnvifClient, token: str) -> tuple[tuple[str, str], ...]:
+def _location(camera: onveef.OnvifClient) -> str:
+    try:
+        items = [str(s.get("scope_item", "")) for s in camera.get_scopes()]
+    except onveef.OnvifError:
+        return ""
+    return ", ".join(unquote(i.partition("/location/")[2]) for i in items if "/location/" in i)
+
+
+def _clock_offset(camera: onveef.OnvifClient, now: datetime) -> float | None:
+    try:
+        answer = ElementTree.fromstring(
+            camera.call(
+                service="device",
+                operation="GetSystemDateAndTime",
+                body_inner=envelopes.device_get_system_date_time(),
+            )
+        )
+        utc = next(e for e in answer.iter() if e.tag.endswith("}UTCDateTime"))
+        n = {e.tag.partition("}")[2]: int(e.text or "0") for e in utc.iter() if (e.text or "").strip()}
+        told = datetime(n["Year"], n["Month"], n["Day"], n["Hour"], n["Minute"], n["Second"], tzinfo=UTC)
+    except (onveef.OnvifError, StopIteration, KeyError, ValueError):
+        return None
+    # The camera tells whole seconds.
+    return round((told - now).total_seconds() + 0.5, 1)
+
+
+def _presets(camera: onveef.OnvifClient, token: str = "") -> list[dict[str, Any]]:
     try:
         profile = token or next((p.token for p in _profiles(camera)), "")
-        presets = camera.ptz_get_presets(profile_token=profile)
+        return camera.ptz_get_presets(profile_token=profile)
     except onveef.OnvifError:
-        return ()
-    return tuple((str(p.get("token", "")), str(p.get("name", ""))) for p in presets)
+        return []
+
+
+def _status(camera: onveef.OnvifClient, profile: str) -> dict[str, Any]:
+    try:
+        return camera.ptz_get_status(profile_token=profile)
+    except onveef.OnvifError:
+        return {}
+
+
+def _number(item: dict[str, Any], axis: str) -> float | None:
+    value = item.get(axis)
+    return float(value) if isinstance(value, (int, float)) else None

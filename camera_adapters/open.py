@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from camera_adapters.clock import Clock
 from camera_adapters.file import FileStream
 from camera_adapters.folder import FolderStream
-from camera_adapters.gateway import open_gateway
+from camera_adapters.gateway import GatewayStream
 from camera_adapters.gb import GbStream
 from camera_adapters.http import HttpStream
 from camera_adapters.onvif import open_onvif
@@ -41,8 +41,8 @@ ADAPTERS: dict[str, Factory] = {
     "onvif": open_onvif,
     "onvif+https": open_onvif,
     "gb28181": GbStream,
-    "gb28181+http": open_gateway,
-    "gb28181+https": open_gateway,
+    "gb28181+http": GatewayStream,
+    "gb28181+https": GatewayStream,
     "file": _open_path,
 }
 

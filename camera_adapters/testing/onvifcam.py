@@ -1,13 +1,17 @@
-"""An ONVIF camera simulator on the standard library: device facts, profiles, stream address, place, presets, login."""
+"""An ONVIF camera simulator on the standard library: discovery, facts, profiles, stream address, place, presets, login."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.server
 import re
+import socket
+import struct
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -23,6 +27,18 @@ _SPACES = {
     "ter": "http://www.onvif.org/ver10/error",
 }
 _NS = " ".join(f'xmlns:{k}="{v}"' for k, v in _SPACES.items())
+_PREFIX = {
+    "GetProfiles": "trt",
+    "GetStreamUri": "trt",
+    "GetPresets": "tptz",
+    "GetStatus": "tptz",
+}
+_SCOPES = (
+    "onvif://www.onvif.org/type/video_encoder",
+    "onvif://www.onvif.org/name/sim-gate",
+    "onvif://www.onvif.org/hardware/sim-1",
+    "onvif://www.onvif.org/location/east%20gate",
+)
 _OPEN = frozenset({"GetSystemDateAndTime", "GetCapabilities", "GetServices"})
 
 
@@ -35,30 +51,49 @@ class SimulatedProfile:
     height: int
 
 
+Position = tuple[float, float, float]
+GROUP, PORT = "239.255.255.250", 3702
+
+
 class OnvifCam:
-    """The simulator, a context manager. `calls` has the operations asked for."""
+    """The simulator, a context manager. `calls` has the operations asked for.
+
+    `presets` are (token, name, (pan, tilt, zoom)); `position` is where it looks now. With `discoverable` it answers
+    WS-Discovery on the loopback's multicast group.
+    """
 
     def __init__(
         self,
         profiles: dict[str, SimulatedProfile],
         login: tuple[str, str] = ("admin", "secret"),
         place: tuple[float, float] | None = None,
-        presets: tuple[tuple[str, str], ...] = (),
+        presets: tuple[tuple[str, str, Position | None], ...] = (),
+        position: Position | None = None,
+        discoverable: bool = False,
     ) -> None:
+        self.position = position
         self.profiles, self.login, self.place, self.presets = profiles, login, place, presets
         self.calls: list[str] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
         self.port = int(self._server.server_port)
         self._xaddr = f"http://127.0.0.1:{self.port}/onvif/device_service"
         self._thread = threading.Thread(target=self._server.serve_forever, name="onvifcam", daemon=True)
+        self._group = _group_socket() if discoverable else None
+        self._probes = threading.Thread(target=self._answer_probes, name="onvifprobe", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        if self._group is not None:
+            self._probes.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._group is not None:
+            group, self._group = self._group, None
+            self._probes.join(2)
+            group.close()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -75,8 +110,20 @@ class OnvifCam:
         inner = self._inner(operation, fields)
         if inner is None:
             return 400, _envelope(_fault("ter:ActionNotSupported", "Action not supported"))
-        prefix = {"GetProfiles": "trt", "GetStreamUri": "trt", "GetPresets": "tptz"}.get(operation, "tds")
+        prefix = _PREFIX.get(operation, "tds")
         return 200, _envelope(f"<{prefix}:{operation}Response>{inner}</{prefix}:{operation}Response>")
+
+    def _answer_probes(self) -> None:
+        """Answer each Probe for cameras with a ProbeMatch to its sender (WS-Discovery 2005/04)."""
+        while (group := self._group) is not None:
+            with contextlib.suppress(TimeoutError, ElementTree.ParseError, StopIteration):
+                data, sender = group.recvfrom(65_535)
+                root = ElementTree.fromstring(data)
+                wanted = next(e.text or "" for e in root.iter() if e.tag.endswith("}Types"))
+                message = next(e.text or "" for e in root.iter() if e.tag.endswith("}MessageID"))
+                if not wanted.strip() or "NetworkVideoTransmitter" in wanted:
+                    self.calls.append("Probe")
+                    group.sendto(_probe_match(message, self._xaddr), sender)
 
     def _authorised(self, fields: dict[str, str]) -> bool:
         """Check a UsernameToken digest (OASIS WS-Security 1.1): base64(sha1(nonce + created + password))."""
@@ -110,7 +157,15 @@ class OnvifCam:
             return f'<tds:Location Entity="cam"><tt:GeoLocation lon="{lon}" lat="{lat}" elevation="4"/></tds:Location>'
         if operation == "GetPresets":
             return "".join(
-                f'<tptz:Preset token="{t}"><tt:Name>{n}</tt:Name></tptz:Preset>' for t, n in self.presets
+                f'<tptz:Preset token="{t}"><tt:Name>{n}</tt:Name>{_position("PTZPosition", p)}</tptz:Preset>'
+                for t, n, p in self.presets
+            )
+        if operation == "GetStatus" and self.position:
+            return f"<tptz:PTZStatus>{_position('Position', self.position)}</tptz:PTZStatus>"
+        if operation == "GetScopes":
+            return "".join(
+                f"<tds:Scopes><tt:ScopeDef>Fixed</tt:ScopeDef><tt:ScopeItem>{s}</tt:ScopeItem></tds:Scopes>"
+                for s in _SCOPES
             )
         return None
 
@@ -120,6 +175,42 @@ class OnvifCam:
             f"<tds:Service><tds:Namespace>{namespace}</tds:Namespace>"
             f"<tds:XAddr>{self._xaddr}</tds:XAddr>{version}</tds:Service>"
         )
+
+
+def _group_socket() -> socket.socket:
+    """Join the discovery group on the loopback alone: no packet leaves the machine."""
+    group = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    group.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    group.bind((GROUP, PORT))
+    member = struct.pack("4s4s", socket.inet_aton(GROUP), socket.inet_aton("127.0.0.1"))
+    group.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+    group.settimeout(0.2)
+    return group
+
+
+def _probe_match(message: str, address: str) -> bytes:
+    spaces = (
+        'xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing" '
+        'xmlns:d="http://schemas.xmlsoap.org/ws/2005/04/discovery" '
+        'xmlns:dn="http://www.onvif.org/ver10/network/wsdl"'
+    )
+    return (
+        f'<?xml version="1.0"?><s:Envelope xmlns:s="{_SPACES["s"]}" {spaces}><s:Header>'
+        f"<a:MessageID>urn:uuid:{uuid.uuid4()}</a:MessageID><a:RelatesTo>{message}</a:RelatesTo>"
+        "<a:Action>http://schemas.xmlsoap.org/ws/2005/04/discovery/ProbeMatches</a:Action></s:Header>"
+        "<s:Body><d:ProbeMatches><d:ProbeMatch><a:EndpointReference>"
+        "<a:Address>urn:uuid:5f5a69c2-0000-4000-8000-00000000cafe</a:Address></a:EndpointReference>"
+        f"<d:Types>dn:NetworkVideoTransmitter</d:Types><d:Scopes>{' '.join(_SCOPES)}</d:Scopes>"
+        f"<d:XAddrs>{address}</d:XAddrs><d:MetadataVersion>1</d:MetadataVersion>"
+        "</d:ProbeMatch></d:ProbeMatches></s:Body></s:Envelope>"
+    ).encode()
+
+
+def _position(name: str, position: Position | None) -> str:
+    if position is None:
+        return ""
+    pan, tilt, zoom = position
+    return f'<tt:{name}><tt:PanTilt x="{pan}" y="{tilt}"/><tt:Zoom x="{zoom}"/></tt:{name}>'
 
 
 def _handler_for(camera: OnvifCam) -> type[http.server.BaseHTTPRequestHandler]:

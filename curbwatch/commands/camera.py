@@ -15,7 +15,7 @@ import yaml
 from camera_adapters.clock import SystemClock
 from camera_adapters.gateway import Gateway, GatewayAddress
 from camera_adapters.mends import mend_for, sub_stream_of
-from camera_adapters.onvif import OnvifAddress, describe, discover
+from camera_adapters.onvif import OnvifAddress, check_preset, describe, discover
 from camera_adapters.probe import ProbeReport, probe
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import redact, secrets_of
@@ -43,6 +43,9 @@ def cli() -> None:
     "--user", default="", help="User for --onvif; the password comes from CURBWATCH_CAMERA_PASSWORD."
 )
 @click.option(
+    "--preset", metavar="NAME", help="With --onvif: does the PTZ camera stand at this preset? Exit 1 if not."
+)
+@click.option(
     "--seconds", type=click.FloatRange(1, 60), default=5.0, show_default=True, help="How long to watch."
 )
 @click.option("--transport", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True)
@@ -56,6 +59,7 @@ def probe_command(
     look_around: bool,
     gb28181: str | None,
     user: str,
+    preset: str | None,
     seconds: float,
     transport: str,
     picture: Path | None,
@@ -67,7 +71,10 @@ def probe_command(
         raise click.UsageError("give one of: a URL, --onvif HOST, --discover, --gb28181 URL")
     try:
         if onvif is not None:
-            _tell(_ask_onvif(onvif, user), as_json)
+            answer = _ask_onvif(onvif, user, preset)
+            _tell(answer, as_json)
+            if preset is not None and answer["preset"]["mend"]:
+                sys.exit(1)
         elif look_around:
             _tell({"found": discover()}, as_json)
         elif gb28181 is not None:
@@ -123,7 +130,7 @@ def _print_report(report: ProbeReport) -> None:
         click.echo(f"advice      {line}")
 
 
-def _ask_onvif(host: str, user: str) -> dict[str, Any]:
+def _ask_onvif(host: str, user: str, preset: str | None) -> dict[str, Any]:
     url = host if "://" in host else f"onvif://{host}/"
     address = OnvifAddress.parse(url)
     if user:
@@ -132,11 +139,16 @@ def _ask_onvif(host: str, user: str) -> dict[str, Any]:
             address.host, address.port, user, password, address.https, address.profile, address.role
         )
     facts = describe(address)
+    checked = {} if preset is None else {"preset": _check(address, preset)}
     return {
+        **checked,
         "maker": facts.maker,
         "model": facts.model,
         "serial": facts.serial,
-        "place": facts.place,
+        "firmware": facts.firmware,
+        "place": list(facts.place) if facts.place else None,
+        "location": facts.location,
+        "clock_offset_s": facts.clock_offset_s,
         "presets": [{"token": t, "name": n} for t, n in facts.presets],
         "profiles": [
             {
@@ -148,6 +160,22 @@ def _ask_onvif(host: str, user: str) -> dict[str, Any]:
             }
             for p in facts.profiles
         ],
+    }
+
+
+def _check(address: OnvifAddress, preset: str) -> dict[str, Any]:
+    check = check_preset(address, preset)
+    mend = ""
+    if not check.found:
+        mend = f"The camera has no preset {preset}; its presets are listed below."
+    elif check.at_preset is False:
+        mend = "The camera was steered away: send it back, or its zones lie elsewhere."
+    return {
+        "name": preset,
+        "found": check.found,
+        "at_preset": check.at_preset,
+        "off": check.off,
+        "mend": mend,
     }
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from camera_adapters.frame import Frame
 from camera_adapters.stream import StreamEvent, StreamOptions, StreamState
 
+Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 QUICK = StreamOptions(
     stall_s=1.5, backoff_base_s=0.1, quick_cap_s=0.3, backoff_cap_s=0.3, auth_backoff_s=0.3, key_stall_s=1.5
 )
@@ -45,3 +48,35 @@ def wait_for(met: Callable[[], object], timeout_s: float = 20.0) -> None:
     while not met():
         assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.02)
+
+
+@contextmanager
+def web(answer: Answer) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+def send(to: http.server.BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
+    to.send_response(status)
+    for name, value in headers.items():
+        to.send_header(name.replace("_", "-"), value)
+    to.send_header("Content-Length", str(len(body)))
+    to.end_headers()
+    to.wfile.write(body)

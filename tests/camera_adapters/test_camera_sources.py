@@ -6,76 +6,37 @@ import base64
 import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import av
 import cv2
 import numpy as np
 import pytest
 import yaml
-from camera_parts import QUICK, Memory, wait_for
+from camera_parts import QUICK, Memory, send, wait_for, web
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from camera_adapters.clock import SystemClock, VirtualClock
 from camera_adapters.folder import time_of
-from camera_adapters.gateway import Gateway, GatewayAddress
 from camera_adapters.http import without_login
 from camera_adapters.jpeg import MultipartPictures, jpeg_size
 from camera_adapters.mends import sub_stream_of
-from camera_adapters.onvif import OnvifAddress, describe, with_login
+from camera_adapters.onvif import with_login
 from camera_adapters.open import open_stream
-from camera_adapters.reasons import StreamFaultError
 from camera_adapters.stream import CameraStream, Demand, StreamOptions, StreamState
 from camera_adapters.testing.loopcam import Camera
-from camera_adapters.testing.onvifcam import OnvifCam, SimulatedProfile
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam
 from curbwatch.commands.camera import cli, hide_password, insert_entry
 
-DEVICE, CHANNEL = "34020000001320000001", "34020000001320000101"
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
-
 
 def _jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
     return cv2.imencode(".jpg", np.full((height, width, 3), value, np.uint8))[1].tobytes()
-
-
-@contextmanager
-def web(answer: Answer) -> Iterator[int]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer(self)
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
-
-
-def _send(to: http.server.BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
-    to.send_response(status)
-    for name, value in headers.items():
-        to.send_header(name.replace("_", "-"), value)
-    to.send_header("Content-Length", str(len(body)))
-    to.end_headers()
-    to.wfile.write(body)
 
 
 @contextmanager
@@ -98,9 +59,9 @@ def test_snapshots(scheme: str, tmp_path: Path) -> None:
         right = base64.b64encode(b"viewer:s3cret-word").decode()
         if not (given == f"Basic {right}" or given.startswith('Digest username="viewer"')):
             challenge = 'Basic realm="x"' if scheme == "Basic" else 'Digest realm="x", nonce="n", qop="auth"'
-            _send(to, 401, b"", WWW_Authenticate=challenge)
+            send(to, 401, b"", WWW_Authenticate=challenge)
         else:
-            _send(to, 200, _jpeg(100), Content_Type="image/jpeg")
+            send(to, 200, _jpeg(100), Content_Type="image/jpeg")
 
     with (
         web(answer) as port,
@@ -148,7 +109,7 @@ def test_mjpeg(lengths: bool) -> None:
 )
 def test_http_failures(status: int, kind: str, body: bytes, code: str) -> None:
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
-        _send(to, status, body, Content_Type=kind)
+        send(to, status, body, Content_Type=kind)
 
     with web(answer) as port, running(f"http://127.0.0.1:{port}/x") as (_, memory):
         wait_for(lambda: StreamState.BACKING_OFF in memory.states())
@@ -220,79 +181,12 @@ def test_a_folder_is_watched(tmp_path: Path) -> None:
         assert memory.frames[0].meta.width == 30
 
 
-def test_onvif(rtp: RtpClip) -> None:
-    with ServedLoopCam({"main": Camera(rtp), "sub": Camera(rtp)}, ("admin", "secret")) as served:
-        profiles = {
-            "sub": SimulatedProfile(served.url("sub", ""), 320, 240),
-            "main": SimulatedProfile(served.url("main", ""), 1920, 1080),
-        }
-        with OnvifCam(profiles, place=(120.15, 30.28), presets=(("1", "gate"),)) as camera:
-            facts = describe(OnvifAddress.parse(f"onvif://admin:secret@127.0.0.1:{camera.port}/"))
-            assert [p.token for p in facts.profiles] == ["main", "sub"]
-            assert (facts.profiles[0].width, facts.profiles[0].codec) == (1920, "H264")
-            assert facts.place == (120.15, 30.28)
-            assert facts.presets == (("1", "gate"),)
-            with pytest.raises(StreamFaultError) as refused:
-                describe(OnvifAddress.parse(f"onvif://admin:wrong@127.0.0.1:{camera.port}/"))
-            assert refused.value.code == "auth"
-            url = f"onvif://admin:secret@127.0.0.1:{camera.port}/?role=sub"
-            with running(url) as (stream, memory):
-                wait_for(lambda: len(memory.frames) > 3)
-                assert served.cameras["sub"].plays == 1
-                assert stream.state is StreamState.LIVE
-
-
 def test_a_login_joins_an_address() -> None:
     assert with_login("rtsp://h/x", "a", "p@/b") == "rtsp://a:p%40%2Fb@h/x"
     assert with_login("rtsp://u:v@h/x", "a", "b") == "rtsp://u:v@h/x"
 
 
-def test_a_gateway(rtp: RtpClip) -> None:
-    started: list[str] = []
-    with ServedLoopCam({"rtp": Camera(rtp)}) as served:
-
-        def answer(to: http.server.BaseHTTPRequestHandler) -> None:
-            parts = urlsplit(to.path)
-            query = {k: v[0] for k, v in parse_qs(parts.query).items()}
-            if parts.path == "/api/v1/login":
-                sent = to.rfile.read(int(to.headers["Content-Length"])).decode()
-                right = "password=5ebe2294ecd0e0f08eab7690d2a6ee69" in sent
-                _send(to, 200 if right else 401, json.dumps({"URLToken": "t0ken"}).encode())
-            elif to.headers.get("access-token") != "t0ken":
-                _send(to, 401, b"{}")
-            elif parts.path == "/api/v1/device/list":
-                _send(to, 200, json.dumps({"DeviceCount": 1, "DeviceList": [{"ID": DEVICE}]}).encode())
-            elif parts.path == "/api/v1/device/channellist":
-                row = {"ID": CHANNEL, "Name": "东门", "Status": "ON", "Longitude": 120.1, "Latitude": 30.2}
-                _send(to, 200, json.dumps({"ChannelCount": 1, "ChannelList": [row]}).encode())
-            elif parts.path == "/api/v1/stream/start":
-                started.append(query["code"])
-                _send(to, 200, json.dumps({"RTSP": served.url("rtp")}).encode())
-            else:
-                _send(to, 404, b"{}")
-
-        with web(answer) as port:
-            base = f"gb28181+http://admin:secret@127.0.0.1:{port}"
-            with Gateway(GatewayAddress.parse(base, whole=False)) as gateway:
-                (channel,) = gateway.channels()
-            assert (channel.channel, channel.name, channel.online) == (CHANNEL, "东门", True)
-            assert channel.place == (120.1, 30.2)
-            listed = CliRunner().invoke(cli, ["probe", "--gb28181", base, "--json"])
-            assert json.loads(listed.output)["channels"][0]["device"] == DEVICE
-            with running(f"{base}/{DEVICE}/{CHANNEL}") as (_, memory):
-                wait_for(lambda: len(memory.frames) > 2)
-                served.stop()
-                served.restart()
-                wait_for(lambda: len(started) >= 2)
-            wrong = CliRunner().invoke(cli, ["probe", "--gb28181", base.replace("secret", "wrong-word")])
-            assert wrong.exit_code == 1
-            assert "auth" in wrong.output
-            assert "wrong-word" not in wrong.output
-
-
-@pytest.mark.parametrize(
-    "url", ["gb28181+http:///x", "gb28181+http://h/1/2", "onvif:///x", "onvif://h/?role=big"]
-)
+@pytest.mark.parametrize("url", ["onvif:///x", "onvif://h/?role=big"])
 def test_a_bad_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url: "):
         open_stream("gate", url, Memory(), StreamOptions(), SystemClock())

@@ -1,0 +1,112 @@
+"""ONVIF against the simulator over real sockets: discovery by multicast on the loopback, facts, presets, streams."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+from camera_parts import QUICK, Memory, wait_for
+from click.testing import CliRunner
+
+from camera_adapters.clock import SystemClock
+from camera_adapters.onvif import OnvifAddress, check_preset, describe, discover
+from camera_adapters.open import open_stream
+from camera_adapters.reasons import StreamFaultError
+from camera_adapters.stream import StreamState
+from camera_adapters.testing.loopcam import Camera
+from camera_adapters.testing.onvifcam import OnvifCam, SimulatedProfile
+from camera_adapters.testing.rtp_clip import RtpClip
+from camera_adapters.testing.served import ServedLoopCam
+from curbwatch.commands.camera import cli
+
+PROFILE = {"main": SimulatedProfile("rtsp://127.0.0.1:9/x", 1920, 1080)}
+PRESETS = (("1", "gate", (0.25, -0.1, 0.0)), ("2", "yard", None))
+
+
+def multicast_works() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            member = socket.inet_aton("239.255.255.250") + socket.inet_aton("127.0.0.1")
+            probe.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.skipif(
+    not multicast_works(), reason="the kernel lets nobody join a multicast group on the loopback"
+)
+def test_discovery_by_multicast() -> None:
+    with OnvifCam(PROFILE, discoverable=True) as camera:
+        found = discover(1.0, ["127.0.0.1"])
+        address = f"http://127.0.0.1:{camera.port}/onvif/device_service"
+        assert found == [
+            {"name": "sim-gate", "hardware": "sim-1", "location": "east gate", "address": address}
+        ]
+        assert "Probe" in camera.calls
+        # As a person asks: all of this machine's interfaces at once, the loopback among them.
+        told = CliRunner().invoke(cli, ["probe", "--discover", "--json"])
+        assert address in [d["address"] for d in json.loads(told.output)["found"]]
+    assert discover(0.5, ["127.0.0.1"]) == []
+
+
+def test_discovery_without_a_network_says_so() -> None:
+    assert discover(0.2, ["203.0.113.1"]) == []
+    with pytest.raises(OSError, match="no IPv4 network"):
+        discover(0.2, [])
+
+
+def test_facts_and_streams(rtp: RtpClip) -> None:
+    with ServedLoopCam({"main": Camera(rtp), "sub": Camera(rtp)}, ("admin", "secret")) as served:
+        profiles = {
+            "sub": SimulatedProfile(served.url("sub", ""), 320, 240),
+            "main": SimulatedProfile(served.url("main", ""), 1920, 1080),
+        }
+        with OnvifCam(profiles, place=(120.15, 30.28), presets=PRESETS) as camera:
+            facts = describe(OnvifAddress.parse(f"onvif://admin:secret@127.0.0.1:{camera.port}/"))
+            assert [p.token for p in facts.profiles] == ["main", "sub"]
+            assert (facts.profiles[0].width, facts.profiles[0].codec) == (1920, "H264")
+            assert (facts.maker, facts.model) == ("sim-manufacturer", "sim-model")
+            assert (facts.serial, facts.firmware) == ("sim-serialnumber", "sim-firmwareversion")
+            assert facts.place == (120.15, 30.28)
+            assert facts.location == "east gate"
+            assert facts.clock_offset_s == pytest.approx(0, abs=2)
+            assert facts.presets == (("1", "gate"), ("2", "yard"))
+            with pytest.raises(StreamFaultError) as refused:
+                describe(OnvifAddress.parse(f"onvif://admin:wrong@127.0.0.1:{camera.port}/"))
+            assert refused.value.code == "auth"
+            memory = Memory()
+            url = f"onvif://admin:secret@127.0.0.1:{camera.port}/?role=sub"
+            stream = open_stream("gate", url, memory, QUICK, SystemClock())
+            stream.start()
+            try:
+                wait_for(lambda: len(memory.frames) > 1)
+                assert served.cameras["sub"].plays == 1
+                assert stream.state is StreamState.LIVE
+            finally:
+                stream.close(8)
+
+
+@pytest.mark.parametrize(
+    ("preset", "position", "found", "there"),
+    [
+        ("gate", (0.25, -0.1, 0.0), True, True),
+        ("1", (0.2495, -0.1, 0.0), True, True),
+        ("gate", (0.6, -0.1, 0.0), True, False),
+        ("gate", (0.25, -0.1, 0.5), True, False),
+        ("gate", None, True, None),
+        ("yard", (0.25, -0.1, 0.0), True, None),
+        ("roof", (0.25, -0.1, 0.0), False, None),
+    ],
+)
+def test_a_preset_is_checked(
+    preset: str, position: tuple[float, float, float] | None, found: bool, there: bool | None
+) -> None:
+    with OnvifCam(PROFILE, presets=PRESETS, position=position) as camera:
+        url = f"onvif://admin:secret@127.0.0.1:{camera.port}/"
+        check = check_preset(OnvifAddress.parse(url), preset)
+        assert (check.found, check.at_preset) == (found, there)
+        told = CliRunner().invoke(cli, ["probe", "--onvif", url, "--preset", preset, "--json"])
+        assert json.loads(told.output)["preset"]["at_preset"] is there
+        assert told.exit_code == (1 if there is False or not found else 0)
