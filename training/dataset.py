@@ -139,6 +139,27 @@ def load_dataset(folder: Path) -> Dataset:
     return Dataset(tuple(card["classes"]), tuple(items), tuple(card["sources"]), card["version"])
 
 
+def check_frozen(folder: Path) -> None:
+    """Raise DatasetError where pictures, labels or splits are not those of the version in `dataset.json`. A plain YOLO
+    folder has no version, and passes."""
+    described = folder / "dataset.json"
+    if not described.exists():
+        return
+    digest = hashlib.sha256()
+    for line in (folder / "items.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        path = folder / row["file"]
+        labels = label_path(path)
+        if not path.exists() or not labels.exists():
+            raise DatasetError(f"{path}: gone, or without its labels; make the data set anew")
+        digest.update(f"{file_sha256(path)} {row['split']}\n{labels.read_text()}".encode())
+    wanted = json.loads(described.read_text("utf-8"))["version"]
+    if digest.hexdigest()[:12] != wanted:
+        raise DatasetError(
+            f"{folder}: not what its version {wanted} says; pictures or labels were changed since"
+        )
+
+
 def load_yolo(data: Path, source: str = "yolo") -> Dataset:
     """Read an ultralytics data.yaml (`names` a list or a mapping) whose labels are complete for its names."""
     try:

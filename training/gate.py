@@ -29,7 +29,8 @@ OVERALL = "all"
 
 @dataclass(frozen=True)
 class GateRule:
-    """Numbers of the gate. `required` classes must be judged; without it all classes that have boxes."""
+    """Numbers of the gate. `required` classes must be judged; without it all classes that have boxes. With
+    `needs_events` nothing passes that the event benchmark hasn't seen."""
 
     iou: float = 0.5
     margin: float = 0.03
@@ -38,6 +39,7 @@ class GateRule:
     min_boxes: int = 30
     min_scenes: int = 15
     required: tuple[str, ...] = ()
+    needs_events: bool = False
     seed: int = 0
 
 
@@ -87,13 +89,14 @@ class EventResult:
 
 @dataclass(frozen=True)
 class GateReport:
-    """The decision and everything behind it."""
+    """The decision and everything behind it. `not_judged`: slices with too little to say, whatever the decision."""
 
     decision: Decision
     reasons: tuple[str, ...]
     slices: tuple[SliceResult, ...]
     events: tuple[EventResult, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    not_judged: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -190,7 +193,8 @@ def compare_slice(
 
 
 def compare_events(champion: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[EventResult]:
-    """Families of two `bench events --json` results: a family is worse where less is found or more is false.
+    """Families of two `bench events --json` results: a family is worse where less is found or more is false, and
+    unknown where nothing was expected and nothing raised.
 
     Raises ValueError where a result has no `families`, or lacks one that the other has.
     """
@@ -211,7 +215,10 @@ def compare_events(champion: Mapping[str, Any], candidate: Mapping[str, Any]) ->
             )
         less, more = now["found"] < old["found"], now["false"] > old["false"]
         gain = now["found"] > old["found"] or now["false"] < old["false"]
-        verdict: SliceVerdict = "worse" if less or more else "better" if gain else "no_worse"
+        nothing = not any((now["expected"], now["false"], old["false"]))
+        verdict: SliceVerdict = (
+            "worse" if less or more else "better" if gain else "not_enough" if nothing else "no_worse"
+        )
         result.append(
             EventResult(
                 family=str(family),
@@ -259,5 +266,15 @@ def decide(
     lacking += [f"{n}: {whole[n].why}" for n in required if n in whole and whole[n].verdict == "not_enough"]
     if not whole:
         lacking.append("no class could be judged")
+    if rule.needs_events and all(e.verdict == "not_enough" for e in happened):
+        lacking.append(
+            "events: not compared; give --manifest MANIFEST, or --events NEW OLD, or say --no-events"
+            if not happened
+            else "events: the clips expect nothing"
+        )
+    unknown = [f"{r.class_name} ({r.slice}): {r.why}" for r in slices if r.verdict == "not_enough"]
+    unknown += [f"events {e.family}: nothing expected" for e in happened if e.verdict == "not_enough"]
     decision: Decision = "stopped" if worse else "not_enough" if lacking else "passed"
-    return GateReport(decision, tuple(worse or lacking), tuple(slices), happened, dict(about or {}))
+    return GateReport(
+        decision, tuple(worse or lacking), tuple(slices), happened, dict(about or {}), tuple(unknown)
+    )

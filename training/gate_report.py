@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from training.augment import Picture
-from training.gate import GateReport, Judged
+from training.gate import OVERALL, GateReport, Judged
 from training.metrics import Boxes, match
 from training.plots import draw_boxes, grid, tile, write_picture
 
@@ -57,6 +57,8 @@ def markdown(report: GateReport) -> str:
             f"| {e.champion_false} → {e.candidate_false} | {e.verdict.replace('_', ' ')} |"
             for e in report.events
         ]
+    if report.not_judged:
+        lines += ["", "Not judged, for lack of evidence:", "", *(f"- {line}" for line in report.not_judged)]
     return "\n".join(lines) + "\n"
 
 
@@ -90,7 +92,8 @@ def write_report(
     open_picture: Callable[[str], Picture],
     size: int = 240,
 ) -> list[Path]:
-    """Write `gate.json`, `gate.md` and one sheet a worse class: truth, champion, candidate side by side."""
+    """Write `gate.json`, `gate.md` and one sheet a worse class, from its worse slices: truth, champion, candidate side
+    by side."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "gate.json").write_text(
         json.dumps(report.as_dict(), ensure_ascii=False, indent=1) + "\n", "utf-8"
@@ -99,8 +102,10 @@ def write_report(
     written = [folder / "gate.json", folder / "gate.md"]
     for name in sorted({r.class_name for r in report.slices if r.verdict == "worse"}):
         kind = list(classes).index(name)
+        parts = {r.slice for r in report.slices if r.verdict == "worse" and r.class_name == name}
+        shown = [p for p in pictures if kind in p.known and (OVERALL in parts or parts & p.slices)]
         tiles = []
-        for one in what_got_worse(pictures, kind):
+        for one in what_got_worse(shown, kind):
             seen = open_picture(one.name)
             truth = Boxes(one.truth.corners, np.ones(len(one.truth.classes), np.float32), one.truth.classes)
             tiles.append(_shown(seen, truth, kind, name, size, scored=False))

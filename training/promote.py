@@ -13,7 +13,7 @@ from rich.table import Table
 from models.bundle import Bundle, load_bundle
 from models.detector import Detector
 from training.augment import Picture
-from training.dataset import load_dataset
+from training.dataset import check_frozen, load_dataset
 from training.dataset_items import DatasetError, Item, empty_labels
 from training.fit_data import read_picture
 from training.gate import GateReport, GateRule, compare_events, decide
@@ -42,8 +42,12 @@ def promote(
     out: Path,
     tick: Callable[[], None] = lambda: None,
 ) -> GateReport:
-    """Judge both on `split` of the data set in `folder`; write the report to `out`."""
+    """Judge both on `split` of the data set in `folder`; write the report to `out`.
+
+    Raises DatasetError where the split is empty, or the data set is not what its version says: a test set is frozen.
+    """
     dataset = load_dataset(folder)
+    check_frozen(folder)
     if not dataset.of(split):
         raise DatasetError(f"{folder}: no pictures in the split {split!r}; name another with --split")
     first, second = open_for_judging(candidate), open_for_judging(champion)
@@ -79,3 +83,5 @@ def show(report: GateReport) -> None:
     console.print(f"[bold]{report.decision.replace('_', ' ')}[/bold]")
     for reason in report.reasons:
         console.print(f"  {reason}", markup=False)
+    if report.not_judged:
+        console.print(f"{len(report.not_judged)} slices have too little evidence to judge (see the report)")

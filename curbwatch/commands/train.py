@@ -305,7 +305,9 @@ def bundle_command(run: Path, out: Path, folder: Path, weights: Path) -> None:
 @click.argument("champion")
 @click.argument("folder", type=HERE)
 @click.option("--split", default="test", show_default=True)
-@click.option("--events", type=(FILE, FILE), help="`bench events --json` of CANDIDATE and of CHAMPION.")
+@click.option("--manifest", type=FILE, help="Clips of `bench events`: both are run on them.")
+@click.option("--events", type=(FILE, FILE), help="Or `bench events --json` of CANDIDATE and of CHAMPION.")
+@click.option("--no-events", is_flag=True, help="Decide without the event benchmark.")
 @click.option("--require", help="Comma-separated classes that must be judged; all with boxes by default.")
 @click.option(
     "--margin", type=click.FloatRange(0, 1), default=0.03, show_default=True, help="Loss of AP50 allowed."
@@ -316,7 +318,9 @@ def promote_command(
     champion: str,
     folder: Path,
     split: str,
+    manifest: Path | None,
     events: tuple[Path, Path] | None,
+    no_events: bool,
     require: str | None,
     margin: float,
     out: Path,
@@ -326,12 +330,26 @@ def promote_command(
     from training.gate import GateRule
     from training.promote import promote, show
 
-    rule = GateRule(margin=margin, required=tuple(require.split(",")) if require else ())
+    if manifest and not events:
+        events = _run_events(manifest, candidate, champion, out)
+    names = tuple(require.split(",")) if require else ()
+    rule = GateRule(margin=margin, required=names, needs_events=not no_events)
     with _bar(len(load_dataset(folder).of(split)), "pictures") as bar:
         report = promote(candidate, champion, folder, split, events, rule, out, lambda: bar.update(1))
     show(report)
     click.echo(f"report and pictures: {out}")
     raise SystemExit({"passed": 0, "stopped": 1, "not_enough": 2}[report.decision])
+
+
+def _run_events(manifest: Path, candidate: str, champion: str, out: Path) -> tuple[Path, Path]:
+    from curbwatch.commands.bench.events import events_json, run_events
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = out / "events_candidate.json", out / "events_champion.json"
+    for bundle, path in zip((candidate, champion), files, strict=True):
+        runs, warnings = run_events(manifest, bundle)
+        path.write_text(json.dumps(events_json(runs, bundle, warnings), indent=1) + "\n", "utf-8")
+    return files
 
 
 @cli.command("queue")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from training_parts import scene
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from training_parts import item, scene, write
 
 from training.active import Seen, build_queue, disagreement, uncertainty, write_queue
+from training.dataset import Dataset, check_frozen, save_dataset
+from training.dataset_items import DatasetError
 from training.gate import GateRule, Judged, compare_events, decide
 from training.gate_report import markdown, write_report
 from training.metrics import Boxes, average_precision
@@ -101,6 +106,33 @@ def test_events(now: dict[str, int], verdict: str) -> None:
     assert report.decision == ("stopped" if verdict == "worse" else "passed")
 
 
+def test_nothing_passes_that_the_event_benchmark_has_not_seen() -> None:
+    good, rule = pictures(80, 0.9, 0.5), GateRule(needs_events=True)
+    unseen = decide(good, ("overflow",), rule)
+    assert unseen.decision == "not_enough"
+    assert "--no-events" in unseen.reasons[0]
+    quiet = {"families": {"vendor": {"expected": 0, "found": 0, "false": 0}}}
+    dumping = {"expected": 3, "found": 3, "false": 0}
+    assert decide(good, ("overflow",), rule, compare_events(quiet, quiet)).decision == "not_enough"
+    busy = {"families": quiet["families"] | {"dumping": dumping}}
+    passed = decide(good, ("overflow",), rule, compare_events(busy, busy))
+    assert passed.decision == "passed"
+    assert "events vendor: nothing expected" in passed.not_judged
+    assert "- events vendor: nothing expected" in markdown(passed)
+
+
+def test_a_passed_report_says_what_it_could_not_judge() -> None:
+    made = [
+        replace(p, slices=frozenset({"night" if i < 6 else "day"}))
+        for i, p in enumerate(pictures(80, 0.9, 0.9))
+    ]
+    report = decide(made, ("overflow",))
+    assert report.decision == "passed"
+    assert [line for line in report.not_judged if "night" in line] == [
+        "overflow (night): 6 boxes in 6 scenes; 30 in 15 are needed"
+    ]
+
+
 @pytest.mark.parametrize(
     "other", [{}, {"families": {}}, {"families": {"dumping": {"expected": 3, "found": 1, "false": 0}}}]
 )
@@ -117,6 +149,71 @@ def test_the_report_shows_what_got_worse(tmp_path: Path) -> None:
     assert [p.name for p in written] == ["gate.json", "gate.md", "worse_overflow.jpg"]
     assert all(p.stat().st_size for p in written)
     assert "| overflow | all |" in markdown(report)
+
+
+def test_the_pictures_are_of_the_slice_that_got_worse(tmp_path: Path) -> None:
+    night = [replace(p, slices=frozenset({"night"})) for p in pictures(80, 0.0, 1.0)]
+    day = [replace(p, slices=frozenset({"day"}), name="day") for p in pictures(240, 1.0, 0.9)]
+    report = decide(night + day, ("overflow",))
+    assert {r.slice: r.verdict for r in report.slices} == {"all": "worse", "night": "worse", "day": "better"}
+    only = replace(report, slices=tuple(r for r in report.slices if r.slice != "all"))
+    opened: list[str] = []
+
+    def look(name: str) -> NDArray[np.uint8]:
+        opened.append(name)
+        return scene(1)
+
+    write_report(only, day + night, ("overflow",), tmp_path, look)
+    assert opened
+    assert "day" not in opened
+
+
+def test_a_changed_test_set_is_refused(tmp_path: Path) -> None:
+    items = [
+        item(write(tmp_path / f"{i}.png", scene(i)), [(0, 0.5, 0.5, 0.2, 0.2)], split="test")
+        for i in range(3)
+    ]
+    save_dataset(Dataset(("a", "b"), tuple(items)), tmp_path / "set")
+    check_frozen(tmp_path / "set")
+    labels = next((tmp_path / "set" / "labels").rglob("*.txt"))
+    kept = labels.read_text()
+    labels.write_text("")
+    with pytest.raises(DatasetError, match="changed since"):
+        check_frozen(tmp_path / "set")
+    labels.write_text(kept)
+    check_frozen(tmp_path / "set")
+    write(next((tmp_path / "set" / "images").rglob("*.png")), scene(99))
+    with pytest.raises(DatasetError, match="changed since"):
+        check_frozen(tmp_path / "set")
+
+
+def test_the_command_judges_two_bundles_and_exits_by_the_decision(tmp_path: Path) -> None:
+    from curbwatch.__main__ import cli
+
+    items = [
+        item(
+            write(tmp_path / f"{i}.png", scene(i)),
+            [(0, 0.5, 0.5, 0.2, 0.2)],
+            split="test",
+            known=frozenset({"person"}),
+        )
+        for i in range(4)
+    ]
+    save_dataset(Dataset(("person",), tuple(items)), tmp_path / "set")
+    command = [
+        "train",
+        "promote",
+        "street",
+        "centernet",
+        str(tmp_path / "set"),
+        "--out",
+        str(tmp_path / "gate"),
+    ]
+    told = CliRunner().invoke(cli, command)
+    assert told.exit_code == 2, told.output
+    assert "not enough" in told.output
+    assert "4 boxes in 4 scenes; 30 in 15 are needed" in (tmp_path / "gate" / "gate.md").read_text()
+    assert "--no-events" in (tmp_path / "gate" / "gate.md").read_text()
 
 
 @pytest.mark.parametrize(

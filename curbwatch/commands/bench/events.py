@@ -40,11 +40,28 @@ from models.detector import Detector
 def cli(manifest: Path, model: str, json_file: Path | None, pictures: Path | None, threads: int) -> None:
     """Run every clip of MANIFEST through the edge and print found, false and missed events."""
     try:
-        plan = load_manifest(manifest)
-        detector = Detector(load_bundle(model), threads=threads)
+        runs, warnings = run_events(manifest, model, pictures, threads)
     except (ConfigError, BundleError) as exc:
         click.echo(f"error: {exc}", err=True)
         sys.exit(2)
+    for line in warnings:
+        click.echo(f"warning: {line}", err=True)
+    _print(runs)
+    if json_file is not None:
+        json_file.write_text(
+            json.dumps(events_json(runs, model, warnings), indent=1) + "\n", encoding="utf-8"
+        )
+
+
+def run_events(
+    manifest: Path, model: str, pictures: Path | None = None, threads: int = 1
+) -> tuple[list[ClipRun], list[str]]:
+    """Run every clip through the edge; with the runs what the manifest says that nobody reads.
+
+    Raises ConfigError or BundleError where the manifest or the bundle cannot be used.
+    """
+    plan = load_manifest(manifest)
+    detector = Detector(load_bundle(model), threads=threads)
     warnings = plan.unknown_fields()
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         task = progress.add_task("clips", total=len(plan.clips))
@@ -55,12 +72,7 @@ def cli(manifest: Path, model: str, json_file: Path | None, pictures: Path | Non
             match(clip, run.alerts, run.length_s)
             runs.append(run)
             progress.advance(task)
-    for line in warnings:
-        click.echo(f"warning: {line}", err=True)
-    _print(runs)
-    if json_file is not None:
-        figures_ = _as_json(runs, model, warnings)
-        json_file.write_text(json.dumps(figures_, indent=1) + "\n", encoding="utf-8")
+    return runs, warnings
 
 
 def _print(runs: list[ClipRun]) -> None:
@@ -112,7 +124,8 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _as_json(runs: list[ClipRun], model: str, warnings: list[str]) -> dict[str, object]:
+def events_json(runs: list[ClipRun], model: str, warnings: list[str]) -> dict[str, object]:
+    """The figures as `--json` writes them."""
     ran, alerts = _ran(runs), [a for r in runs for a in r.alerts]
     speed = seconds_per_second(ran) or (None, None)
     return {
