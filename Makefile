@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 PY ?= python3
 BIN := .venv/bin
-PINS := --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --upgrade -q
+GPU_PINS := --generate-hashes --no-emit-index-url --no-annotate --upgrade -q
+PINS := $(GPU_PINS) --python-version 3.11
 export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 
@@ -38,6 +39,10 @@ constraints: ## write requirements/*.txt anew: exact versions with hashes, no re
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api $(PINS) -o requirements/base.txt
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api --extra dev -c requirements/base.txt $(PINS) -o requirements/dev.txt
 	scripts/compile-training
+	$(BIN)/uv pip compile pyproject.toml --extra edge --extra openvino -c requirements/base.txt $(PINS) -o requirements/image-edge-cpu.txt
+	$(BIN)/uv pip compile pyproject.toml --extra api -c requirements/base.txt $(PINS) -o requirements/image-api.txt
+	echo onnxruntime-gpu | $(BIN)/uv pip compile - pyproject.toml --extra edge --override requirements/no-cpu-runtime.txt --python-version 3.12 $(GPU_PINS) -o requirements/image-edge-cuda.txt
+	$(BIN)/uv pip compile pyproject.toml --extra edge --override requirements/no-cpu-runtime.txt -c requirements/base.txt $(PINS) -o requirements/image-edge-jetson.txt
 
 schema:
 	$(BIN)/curbwatch schema docs/schema

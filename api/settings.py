@@ -198,10 +198,27 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, **given: object) -> Settings:
-        """Read `CURBWATCH_API_<FIELD>`; what is given and not None wins."""
-        found: dict[str, object] = {
-            name: os.environ[PREFIX + name.upper()]
-            for name in cls.model_fields
-            if PREFIX + name.upper() in os.environ
-        }
+        """Read `CURBWATCH_API_<FIELD>`, or the file that `CURBWATCH_API_<FIELD>_FILE` names; what is given and not None wins.
+
+        Raises:
+            ValueError: a field is given twice, or its file cannot be read.
+        """
+        found: dict[str, object] = {}
+        for name in cls.model_fields:
+            key = PREFIX + name.upper()
+            if key in os.environ:
+                found[name] = os.environ[key]
+            if f"{key}_FILE" in os.environ:
+                if name in found:
+                    raise ValueError(f"{name}: give {key} or {key}_FILE, not both")
+                found[name] = _secret(f"{key}_FILE")
         return cls.model_validate(found | {k: v for k, v in given.items() if v is not None})
+
+
+def _secret(variable: str) -> str:
+    try:
+        return Path(os.environ[variable]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(
+            f"{variable}: {os.environ[variable]} cannot be read ({type(exc).__name__}); mount the secret there"
+        ) from None

@@ -50,6 +50,10 @@ class Heartbeat(Message):
     id: Identifier
     device_id: Slug
     at: UtcTime
+    mode: Annotated[
+        Literal["normal", "safe"],
+        Field(description="`safe`: it ended too often; cameras rest, what waits is sent."),
+    ] = "normal"
     uptime_s: Annotated[float, Field(ge=0)]
     software_version: str
     model_name: str

@@ -13,7 +13,7 @@ from camera_adapters.stream import StreamEvent, StreamOptions
 from edge.config import BoxConfig, CameraConfig
 
 # A running box can change these; everything else of the box is fixed at its start.
-_LIVE = frozenset({"cameras", "messages"})
+_LIVE = frozenset({"cameras", "messages", "supervise"})
 
 
 class RefusedConfigError(ValueError):

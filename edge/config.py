@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from contract.base import Slug, Unit
 from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
+from edge.supervise_config import SuperviseConfig
 from edge.yaml_source import load_yaml, read_env
 from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
 from models.roles import Role
@@ -364,6 +365,7 @@ class BoxConfig(Section):
     outbox: OutboxConfig = OutboxConfig()
     retention: RetentionConfig = RetentionConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    supervise: SuperviseConfig = SuperviseConfig()
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="Prometheus metrics on 127.0.0.1; none means off.")
     ] = None

@@ -49,6 +49,8 @@ class Worker:
         self._stop = threading.Event()
         # Never changed in place: the detector's, the metrics' and the heartbeat's threads read it at any time.
         self._lanes: dict[str, Lane] = {c.id: self._lane(c) for c in config.cameras if c.enabled}
+        # When the detector's thread last came round, monotonic seconds: the supervisor's watchdog looks at it.
+        self.turned_s = time.monotonic()
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -115,6 +117,7 @@ class Worker:
         shares = _Shares()
         while not self._stop.is_set():
             work = self._slots.take(self._config.model.max_batch, 0.5)
+            self.turned_s = time.monotonic()
             self._watch_load(shares)
             if work:
                 shares.begin()

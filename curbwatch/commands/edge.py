@@ -1,25 +1,30 @@
-"""`curbwatch edge`: run a box, check its file, print the file's JSON Schema."""
+"""`curbwatch edge`: run boxes under a supervisor, ask how they are, check a file, print the file's JSON Schema."""
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from edge.allocator import few_arenas
-from edge.box import Box
-from edge.changes import check_addresses
-from edge.config import BoxConfig, load_box
+from edge.alone import end_with, hold
 from edge.log import configure, get_logger
-from edge.reload import ConfigWatch
-from edge.yaml_source import ConfigError
-from models.bundle import BundleError
+from edge.supervisor import REFUSED, Supervisor, settings_of
+from edge.vitals import Vitals, VitalsWriter, read_vitals, starting, vitals_file, write_vitals
 
-_config = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+if TYPE_CHECKING:
+    from edge.box import Box
+    from edge.config import BoxConfig
+
+_file = click.Path(dir_okay=False, path_type=Path)
+_config = click.argument("config", type=_file)
 
 
 @click.group("edge")
@@ -28,40 +33,133 @@ def cli() -> None:
 
 
 def _load(config: Path) -> BoxConfig:
+    # Here, so that the supervisor, which lives in the same command, stays small.
+    from edge.config import load_box
+    from edge.yaml_source import ConfigError
+
     try:
         return load_box(config)
     except ConfigError as exc:
         for problem in exc.problems:
             click.echo(problem, err=True)
-        sys.exit(2)
+        sys.exit(REFUSED)
 
 
 @cli.command()
-@_config
-def run(config: Path) -> None:
-    """Run the box until SIGINT or SIGTERM. Changes of the file are taken up while it runs; SIGHUP reads it at once."""
+@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=_file)
+def run(configs: tuple[Path, ...]) -> None:
+    """Keep a worker process for each CONFIG (a group of cameras) until SIGINT or SIGTERM; SIGHUP reads the files again."""
     configure()
+    if len({c.resolve() for c in configs}) < len(configs):
+        raise click.BadParameter("a file is named twice", param_hint="CONFIG")
+    supervisor = Supervisor(configs, get_logger())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.stop())
+    signal.signal(signal.SIGHUP, lambda *_: supervisor.reload())
+    os.environ["CURBWATCH_SUPERVISOR"] = str(os.getpid())
+    sys.exit(supervisor.run())
+
+
+@cli.command(hidden=True)
+@_config
+@click.option("--safe", is_flag=True, help="Uplink and heartbeat alone.")
+def work(config: Path, safe: bool) -> None:
+    """Be one worker. `curbwatch edge run` starts it; alone it does for a debugger."""
+    configure()
+    faulthandler.enable()
+    if parent := os.environ.get("CURBWATCH_SUPERVISOR"):
+        end_with(int(parent))
+        # A terminal sends Ctrl-C to both; the supervisor says when this one ends.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signs = vitals_file(config)
+    write_vitals(signs, starting())
+    done = threading.Event()
+    for number in (signal.SIGTERM,) if parent else (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: done.set())
+    (_work_safe if safe else _work)(config, signs, done)
+
+
+def _refuse(exc: Exception) -> NoReturn:
+    click.echo(f"error: {exc}", err=True)
+    sys.exit(REFUSED)
+
+
+def _work(config: Path, signs: Path, done: threading.Event) -> None:
+    from edge.allocator import few_arenas
+    from edge.box import Box
+    from edge.changes import check_addresses
+    from edge.reload import ConfigWatch
+
     few_arenas()
     log = get_logger()
     # Before the file is read, so that no change of it in between is missed.
     watch = ConfigWatch(config, lambda new: box.apply(new), log)
+    loaded = _load(config)
     try:
-        loaded = _load(config)
         check_addresses(loaded, {c.id for c in loaded.cameras if c.enabled})
+        held = hold(loaded.data_dir)
         box = Box(loaded, log)
-    except (BundleError, ValueError) as exc:
-        click.echo(f"error: {exc}", err=True)
-        sys.exit(2)
-    done = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: done.set())
+    except (ValueError, OSError) as exc:
+        _refuse(exc)
     box.config_problem = lambda: watch.problem
     signal.signal(signal.SIGHUP, lambda *_: watch.poke())
     box.start()
     watch.start()
+    writer = VitalsWriter(signs, lambda: _look(box))
+    writer.start()
     done.wait()
     watch.stop()
+    writer.close()
     box.stop()
+    held.close()
+
+
+def _work_safe(config: Path, signs: Path, done: threading.Event) -> None:
+    from edge.safe import SafeBox
+
+    loaded = _load(config)
+    try:
+        held = hold(loaded.data_dir)
+        box = SafeBox(loaded, get_logger())
+    except (ValueError, OSError) as exc:
+        _refuse(exc)
+    box.start()
+
+    def look() -> Vitals:
+        now = time.monotonic()
+        return Vitals(os.getpid(), now, now, "safe")
+
+    writer = VitalsWriter(signs, look)
+    writer.start()
+    done.wait()
+    writer.close()
+    box.stop()
+    held.close()
+
+
+def _look(box: Box) -> Vitals:
+    lanes = box.worker.lanes
+    live = sum(1 for lane in lanes if lane.stream is not None and lane.stream.health().state.value == "live")
+    return Vitals(os.getpid(), time.monotonic(), box.worker.turned_s, "normal", len(lanes), live)
+
+
+@cli.command()
+@_config
+def health(config: Path) -> None:
+    """Print one JSON line; exit 0 while the worker of CONFIG shows signs of life, 1 when it does not.
+
+    Safe mode is life: starting the container again would change nothing.
+    """
+    vitals = read_vitals(vitals_file(config))
+    if vitals is None:
+        click.echo(json.dumps({"alive": False, "reason": "no worker of this file runs here"}))
+        sys.exit(1)
+    settings, age = settings_of(config), vitals.age_s(time.monotonic())
+    alive = age < (settings.start_s if vitals.mode == "starting" else settings.watchdog_s)
+    told = {"mode": vitals.mode, "cameras": vitals.cameras, "live": vitals.live, "age_s": round(age, 1)}
+    click.echo(json.dumps({"alive": alive} | told))
+    sys.exit(0 if alive else 1)
 
 
 @cli.command()
@@ -76,4 +174,6 @@ def check(config: Path) -> None:
 @cli.command()
 def schema() -> None:
     """Print the JSON Schema of the box's file."""
+    from edge.config import BoxConfig
+
     click.echo(json.dumps(BoxConfig.model_json_schema(), indent=1, ensure_ascii=False))
