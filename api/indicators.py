@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -97,16 +97,40 @@ def inline(value: Any) -> Any:
 def local(session: Session, part: str, scope: Scope) -> ColumnElement[int]:
     """Return `hour` (0-23) or `dow` (0 is Sunday) of a case's opening on the city's clock.
 
-    SQLite knows no zones: there the city's present offset counts for the whole span.
+    SQLite knows no zones: there each stretch of the span between two changes of the clock has its own offset.
     """
     if session.get_bind().dialect.name == "postgresql":
         return cast(extract(part, func.timezone(inline(scope.zone.key), CaseRow.opened_at)), types.Integer)
-    offset = scope.now.astimezone(scope.zone).utcoffset() or timedelta(0)
-    code = {"hour": "%H", "dow": "%w"}[part]
-    return cast(
-        func.strftime(inline(code), CaseRow.opened_at, inline(f"{offset.total_seconds():+.0f} seconds")),
-        types.Integer,
-    )
+    code = inline({"hour": "%H", "dow": "%w"}[part])
+
+    def shifted(offset: timedelta) -> ColumnElement[Any]:
+        return func.strftime(code, CaseRow.opened_at, inline(f"{offset.total_seconds():+.0f} seconds"))
+
+    (_, first), *later = stretches(scope.since, scope.now, scope.zone)
+    if not later:
+        return cast(shifted(first), types.Integer)
+    arms = [(CaseRow.opened_at >= at, shifted(offset)) for at, offset in reversed(later)]
+    return cast(sql_case(*arms, else_=shifted(first)), types.Integer)
+
+
+def stretches(since: datetime, until: datetime, zone: ZoneInfo) -> list[tuple[datetime, timedelta]]:
+    """Return (first moment, offset from UTC) of each stretch of one offset, from `since` to `until`."""
+
+    def offset(at: datetime) -> timedelta:
+        return at.astimezone(zone).utcoffset() or timedelta(0)
+
+    at, out = since.astimezone(UTC), [(since, offset(since))]
+    while at < until:
+        after = min(at + timedelta(days=1), until)
+        low, high = at, after
+        while offset(high) != out[-1][1]:
+            if high - low <= timedelta(seconds=1):
+                out.append((high.replace(microsecond=0), offset(high)))
+                break
+            middle = low + (high - low) / 2
+            low, high = (middle, high) if offset(middle) == out[-1][1] else (low, middle)
+        at = after
+    return out
 
 
 def column(session: Session, by: str, scope: Scope) -> Any:

@@ -1,108 +1,57 @@
-"""Exports: labels for training, cases as CSV, GeoJSON and JSON lines. Streamed; memory stays flat."""
+"""Exports: labels for training; cases as CSV, GeoJSON, Parquet and GB/T 30428's shape. Streamed; memory stays flat."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy import ColumnElement, select
 
 from api.access import Principal, needs
+from api.case_export import Format, Wanted, export, media_of
 from api.casebook import views
 from api.core import Core, CoreDep
-from api.db import plain
 from api.errors import ApiError, refusals
 from api.machine import REVIEW_STATES
 from api.tables import CaseRow, VerdictRow
-from contract.datum import Datum, to_datum
+from contract import CaseState
+from contract.datum import Datum
 
 router = APIRouter(tags=["exports"])
 Exporter = Annotated[Principal, needs("export.read")]
 PAGE = 500
-COLUMNS = (
-    "number", "id", "state", "source", "issue", "street_class", "camera_id", "camera_name", "lon", "lat",
-    "opened_at", "updated_at", "ended_at", "deadline_at", "dwell_s", "unit", "grid", "district",
-)  # fmt: skip
 Since = Annotated[datetime | None, Query(description="Opened (labels: judged) at or after, with its offset.")]
-
-
-def _pages(core: Core, who: Principal, since: datetime | None) -> Iterator[list[CaseRow]]:
-    after = ""
-    while True:
-        with core.db.read() as session:
-            query = select(CaseRow).where(who.sees(CaseRow.tenant), CaseRow.id > after)
-            if since:
-                query = query.where(CaseRow.opened_at >= since)
-            rows = list(session.scalars(query.order_by(CaseRow.id).limit(PAGE)))
-        if not rows:
-            return
-        yield rows
-        after = rows[-1].id
-
-
-def _flat(case: CaseRow, datum: Datum) -> dict[str, Any]:
-    flat = {c: plain(getattr(case, c)) for c in COLUMNS}
-    if flat["lon"] is not None and flat["lat"] is not None:
-        flat["lon"], flat["lat"] = to_datum(flat["lon"], flat["lat"], datum)
-    return flat
-
-
-def _safe(value: Any) -> Any:
-    """Keep a spreadsheet from running a cell as a formula."""
-    return "'" + value if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
-
-
-def csv_lines(core: Core, who: Principal, since: datetime | None, datum: Datum = "wgs84") -> Iterator[str]:
-    """Yield CSV with a byte order mark, which spreadsheets need to see UTF-8."""
-    yield "\ufeff" + ",".join(COLUMNS) + "\r\n"
-    for rows in _pages(core, who, since):
-        out = io.StringIO()
-        writer = csv.writer(out)
-        writer.writerows([_safe(v) for v in _flat(r, datum).values()] for r in rows)
-        yield out.getvalue()
-
-
-def geojson(core: Core, who: Principal, since: datetime | None, datum: Datum = "wgs84") -> Iterator[str]:
-    """Yield one FeatureCollection (RFC 7946; that standard means WGS-84, another datum is the reader's own wish)."""
-    yield '{"type":"FeatureCollection","features":['
-    comma = ""
-    for rows in _pages(core, who, since):
-        for row in rows:
-            flat = _flat(row, datum)
-            point = {"type": "Point", "coordinates": [flat.pop("lon"), flat.pop("lat")]}
-            feature = {"type": "Feature", "id": row.id, "geometry": point, "properties": flat}
-            yield comma + json.dumps(feature, ensure_ascii=False)
-            comma = ","
-    yield "]}"
 
 
 @router.get(
     "/exports/cases",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {}, "application/geo+json": {}}}, **refusals(401, 403, 422)},
+    responses={
+        200: {"content": {media_of(f)[0].split(";")[0]: {} for f in get_args(Format)}},
+        **refusals(401, 403, 422),
+    },
 )
 def export_cases(
     who: Exporter,
     core: CoreDep,
-    form: Annotated[Literal["csv", "geojson"], Query(alias="format")] = "csv",
+    form: Annotated[Format, Query(alias="format")] = "csv",
     since: Since = None,
+    until: Annotated[datetime | None, Query(description="Opened before, with its offset.")] = None,
+    state: CaseState | None = None,
     datum: Annotated[
         Datum, Query(description="For maps of China: gcj02 (AMap, Tencent), bd09 (Baidu).")
     ] = "wgs84",
 ) -> StreamingResponse:
-    """Stream all cases of the tenant."""
-    made, kind = (
-        (csv_lines, "text/csv; charset=utf-8") if form == "csv" else (geojson, "application/geo+json")
-    )
-    name = f'attachment; filename="cases.{form}"'
+    """Stream the tenant's cases. `gbt30428` is one JSON object a line in the shape of that series of standards."""
+    kind, ending = media_of(form)
+    wanted = Wanted(_aware(since), _aware(until, "until"), state.value if state else None, datum)
+    name = f'attachment; filename="cases.{ending}"'
     return StreamingResponse(
-        made(core, who, _aware(since), datum), media_type=kind, headers={"Content-Disposition": name}
+        export(core, who, form, wanted), media_type=kind, headers={"Content-Disposition": name}
     )
 
 
@@ -140,10 +89,10 @@ def label_lines(
         after = rows[-1].id
 
 
-def _aware(since: datetime | None) -> datetime | None:
-    if since is not None and since.tzinfo is None:
-        raise ApiError(422, "since: give the time with its offset, such as 2026-03-04T08:00:00Z")
-    return since
+def _aware(at: datetime | None, name: str = "since") -> datetime | None:
+    if at is not None and at.tzinfo is None:
+        raise ApiError(422, f"{name}: give the time with its offset, such as 2026-03-04T08:00:00Z")
+    return at
 
 
 @router.get(

@@ -212,6 +212,33 @@ def export_labels(data: Path, out: Path, files: bool, waiting: bool) -> None:
     click.echo(f"{cases} cases, {copied} files in {out}")
 
 
+@cli.command("export")
+@DATA
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "geojson", "parquet", "gbt30428"]), default="csv", show_default=True
+)  # fmt: skip
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Opened on or after this day, UTC.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Opened before this day, UTC.")
+@click.option("--datum", type=click.Choice(["wgs84", "gcj02", "bd09"]), default="wgs84", show_default=True)
+def export_command(data: Path, file: Path, form: Any, since: Any, until: Any, datum: Any) -> None:
+    """Write the cases into FILE."""
+    from datetime import UTC
+
+    from api.app import core_for
+    from api.case_export import Wanted, export
+    from api.export import EVERYTHING
+
+    settings, db = _open(data)
+    first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
+    wanted = Wanted(first, last, datum=datum)
+    with file.open("wb") as out:
+        for part in export(core_for(settings, db), EVERYTHING, form, wanted):
+            out.write(part)
+    db.close()
+    click.echo(f"{file.stat().st_size} bytes in {file}")
+
+
 @cli.command("label-queue")
 @DATA
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
