@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from sqlalchemy import ColumnElement, or_, select, true
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import BindParameter, ColumnElement, bindparam, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from api.core import Core, CoreDep
@@ -70,34 +71,40 @@ class Principal:
         return column.startswith(self.tenant, autoescape=True)
 
 
-def _from_token(core: CoreDep, token: str) -> Principal | None:
-    now, hashed = core.now(), digest(token)
-    with core.db.read() as session:
-        device = session.scalar(
-            select(Device).where(or_(Device.token_hash == hashed, Device.old_token_hash == hashed))
-        )
-        if device:
-            old = device.token_hash != hashed
-            expired = old and (device.old_valid_until is None or device.old_valid_until <= now)
-            if device.revoked_at is not None or expired:
-                return None
-            return Principal("device", device.id, device.id, "device", device.tenant, DEVICE)
-        key = session.scalar(select(ApiKey).where(ApiKey.token_hash == hashed))
-        if key and key.revoked_at is None:
-            return Principal("key", key.id, key.name, key.kind, key.tenant, KEYS[key.kind])
+# Built once: every request asks one of these.
+_HASH: BindParameter[str] = bindparam("hashed")
+_DEVICE = select(
+    Device.id, Device.tenant, Device.token_hash, Device.old_valid_until, Device.revoked_at
+).where(or_(Device.token_hash == _HASH, Device.old_token_hash == _HASH))
+_KEY = select(ApiKey.id, ApiKey.name, ApiKey.kind, ApiKey.tenant, ApiKey.revoked_at).where(
+    ApiKey.token_hash == _HASH
+)
+_PERSON = (
+    select(User.id, User.username, User.role, User.tenant, User.active, LoginSession.expires_at)
+    .join(LoginSession, LoginSession.user_id == User.id)
+    .where(LoginSession.token_hash == _HASH)
+)
+
+
+def _from_token(core: Core, token: str) -> Principal | None:
+    values = {"hashed": digest(token)}
+    device = core.db.first(_DEVICE, values)
+    if device:
+        old = device.token_hash != values["hashed"]
+        expired = old and (device.old_valid_until is None or device.old_valid_until <= core.now())
+        if device.revoked_at is not None or expired:
+            return None
+        return Principal("device", device.id, device.id, "device", device.tenant, DEVICE)
+    key = core.db.first(_KEY, values)
+    if key and key.revoked_at is None:
+        return Principal("key", key.id, key.name, key.kind, key.tenant, KEYS[key.kind])
     return None
 
 
-def _from_cookie(core: CoreDep, cookie: str) -> Principal | None:
-    with core.db.read() as session:
-        found = session.execute(
-            select(User, LoginSession.expires_at)
-            .join(LoginSession, LoginSession.user_id == User.id)
-            .where(LoginSession.token_hash == digest(cookie))
-        ).first()
-    if not found or found[1] <= core.now() or not found[0].active:
+def _from_cookie(core: Core, cookie: str) -> Principal | None:
+    user = core.db.first(_PERSON, {"hashed": digest(cookie)})
+    if not user or user.expires_at <= core.now() or not user.active:
         return None
-    user = found[0]
     return Principal("user", user.id, user.username, user.role, user.tenant, ROLES[user.role])
 
 
@@ -116,9 +123,9 @@ def refuse_foreign(request: Request) -> None:
         raise ApiError(403, "the request came from another site")
 
 
-def identify(request: Request, core: CoreDep) -> Principal:
+async def identify(request: Request, core: CoreDep) -> Principal:
     """Return who asks, by bearer token or by session cookie."""
-    return identify_by(request, core, None)
+    return await run_in_threadpool(identify_by, request, core, None)
 
 
 def identify_by(request: Request, core: Core, api_key: str | None) -> Principal:
@@ -141,7 +148,7 @@ def identify_by(request: Request, core: Core, api_key: str | None) -> Principal:
 def needs(*permissions: str) -> Any:
     """Return the dependency that lets those pass who have one of `permissions`."""
 
-    def guard(who: Annotated[Principal, Depends(identify)]) -> Principal:
+    async def guard(who: Annotated[Principal, Depends(identify)]) -> Principal:
         if not who.permissions.intersection(permissions):
             raise ApiError(403, f"{who.role} may not do this; it needs {' or '.join(permissions)}")
         return who
@@ -153,7 +160,7 @@ def needs(*permissions: str) -> Any:
 def public(reason: str) -> Any:
     """Return the dependency that marks a route as open to all, with the reason why."""
 
-    def open_to_all() -> None:
+    async def open_to_all() -> None:
         return None
 
     open_to_all.__dict__["public"] = reason
@@ -174,11 +181,11 @@ def guards_of(calls: list[Callable[..., Any]]) -> tuple[str, ...] | None:
 def guards_metrics() -> Any:
     """Return the dependency of the metrics: loopback passes, everybody else needs `metrics.read`."""
 
-    def guard(request: Request, core: CoreDep) -> None:
+    async def guard(request: Request, core: CoreDep) -> None:
         forwarded = "x-forwarded-for" in request.headers or "forwarded" in request.headers
         if not forwarded and request.client and request.client.host in {"127.0.0.1", "::1", "testclient"}:
             return
-        who = identify(request, core)
+        who = await identify(request, core)
         if "metrics.read" not in who.permissions:
             raise ApiError(403, f"{who.role} may not do this; it needs metrics.read")
 

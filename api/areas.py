@@ -21,6 +21,7 @@ from contract import StreetClass, new_id
 KINDS = ("grid", "district", "frontage", "street", "component")
 MAX_FEATURES = 100_000
 VERSION = "geo"
+_VERSION = select(Counter.value).where(Counter.name == VERSION)
 
 
 # A lamp post or bin farther away does not help to find a place.
@@ -90,7 +91,7 @@ class Areas:
         )  # fmt: skip
 
     def _current(self, session: Session) -> _Trees:
-        version = session.scalar(select(Counter.value).where(Counter.name == VERSION)) or 0
+        version = session.scalar(_VERSION) or 0
         with self._lock:
             if version != self._version:
                 rows = [(shape(a.geometry), a) for a in session.scalars(select(Area))]

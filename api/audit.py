@@ -24,6 +24,16 @@ def entry_hash(
     return custody_hash(before, chain, position, plain(at), actor, action, body)
 
 
+def opening(chain: str, at: datetime, actor: str, action: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of the first entry of a chain that nobody else can know yet."""
+    told = plain(body)
+    found = entry_hash(GENESIS, chain, 0, at, actor, action, told)
+    return {
+        "chain": chain, "position": 0, "at": at, "actor": actor, "action": action, "body": told,
+        "before_hash": GENESIS, "hash": found,
+    }  # fmt: skip
+
+
 def record(
     session: Session, chain: str, at: datetime, actor: str, action: str, body: dict[str, Any] | None = None
 ) -> str:

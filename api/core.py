@@ -30,8 +30,8 @@ class Core:
     areas: Areas
 
 
-def core_of(request: Request) -> Core:
-    """Return the app's core."""
+async def core_of(request: Request) -> Core:
+    """Return the app's core. A coroutine, since FastAPI sends anything else through a thread."""
     core: Core = request.app.state.core
     return core
 

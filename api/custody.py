@@ -6,12 +6,13 @@ import base64
 import binascii
 import json
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session, defer
 
 from api.audit import record, record_case
-from api.db import lock
+from api.db import add_rows, columns_of, lock
 from api.errors import ApiError
 from api.security import digest
 from api.tables import AlertRow, CaseRow, Device
@@ -52,36 +53,53 @@ def enrol(session: Session, device_id: str, token: str, public: str, now: dateti
     for link in session.scalars(
         select(ChainLink).where(ChainLink.device_id == device_id, ChainLink.fault == NOT_ENROLLED)
     ):
-        _judge(session, link, AlertEvent.model_validate_json(link.body))
+        _judge(session, link, AlertEvent.model_validate_json(link.body), [row])
     return row
 
 
-def keep_link(
-    session: Session, message: AlertEvent, header: str | None, case_id: str, now: datetime
-) -> str | None:
-    """Check and keep the link of a message; return what is wrong with it, or None. A fault refuses nothing."""
-    if session.get(ChainLink, message.id) is not None:
-        return None
+_KEYS = (
+    select(DeviceKey)
+    .where(DeviceKey.device_id == bindparam("device"))
+    .order_by(DeviceKey.enrolled_at.desc())
+    .limit(8)
+)
+# Neighbours are compared by their hashes; their messages stay where they are.
+_NEIGHBOURS = (
+    select(ChainLink)
+    .where(
+        ChainLink.keyid == bindparam("keyid"),
+        ChainLink.seq.between(bindparam("seq") - 1, bindparam("seq") + 1),
+        ChainLink.event_id != bindparam("event"),
+    )
+    .options(defer(ChainLink.body), defer(ChainLink.envelope), defer(ChainLink.token))
+)
+_read_key = lru_cache(1024)(read_public_key)
+
+
+def judged_link(session: Session, message: AlertEvent, header: str | None, now: datetime) -> ChainLink | None:
+    """Return the checked link of a message that has none yet, `fault` saying what is wrong; None for a box without a key.
+
+    A fault refuses nothing. The caller holds `chain:<device>` and stores the link by `note_fault`.
+    """
     device = message.data.device_id
-    if (
-        header is None
-        and session.scalar(select(DeviceKey.keyid).where(DeviceKey.device_id == device)) is None
-    ):
+    keys = list(session.scalars(_KEYS, {"device": device}))
+    if header is None and not keys:
         return None
-    lock(session, [f"chain:{device}"])
     row = ChainLink(
         event_id=message.id, device_id=device, alert_id=message.data.id, envelope=_envelope(header),
         body=event_body(message).decode(), received_at=now,
     )  # fmt: skip
-    _judge(session, row, message)
-    session.add(row)
-    session.flush()
+    _judge(session, row, message, keys)
+    return row
+
+
+def note_fault(session: Session, row: ChainLink, case_id: str, now: datetime) -> None:
+    """Store a judged link, and its fault in the audit of its case."""
+    add_rows(session, [(ChainLink, columns_of(row))])
     if row.fault is not None:
         case = session.get_one(CaseRow, case_id)
-        record_case(
-            session, case, now, f"device:{device}", "chain.fault", {"event": message.id, "fault": row.fault}
-        )
-    return row.fault
+        told = {"event": row.event_id, "fault": row.fault}
+        record_case(session, case, now, f"device:{row.device_id}", "chain.fault", told)
 
 
 def _envelope(header: str | None) -> str:
@@ -94,27 +112,19 @@ def _envelope(header: str | None) -> str:
         return ""
 
 
-def _judge(session: Session, row: ChainLink, message: AlertEvent) -> None:
+def _judge(session: Session, row: ChainLink, message: AlertEvent, keys: list[DeviceKey]) -> None:
     row.keyid = row.seq = row.previous = row.digest = None
     row.fault = None
     if not row.envelope:
         row.fault = "the message came without a readable link"
         return
-    keys = list(
-        session.scalars(
-            select(DeviceKey)
-            .where(DeviceKey.device_id == row.device_id)
-            .order_by(DeviceKey.enrolled_at.desc())
-            .limit(8)
-        )
-    )
     if not keys:
         row.fault = NOT_ENROLLED
         return
     link, fault = None, ""
     for known in keys:
         try:
-            link = open_link(row.envelope, read_public_key(known.public)[1])
+            link = open_link(row.envelope, _read_key(known.public)[1])
         except LinkError as exc:
             fault = fault or str(exc)
             continue
@@ -141,16 +151,8 @@ def _unjoined(session: Session, row: ChainLink) -> str | None:
     """Compare with the neighbours that are here. A neighbour that is missing may still come; `gaps` counts those."""
     if row.seq is None:
         return None
-    near = {
-        found.seq: found
-        for found in session.scalars(
-            select(ChainLink).where(
-                ChainLink.keyid == row.keyid,
-                ChainLink.seq.between(row.seq - 1, row.seq + 1),
-                ChainLink.event_id != row.event_id,
-            )
-        )
-    }
+    values = {"keyid": row.keyid, "seq": row.seq, "event": row.event_id}
+    near = {found.seq: found for found in session.scalars(_NEIGHBOURS, values)}
     if row.seq in near:
         return f"the number {row.seq} was used twice"
     before, after = near.get(row.seq - 1), near.get(row.seq + 1)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -31,6 +32,7 @@ class Stored:
     sha256: str
     size: int
     media_type: str
+    moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class EvidenceStore:
         self._incoming = settings.data / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._store = make_store(settings)
+        self._folder = None if settings.evidence_url else settings.data / "evidence"
 
     @staticmethod
     def key(sha256: str) -> str:
@@ -100,24 +103,45 @@ class EvidenceStore:
             raise ApiError(507, "no space left for evidence; free some or raise the quota")
         path = self._part(sha256)
         with path.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise ApiError(409, "this file is being uploaded by another request; retry later") from exc
+            _hold(file, path)
             start = part.start if part else 0
             if start > file.tell():
                 raise ApiError(409, f"{file.tell()} bytes are here; send the part that starts there")
             file.truncate(start)
             file.seek(start)
-            hasher = await asyncio.to_thread(_hash_file, path, start)
+            hasher = await asyncio.to_thread(_hash_file, path, start) if start else hashlib.sha256()
             size = await self._write(file, body, hasher, start)
             if part and part.total is not None and size < part.total:
                 return size
-            await asyncio.to_thread(_sync, file)
-            stored = self._check(path, sha256, hasher.hexdigest(), size, declared)
-            await obstore.put_async(self._store, self.key(sha256), path)
-            path.unlink(missing_ok=True)
+            stored = await asyncio.to_thread(
+                self._finish, file, path, Stored(sha256, size, declared or ""), hasher
+            )
+            if not stored.moved:
+                await obstore.put_async(self._store, self.key(sha256), path)
+                path.unlink(missing_ok=True)
             return stored
+
+    def _finish(self, file: IO[bytes], path: Path, told: Stored, hasher: hashlib._Hash) -> Stored:
+        """Bring the bytes to the disk, check them, and move them into the folder, if the store is one."""
+        _sync(file)
+        stored = self._check(path, told.sha256, hasher.hexdigest(), told.size, told.media_type or None)
+        if self._folder is None:
+            return stored
+        final = self._folder / self.key(told.sha256)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.replace(final)
+        except OSError as exc:
+            if exc.errno == errno.EXDEV:  # `data/incoming` is on another disk
+                return stored
+            raise
+        # The name is on the disk only when its folder is.
+        handle = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        return replace(stored, moved=True)
 
     async def _write(
         self, file: IO[bytes], body: AsyncIterator[bytes], hasher: hashlib._Hash, size: int
@@ -191,6 +215,19 @@ def make_store(settings: Settings) -> ObjectStore:
         virtual_hosted_style_request=False,
         client_options={"allow_http": bool(endpoint and endpoint.startswith("http://"))},
     )
+
+
+def _hold(file: IO[bytes], path: Path) -> None:
+    """Keep other requests, on this and other processes, off a part file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held = False
+    else:
+        # Between our open and our lock the file may have been finished and moved: then it is evidence, no part.
+        held = path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    if not held:
+        raise ApiError(409, "this file is being uploaded by another request; retry later")
 
 
 def _hash_file(path: Path, size: int) -> hashlib._Hash:

@@ -13,7 +13,7 @@ from api.access import Principal
 from api.audit import record_case
 from api.calendar import LimitUnit, deadline, remaining, resume
 from api.casebook import count_reopening, publish, touch
-from api.db import next_number
+from api.db import case_number
 from api.errors import ApiError
 from api.inspections import order
 from api.machine import STEPS
@@ -121,7 +121,7 @@ def split(session: Session, case: CaseRow, alert_ids: list[str], who: Principal,
     if len(moved) == len(alerts):
         raise ApiError(422, "alerts: at least one must stay")
     first = moved[0]
-    number = f"{now.year}-{next_number(session, f'case:{now.year}'):06d}"
+    number = case_number(session, now)
     new = CaseRow(
         id=new_id(), number=number, tenant=case.tenant, state=CaseState.IN_REVIEW.value, source=case.source,
         issue=first.issue, street_class=first.body["zone"]["street_class"], camera_id=first.camera_id,

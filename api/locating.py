@@ -25,8 +25,11 @@ def responsible(pack: CityPack, issue: IssueClass, street_class: StreetClass, at
     return at.unit or pack.issues[issue].unit
 
 
-def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack) -> None:
-    """Set the case's grid cell, district and unit, the permit that covers it, and the case that it repeats."""
+def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack, cell: str | None = None) -> None:
+    """Set the case's grid cell, district and unit, the permit that covers it, and the case that it repeats.
+
+    `cell` is the ground cell of a case whose alert is not stored yet.
+    """
     found = areas.locate(session, case.tenant, case.lon, case.lat)
     case.grid, case.district = found.codes.get("grid"), found.codes.get("district")
     street = found.street_class
@@ -37,5 +40,5 @@ def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack) -> Non
     held = [p.id for p, holds in pack.permits_at(issue, case.lon, case.lat, found.codes, when) if holds]
     notes = {k: v for k, v in (case.held or {}).items() if k != "permit"}
     case.held = notes | ({"permit": held[0]} if held else {})
-    before = earlier(session, case, pack.recurrence.radius_m)
+    before = earlier(session, case, pack.recurrence.radius_m, cell)
     case.repeat_of = before[0].id if before else None

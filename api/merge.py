@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import BindParameter, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from api.geo import Spot, box_around, distance_m, normal_distance
@@ -44,16 +44,62 @@ def lock_names(alert: Alert) -> list[str]:
     return [f"alert:{alert.id}", f"site:{alert.key.site_id}", near]
 
 
+# Each new alert asks these three; building one anew would cost more than the database's answer.
+_TENANT = CaseRow.tenant == bindparam("tenant")
+_CLASS: BindParameter[str] = bindparam("issue")
+_OPEN = CaseRow.state.in_([s.value for s in OPEN_STATES])
+_SAME = (
+    select(AlertRow, CaseRow)
+    .join(CaseRow, CaseRow.id == AlertRow.case_id)
+    .where(
+        or_(
+            AlertRow.site_id == bindparam("site"),
+            and_(AlertRow.ground_cell == bindparam("cell"), AlertRow.issue == _CLASS),
+        ),
+        _TENANT,
+    )
+    .order_by(AlertRow.received_at.desc())
+    .limit(MAX_CANDIDATES)
+)
+_NEAR = (
+    select(AlertRow, CaseRow)
+    .join(CaseRow, CaseRow.id == AlertRow.case_id)
+    .where(
+        AlertRow.issue == _CLASS,
+        AlertRow.lat.between(bindparam("south"), bindparam("north")),
+        AlertRow.lon.between(bindparam("west"), bindparam("east")),
+        AlertRow.camera_id != bindparam("camera"),
+        _TENANT,
+        _OPEN,
+    )
+    .order_by(AlertRow.received_at.desc())
+    .limit(MAX_CANDIDATES)
+)
+_TOLD = (
+    select(CaseRow)
+    .where(
+        CaseRow.issue == _CLASS,
+        CaseRow.lat.between(bindparam("south"), bindparam("north")),
+        CaseRow.lon.between(bindparam("west"), bindparam("east")),
+        _TENANT,
+        CaseRow.source != CaseSource.CAMERA_AI.value,
+        _OPEN,
+        CaseRow.id.not_in(select(AlertRow.case_id).where(AlertRow.case_id == CaseRow.id)),
+    )
+    .limit(MAX_CANDIDATES)
+)
+
+
+def _values(alert: Alert, tenant: str, around: tuple[float, float, float, float]) -> dict[str, object]:
+    return dict(
+        zip(("west", "south", "east", "north"), around, strict=True), tenant=tenant, issue=alert.issue.value
+    )
+
+
 def find_case(session: Session, alert: Alert, tenant: str, now: datetime, settings: Settings) -> Match | None:
     """Return the case this new alert joins, or None. Order: same site, same ground cell, other camera's place."""
-    same_cell = and_(AlertRow.ground_cell == alert.key.ground_cell, AlertRow.issue == alert.issue.value)
-    rows = session.execute(
-        select(AlertRow, CaseRow)
-        .join(CaseRow, CaseRow.id == AlertRow.case_id)
-        .where(or_(AlertRow.site_id == alert.key.site_id, same_cell), CaseRow.tenant == tenant)
-        .order_by(AlertRow.received_at.desc())
-        .limit(MAX_CANDIDATES)
-    ).all()
+    key = {"site": alert.key.site_id, "cell": alert.key.ground_cell}
+    rows = session.execute(_SAME, key | {"tenant": tenant, "issue": alert.issue.value}).all()
     for row, case in sorted(rows, key=lambda r: r[0].site_id != alert.key.site_id):
         by_site = row.site_id == alert.key.site_id
         if not by_site and not _one_ground(row, alert):
@@ -115,21 +161,8 @@ def _other_camera(session: Session, alert: Alert, tenant: str, settings: Setting
     spot = Spot.of(alert.place.model_dump())
     if alert.place.source != "homography" or spot.major_m > SHARP_M or settings.merge_m <= 0:
         return None
-    west, south, east, north = box_around(spot, settings.merge_m)
-    rows = session.execute(
-        select(AlertRow, CaseRow)
-        .join(CaseRow, CaseRow.id == AlertRow.case_id)
-        .where(
-            AlertRow.issue == alert.issue.value,
-            AlertRow.lat.between(south, north),
-            AlertRow.lon.between(west, east),
-            AlertRow.camera_id != alert.camera_id,
-            CaseRow.tenant == tenant,
-            CaseRow.state.in_([s.value for s in OPEN_STATES]),
-        )
-        .order_by(AlertRow.received_at.desc())
-        .limit(MAX_CANDIDATES)
-    ).all()
+    values = _values(alert, tenant, box_around(spot, settings.merge_m))
+    rows = session.execute(_NEAR, values | {"camera": alert.camera_id}).all()
     best: tuple[float, CaseRow] | None = None
     for row, case in rows:
         there = Spot.of(row.body["place"])
@@ -146,20 +179,7 @@ def _other_camera(session: Session, alert: Alert, tenant: str, settings: Setting
 def _reported(session: Session, alert: Alert, tenant: str) -> Match | None:
     """The nearest open case of the class that people reported and no camera has seen yet, as far as both errors allow."""
     spot = Spot.of(alert.place.model_dump())
-    west, south, east, north = box_around(spot, REPORT_M)
-    rows = session.scalars(
-        select(CaseRow)
-        .where(
-            CaseRow.issue == alert.issue.value,
-            CaseRow.lat.between(south, north),
-            CaseRow.lon.between(west, east),
-            CaseRow.tenant == tenant,
-            CaseRow.source != CaseSource.CAMERA_AI.value,
-            CaseRow.state.in_([s.value for s in OPEN_STATES]),
-            CaseRow.id.not_in(select(AlertRow.case_id).where(AlertRow.case_id == CaseRow.id)),
-        )
-        .limit(MAX_CANDIDATES)
-    )
+    rows = session.scalars(_TOLD, _values(alert, tenant, box_around(spot, REPORT_M)))
     best: tuple[float, CaseRow] | None = None
     for case in rows:
         there = Spot.of(case.place)

@@ -25,20 +25,32 @@ FIRST_WAIT_S, MAX_WAIT_S, AT_ONCE = 5.0, 6 * 3600.0, 50
 CLAIM_S = 60.0
 
 
-def enqueue(session: Session, tenant: str, kind: str, data: dict[str, Any], now: datetime) -> None:
-    """Write a delivery for each active webhook of the tenant or above it, within the change's transaction."""
-    hooks = session.execute(select(Hook.id, Hook.tenant).where(Hook.active)).all()
-    for hook_id, owner in hooks:
-        if not tenant.startswith(owner):
-            continue
+_ACTIVE = select(Hook.id, Hook.tenant).where(Hook.active)
+
+
+def hooks_above(session: Session, tenant: str) -> list[str]:
+    """Return the ids of the active webhooks of the tenant and of those above it."""
+    return [hook_id for hook_id, owner in session.execute(_ACTIVE) if tenant.startswith(owner)]
+
+
+def deliveries(hooks: list[str], kind: str, data: dict[str, Any], now: datetime) -> list[Delivery]:
+    """Return a delivery of an event for each webhook, to be written within the change's transaction."""
+    made = []
+    for hook_id in hooks:
         event_id = new_id()
         body = {
             "specversion": "1.0", "id": event_id, "source": "/curbwatch/cases", "type": f"city.curbwatch.{kind}.v1",
             "time": now.isoformat(), "subject": data.get("case_id") or data["camera_id"], "datacontenttype": "application/json", "data": data,
         }  # fmt: skip
-        session.add(
+        made.append(
             Delivery(id=event_id, hook_id=hook_id, state="due", tries=0, next_at=now, error="", body=body)
         )
+    return made
+
+
+def enqueue(session: Session, tenant: str, kind: str, data: dict[str, Any], now: datetime) -> None:
+    """Write an event's deliveries within the change's transaction."""
+    session.add_all(deliveries(hooks_above(session, tenant), kind, data, now))
 
 
 def signature(secret: str, message_id: str, stamp: int, body: bytes) -> str:

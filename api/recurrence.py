@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from api.geo import Spot, box_around, distance_m
@@ -17,37 +17,50 @@ MAX_EARLIER = 200
 _NOT = ("rejected", "void", "merged")
 
 
+_EARLIER = (
+    select(CaseRow)
+    .where(
+        CaseRow.tenant == bindparam("tenant"), CaseRow.issue == bindparam("issue"),
+        CaseRow.id != bindparam("case"), CaseRow.opened_at < bindparam("before"),
+        CaseRow.opened_at >= bindparam("since"), CaseRow.state.not_in(_NOT),
+    )
+    .order_by(CaseRow.opened_at.desc())
+    .limit(MAX_EARLIER)
+)  # fmt: skip
+_ON_GROUND = _EARLIER.where(
+    CaseRow.lat.between(bindparam("south"), bindparam("north")),
+    CaseRow.lon.between(bindparam("west"), bindparam("east")),
+)
+_IN_CELL = _EARLIER.where(
+    CaseRow.id.in_(
+        select(AlertRow.case_id).where(
+            AlertRow.ground_cell.in_(bindparam("cells", expanding=True)),
+            AlertRow.issue == bindparam("issue"),
+            AlertRow.camera_id == bindparam("camera"),
+        )
+    )
+)
+
+
 def earlier(session: Session, case: CaseRow, radius_m: float, cell: str | None = None) -> list[CaseRow]:
     """Return the cases of the same class at the place in the 30 days before `case`, the newest first.
 
     With a ground position "at the place" is within `radius_m`. Where only the camera's point is known it is the same
     cell of the same camera's picture; `cell` names it while the case has no alert yet.
     """
-    query = select(CaseRow).where(
-        CaseRow.tenant == case.tenant, CaseRow.issue == case.issue, CaseRow.id != case.id,
-        CaseRow.opened_at < case.opened_at, CaseRow.opened_at >= case.opened_at - SPANS["30d"],
-        CaseRow.state.not_in(_NOT),
-    )  # fmt: skip
-    on_ground = case.place["source"] != "camera_point"
-    spot = Spot.of(case.place)
-    if on_ground:
-        west, south, east, north = box_around(spot, radius_m)
-        query = query.where(CaseRow.lat.between(south, north), CaseRow.lon.between(west, east))
-    else:
+    values = {
+        "tenant": case.tenant, "issue": case.issue, "case": case.id, "before": case.opened_at,
+        "since": case.opened_at - SPANS["30d"],
+    }  # fmt: skip
+    if case.place["source"] == "camera_point":
         cells = [cell] if cell else list(
             session.scalars(select(AlertRow.ground_cell).where(AlertRow.case_id == case.id).distinct().limit(20))
         )  # fmt: skip
-        same = select(AlertRow.case_id).where(
-            AlertRow.ground_cell.in_(cells),
-            AlertRow.issue == case.issue,
-            AlertRow.camera_id == case.camera_id,
-        )
-        query = query.where(CaseRow.id.in_(same))
-    rows = session.scalars(query.order_by(CaseRow.opened_at.desc()).limit(MAX_EARLIER)).all()
-    if not on_ground:
-        return list(rows)
+        return list(session.scalars(_IN_CELL, values | {"cells": cells, "camera": case.camera_id}))
+    spot = Spot.of(case.place)
+    around = dict(zip(("west", "south", "east", "north"), box_around(spot, radius_m), strict=True))
     return [
-        r for r in rows
+        r for r in session.scalars(_ON_GROUND, values | around)
         if r.place["source"] != "camera_point" and distance_m(spot, Spot.of(r.place)) <= radius_m
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api.areas import Areas
 from api.audit import record_case
 from api.casebook import publish, touch
-from api.db import lock, next_number
+from api.db import case_number, lock
 from api.errors import ApiError
 from api.geo import Spot, box_around, distance_m
 from api.indicators import MACHINE
@@ -133,7 +133,7 @@ def _own_case(session: Session, told: ReportIn, tenant: str, now: datetime) -> C
     """A case of a person's word: it has no picture to review, so it waits for the supervisor to file or void it."""
     error = {"semi_major_m": told.error_m, "semi_minor_m": told.error_m, "bearing_deg": 0.0}
     case = CaseRow(
-        id=new_id(), number=f"{now.year}-{next_number(session, f'case:{now.year}'):06d}", tenant=tenant,
+        id=new_id(), number=case_number(session, now), tenant=tenant,
         state=CaseState.CONFIRMED.value, source=told.channel.value, issue=told.issue.value,
         street_class=StreetClass.CONTROL.value, camera_id="", camera_name="", lon=told.lon, lat=told.lat,
         place={"lon": told.lon, "lat": told.lat, "error": error, "source": "reported"}, opened_at=now,

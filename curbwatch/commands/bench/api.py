@@ -23,7 +23,17 @@ def cli(cases: int, times: int, workers: int, out: Path | None) -> None:
     told = run(cases, times, workers)
     load = [round(v, 1) for v in os.getloadavg()]
     title = f"{told['cases']} cases, {workers} workers, {told['cores']} cores, load {load}"
-    head = ("n", "a second", "p50 ms", "p95 ms", "p99 ms", "API CPU ms", "PG CPU ms", "client CPU ms", "a second by CPU")
+    head = (
+        "n",
+        "a second",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "API CPU ms",
+        "PG CPU ms",
+        "client CPU ms",
+        "a second by CPU",
+    )
     table = Table("", *head, title=title)
     for name, row in told["figures"].items():
         table.add_row(name, *(str(v) for v in row.values()))
