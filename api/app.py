@@ -31,6 +31,7 @@ from api.middleware import Outer
 from api.migrate import migrate
 from api.outbox import send_due
 from api.pack import load_pack
+from api.playable import Playable
 from api.retention import sweep
 from api.settings import Settings
 from api.stamps import stamp_forever
@@ -72,7 +73,8 @@ def core_for(settings: Settings, db: Database, now: Callable[[], datetime] = utc
     pack = load_pack(settings.pack)
     if settings.timezone is not None:
         pack = pack.model_copy(update={"timezone": settings.timezone})
-    return Core(settings, db, EvidenceStore(settings), now, Metrics(), pack, Areas())
+    store = EvidenceStore(settings)
+    return Core(settings, db, store, Playable(settings, store), now, Metrics(), pack, Areas())
 
 
 def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> FastAPI:

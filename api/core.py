@@ -14,6 +14,7 @@ from api.db import Database
 from api.evidence import EvidenceStore
 from api.metrics import Metrics
 from api.pack import CityPack
+from api.playable import Playable
 from api.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Core:
     settings: Settings
     db: Database
     store: EvidenceStore
+    playable: Playable
     now: Callable[[], datetime]
     metrics: Metrics
     pack: CityPack

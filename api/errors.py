@@ -51,6 +51,7 @@ _WHEN = {
     410: "Deleted by the retention rules.",
     412: "The case has changed since the version in If-Match.",
     413: "Too large.",
+    415: "Not a file of that kind.",
     416: "The range is outside the file.",
     422: "A field is wrong.",
     429: "Too many attempts; see Retry-After.",

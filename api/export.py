@@ -13,6 +13,7 @@ from api.db import Database
 from api.evidence import EvidenceStore
 from api.metrics import Metrics
 from api.pack import load_pack
+from api.playable import Playable
 from api.routes.exports import label_lines
 from api.settings import Settings
 from contract import EvidenceKind, utc_now
@@ -24,7 +25,9 @@ async def write_labels(
     settings: Settings, db: Database, out: Path, files: bool, which: Literal["judged", "waiting"] = "judged"
 ) -> tuple[int, int]:
     """Write `cases.jsonl` and, with `files`, `evidence/<sha256>`; return how many of each. Sealed files stay."""
-    core = Core(settings, db, EvidenceStore(settings), utc_now, Metrics(), load_pack(settings.pack), Areas())
+    store = EvidenceStore(settings)
+    copies = Playable(settings, store)
+    core = Core(settings, db, store, copies, utc_now, Metrics(), load_pack(settings.pack), Areas())
     folder = out / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
     cases = copied = 0

@@ -74,6 +74,7 @@ async def sweep(core: Core) -> Swept:
                 break
     await _erase(core, done)
     await _orphans(core, done)
+    core.playable.sweep()
     done.unfinished = await run_in_threadpool(core.store.sweep_parts, core.now() - UNFINISHED)
     if done.cases or done.orphans or done.unfinished:
         LOG.info("retention.swept", **vars(done))
@@ -157,7 +158,7 @@ async def _erase(core: Core, done: Swept) -> None:
         doomed = await run_in_threadpool(_doomed, core)
         for sha256 in doomed:
             if await run_in_threadpool(_forget, core, sha256):
-                size = await core.store.remove(sha256)
+                size = await _remove(core, sha256)
                 done.files += 1
                 done.bytes += size
             await run_in_threadpool(_erased, core, sha256)
@@ -196,7 +197,7 @@ async def _orphans(core: Core, done: Swept) -> None:
     before = core.now() - timedelta(days=core.settings.keep_orphan_days)
     for sha256 in await run_in_threadpool(_lonely, core, before):
         if await run_in_threadpool(_forget, core, sha256):
-            done.bytes += await core.store.remove(sha256)
+            done.bytes += await _remove(core, sha256)
             done.orphans += 1
 
 
@@ -218,3 +219,9 @@ def gone(session: Session, sha256: str) -> Tombstone | None:
     return session.scalar(
         select(Tombstone).where(Tombstone.sha256 == sha256).order_by(Tombstone.at.desc()).limit(1)
     )
+
+
+async def _remove(core: Core, sha256: str) -> int:
+    """Delete a file and what was made of it; return the bytes that were freed."""
+    core.playable.forget(sha256)
+    return await core.store.remove(sha256)

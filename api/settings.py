@@ -45,6 +45,14 @@ class Settings(BaseModel):
     min_free_bytes: Annotated[
         int, Field(ge=0, description="Uploads are refused with 507 below this free space.")
     ] = 200 * 2**20
+    playable_mib: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_048_576,
+            description="Disk for clips converted to H.264 on demand, MiB; 0 converts none.",
+        ),
+    ] = 1024
     session_hours: Annotated[float, Field(gt=0, le=168)] = 12.0
     secure_cookie: Annotated[
         Literal["auto", "always"], Field(description="`auto`: Secure when the request came by https.")

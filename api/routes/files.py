@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
 
 from api.access import Principal, needs
@@ -131,3 +131,30 @@ async def get_evidence(
     return StreamingResponse(
         core.store.stream(sha256, start, end), 206 if wanted else 200, headers, media_type=media_type
     )
+
+
+@router.get(
+    "/evidence/{sha256}/playable",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"video/mp4": {}}, "description": "The clip as H.264."},
+        206: {"description": "The range of it."},
+        **refusals(401, 403, 404, 410, 415, 422, 503),
+    },
+)
+async def get_playable(
+    sha256: Annotated[Sha256, Path()], core: CoreDep, who: Annotated[Principal, needs("evidence.read")]
+) -> FileResponse:
+    """Return a clip as H.264, which every browser plays. It is made when it is first asked for, and takes some seconds."""
+    kind = await run_in_threadpool(_open, core, who, sha256, None)
+    if kind != EvidenceKind.CLIP:
+        raise ApiError(415, "only a clip can be converted")
+    size = await core.store.size(sha256)
+    if size is None:
+        raise ApiError(404, "the alert is here, its file is still on the way")
+    copy = await core.playable.of(sha256, size)
+    headers = {
+        "Cache-Control": "private, max-age=3600",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+    return FileResponse(copy, media_type="video/mp4", headers=headers)

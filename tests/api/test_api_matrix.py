@@ -13,6 +13,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("PUT", "/evidence/{sha256}"): "device.ingest",
     ("HEAD", "/evidence/{sha256}"): "device.ingest evidence.read",
     ("GET", "/evidence/{sha256}"): "evidence.read",
+    ("GET", "/evidence/{sha256}/playable"): "evidence.read",
     ("POST", "/alerts"): "device.ingest",
     ("POST", "/heartbeats"): "device.ingest",
     ("POST", "/session"): PUBLIC,

@@ -22,6 +22,7 @@ const query = (params) => {
 };
 export const get = (path, params = {}) => { const q = query(params); return call("GET", q ? `${path}?${q}` : path); };
 export const fileUrl = (sha256) => `/evidence/${sha256}`;
+export const playableUrl = (sha256) => `/evidence/${sha256}/playable`;
 
 export const login = (username, password) => call("POST", "/session", { username, password });
 export const logout = () => call("DELETE", "/session");

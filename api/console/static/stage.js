@@ -1,5 +1,5 @@
 // The picture of a case: stills with overlays, the clip, the strip of the dwell on its clock, the loupe.
-import { fileUrl } from "./api.js";
+import { fileUrl, playableUrl } from "./api.js";
 import * as boxes from "./boxes.js";
 import { $, button, el, svg } from "./dom.js";
 import { dwell } from "./facts.js";
@@ -59,6 +59,18 @@ function timeline(alert, items) {
   $("dwellmarks").replaceChildren(...marks.map(([key, where]) => el("span", { class: where, style: key === "candidate" ? `left: ${Math.min(75, Math.max(16, at))}%` : null, text: key === "first_seen" ? t(key) : `${t(key)} +${dwell(times[key])}` })));
 }
 
+// Clips that this browser does not play (H.265): the centre makes a copy in H.264 when asked.
+const converted = new Set();
+function unplayable() {
+  const item = shown?.item;
+  if (!item?.media_type.startsWith("video/") || $("clip").hidden) return;
+  if (converted.has(item.sha256)) { $("clipnote").textContent = t("clipFails"); return; }
+  converted.add(item.sha256);
+  $("clipnote").textContent = t("clipConverts");
+  $("clip").src = playableUrl(item.sha256);
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) $("clip").play().catch(() => {});
+}
+
 export function pick(item, alert = shown?.alert) {
   if (!item) { $("picture").removeAttribute("src"); $("overlay").replaceChildren(); return; }
   shown.kind = item.kind;
@@ -70,7 +82,8 @@ export function pick(item, alert = shown?.alert) {
   $("figure").style.setProperty("--ratio", `${item.width ?? alert.frame_width} / ${item.height ?? alert.frame_height}`);
   $("figure").style.setProperty("--ratio-n", String((item.width ?? alert.frame_width) / (item.height ?? alert.frame_height)));
   if (clip) {
-    if (!video.src.endsWith(item.sha256)) video.src = fileUrl(item.sha256);
+    const url = converted.has(item.sha256) ? playableUrl(item.sha256) : fileUrl(item.sha256);
+    if (!video.src.endsWith(url)) { $("clipnote").textContent = ""; video.src = url; }
     video.playbackRate = Number($("speed").value);
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) video.play().catch(() => {});
   } else {
@@ -149,6 +162,8 @@ export function wire() {
   const video = $("clip"), scrub = $("scrub");
   $("speed").replaceChildren(...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, `${s}×`)));
   $("play").addEventListener("click", toggle);
+  video.addEventListener("error", unplayable);
+  video.addEventListener("loadeddata", () => { $("clipnote").textContent = converted.has(shown?.item?.sha256) ? t("clipConverted") : ""; });
   $("loupe").addEventListener("click", loupe);
   video.addEventListener("timeupdate", () => { if (video.duration) scrub.value = String((video.currentTime / video.duration) * 1000); });
   scrub.addEventListener("input", () => { video.pause(); if (video.duration) video.currentTime = (Number(scrub.value) / 1000) * video.duration; });

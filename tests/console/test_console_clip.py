@@ -1,0 +1,63 @@
+"""A clip that the browser does not play, in a real Chromium against a real centre."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+import pytest
+from console_parts import Town, alert_event, page_of, shown
+from playwright.sync_api import Browser, expect
+
+pytestmark = pytest.mark.browser
+
+
+def h265(path: Path) -> bytes:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as out:
+        stream = out.add_stream(
+            "libx265", rate=10, options={"preset": "ultrafast", "x265-params": "log-level=none"}
+        )
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for n in range(20):
+            picture = np.full((240, 320, 3), 10 * n, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_a_clip_in_h265_is_converted_when_it_is_opened(
+    browser: Browser, centre: Town, tmp_path: Path
+) -> None:
+    data = h265(tmp_path / "c.mp4")
+    digest = hashlib.sha256(data).hexdigest()
+    event, files = alert_event(1, "parking.motor", "cam-1", 1)
+    still = event["data"]["evidence"][0]
+    clip = {**still, "kind": "clip", "sha256": digest, "media_type": "video/mp4", "size": len(data)}
+    event["data"]["evidence"].append(clip)
+    token = {"Authorization": f"Bearer {centre.token}"}
+    with httpx.Client(base_url=centre.url, headers=token, trust_env=False) as box:
+        box.post("/alerts", json=event).raise_for_status()
+        for name, content in {**files, digest: data}.items():
+            kind = "video/mp4" if name == digest else "image/jpeg"
+            box.put(f"/evidence/{name}", content=content, headers={"Content-Type": kind}).raise_for_status()
+    page = page_of(browser, centre)
+    shown(page)
+    plays = page.evaluate(
+        "document.createElement('video').canPlayType('video/mp4; codecs=\"hvc1.1.6.L60.90\"')"
+    )
+    page.locator('#strip [data-kind="clip"]').click()
+    video = page.locator("#clip")
+    expect(video).to_be_visible()
+    if plays:
+        pytest.skip("this browser plays H.265 itself")
+    # A browser without H.264 says that it cannot play the copy either.
+    h264 = page.evaluate("document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.42E01E\"')")
+    words = "A copy in H.264" if h264 else "cannot be played here"
+    expect(page.locator("#clipnote")).to_contain_text(words)
+    assert video.get_attribute("src") == f"/evidence/{digest}/playable"
+    if h264:
+        assert page.evaluate("document.getElementById('clip').videoWidth") == 320
+    assert list((centre.core.settings.data / "playable").glob("*.mp4"))
