@@ -31,6 +31,20 @@ _PLATFORMS: dict[tuple[str, int], GbPlatform] = {}
 _PLATFORMS_LOCK = threading.Lock()
 
 
+def bind_of(url: str) -> tuple[tuple[str, int], str]:
+    """Return where the platform of an address listens, and its password.
+
+    Raises:
+        ValueError: it names no host.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError(
+            "url: no host; write gb28181://:PASSWORD@BIND-HOST:PORT, the address of this machine"
+        )
+    return (parts.hostname, parts.port or 5060), unquote(parts.password or "")
+
+
 def platform_at(host: str, port: int, password: str) -> GbPlatform:
     """Return the process's platform on an address, started at the first call."""
     with _PLATFORMS_LOCK:
@@ -61,8 +75,7 @@ class GbStream(LiveStream):
             )
         super().__init__(camera_id, url, ids[0], sink, options, clock)
         self._device, self._channel = ids
-        self._bind = (parts.hostname, parts.port or 5060)
-        self._password = unquote(parts.password or "")
+        self._bind, self._password = bind_of(url)
         self._tcp = parse_qs(parts.query).get("transport", [options.transport])[0] == "tcp"
         self._platform = platform
 

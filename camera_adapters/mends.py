@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 LIKELY_PATHS: tuple[tuple[str, str], ...] = (
     ("Hikvision", "/Streaming/Channels/101"),
@@ -24,6 +24,13 @@ _SUB: tuple[tuple[str, str], ...] = (
     (r"/profile1/", "/profile2/"),
     (r"/main$", "/sub"),
 )
+# The sub stream of the adapters that ask for the address themselves.
+_OPTIONS = {
+    "onvif": ("role", "sub"),
+    "onvif+https": ("role", "sub"),
+    "gb28181+http": ("stream", "1"),
+    "gb28181+https": ("stream", "1"),
+}
 _MENDS: dict[str, str] = {
     "auth": "Check user and password (percent-encode @ : / in them). Wait some minutes first: cameras lock an address out after a few wrong tries. Some need the ONVIF or RTSP user enabled on their web page.",
     "not_found": "The path is wrong. Common ones: "
@@ -35,7 +42,7 @@ _MENDS: dict[str, str] = {
     "eof": "The camera closes the connection. It may restart, or have reached its limit of viewers.",
     "no_key": 'The camera sends no key frame. Set its key-frame interval (GOP, I-frame interval) to 1 to 4 seconds, and switch off "smart codec" (H.264+, H.265+).',
     "codec": "The codec is not supported. Set the camera to H.264 or H.265, and any encryption of the picture off.",
-    "protocol": "What comes is not understood. Check that the address is the camera's RTSP address, not its web page.",
+    "protocol": "What comes is not understood. Check that the address is the camera's RTSP address and port, not its web page's. A camera that hangs up at once may have reached its limit of viewers, or want rtsps://.",
 }
 
 
@@ -45,8 +52,15 @@ def mend_for(code: str) -> str:
 
 
 def sub_stream_of(url: str) -> str | None:
-    """Return the address of the smaller stream by the maker's habit; None where none is known."""
+    """Return the address of the smaller stream: by the adapter's own option, or the maker's habit; None where none is known."""
     parts = urlsplit(url)
+    option = _OPTIONS.get(parts.scheme)
+    if option is not None:
+        name, value = option
+        asked = {k: v[0] for k, v in parse_qs(parts.query).items()}
+        if asked.get(name) == value or "profile" in asked:
+            return None
+        return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(asked | {name: value}), ""))
     whole = parts.path + (f"?{parts.query}" if parts.query else "")
     for pattern, replacement in _SUB:
         changed, count = re.subn(pattern, replacement, whole)

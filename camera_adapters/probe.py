@@ -8,12 +8,14 @@ import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+import av
 import cv2
 
 from camera_adapters.clock import Clock
 from camera_adapters.frame import Frame
-from camera_adapters.mends import habits, mend_for
+from camera_adapters.mends import LIKELY_PATHS, habits, mend_for
 from camera_adapters.open import open_stream
 from camera_adapters.redact import redact
 from camera_adapters.ring import RingPacket
@@ -22,7 +24,12 @@ from camera_adapters.stream import Demand, StreamEvent, StreamOptions, StreamSta
 
 @dataclass
 class ProbeReport:
-    """The findings. Times in seconds; `url` without its credentials; `mend` is empty when all is well."""
+    """The findings. Times in seconds; `url` without its credentials; `mend` is empty when all is well.
+
+    Attributes:
+        gop: pictures from one key frame to the next; `gop_is_least` when only one key frame came in the time watched.
+        answering: likely addresses on the same host that do give a picture, when the one asked for is not found.
+    """
 
     url: str
     ok: bool = False
@@ -34,12 +41,15 @@ class ProbeReport:
     fps: float | None = None
     kbit_s: float | None = None
     key_interval_s: float | None = None
+    gop: int | None = None
+    gop_is_least: bool = False
     connected_s: float | None = None
     first_picture_s: float | None = None
     clock_source: str = ""
     clock_offset_s: float | None = None
     picture: str = ""
     advice: list[str] = field(default_factory=list)
+    answering: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -100,11 +110,40 @@ def probe(
     report = ProbeReport(redact(url), connected_s=watch.live_s, first_picture_s=watch.first_s)
     _measure(report, packets)
     _judge(report, watch)
+    if report.reason.startswith("not_found"):
+        report.answering = paths_that_answer(url)
     if picture is not None and watch.frame is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
         if cv2.imwrite(str(picture), cv2.cvtColor(watch.frame.rgb(), cv2.COLOR_RGB2BGR)):
             report.picture = str(picture)
     return report
+
+
+def paths_that_answer(url: str, timeout_s: float = 2.0) -> list[str]:
+    """Try the paths of common makers on an RTSP address's host, with its login, and return those that describe a video.
+
+    Only after the host has said that it does not know a path: it then knows the login, and locks nobody out.
+    """
+    parts, found = urlsplit(url), []
+    if parts.scheme not in {"rtsp", "rtsps"}:
+        return []
+    options = {
+        "rtsp_transport": "tcp",
+        "timeout": str(int(timeout_s * 1e6)),
+        "probesize": "32",
+        "analyzeduration": "0",
+    }
+    for maker, path in LIKELY_PATHS:
+        other, _, query = path.partition("?")
+        guess = urlunsplit((parts.scheme, parts.netloc, other, query, ""))
+        try:
+            with av.open(guess, options=options, timeout=(timeout_s, timeout_s)) as container:
+                if container.streams.video:
+                    found.append(f"{redact(guess)} ({maker})")
+        except (OSError, av.error.FFmpegError) as exc:
+            if isinstance(exc, (ConnectionRefusedError, TimeoutError, av.error.HTTPUnauthorizedError)):
+                break
+    return found
 
 
 def _silent(watch: _Watch, seconds: float) -> bool:
@@ -123,12 +162,16 @@ def _measure(report: ProbeReport, packets: list[RingPacket]) -> None:
     if gaps:
         report.fps = round(1 / statistics.median(gaps), 2)
         report.kbit_s = round(sum(len(p.data) for p in packets) * 8 / max(times[-1] - times[0], 0.04) / 1000)
-    keys = [float(p.pts * p.params.time_base) for p in packets if p.key and p.pts is not None]
+    at = [i for i, p in enumerate(packets) if p.key]
+    # By the time of capture, since a stream's first packet, a key frame, often comes without a timestamp.
+    keys = [packets[i].at.timestamp() for i in at]
     if len(keys) > 1:
         report.key_interval_s = round(statistics.median(b - a for a, b in itertools.pairwise(keys)), 2)
+        report.gop = round(statistics.median(b - a for a, b in itertools.pairwise(at)))
     elif keys:
         # One key frame only: the interval is at least the time watched since.
-        report.key_interval_s = round(times[-1] - keys[0], 2)
+        report.key_interval_s, report.gop_is_least = round(packets[-1].at.timestamp() - keys[0], 2), True
+        report.gop = len(packets) - at[0]
 
 
 def _judge(report: ProbeReport, watch: _Watch) -> None:

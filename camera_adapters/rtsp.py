@@ -85,12 +85,13 @@ class RtspStream(LiveStream):
             raise StreamFaultError("eof", "the server closed the stream")
 
     def _connection(self, container: av.container.InputContainer) -> _Connection:
-        if not container.streams.video:
+        video = next(iter(container.streams.video), None)
+        # A stream whose codec FFmpeg does not know (SVAC, say) has no context.
+        codec = cast("av.VideoCodecContext | None", video.codec_context) if video is not None else None
+        if video is None or codec is None:
             raise StreamFaultError(
                 "codec", "the address gives no video, or in a codec that is not known here"
             )
-        video = container.streams.video[0]
-        codec = video.codec_context
         self._epoch += 1
         base = video.time_base or Fraction(1, 90_000)
         params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch)

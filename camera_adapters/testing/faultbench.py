@@ -87,6 +87,11 @@ class Watch:
         with self._lock:
             return next(((t, r) for t, s, r in self.events if s in states and t >= after), None)
 
+    def reasons(self, states: set[StreamState], after: float) -> list[str]:
+        """Return why each of `states` was entered after a moment, in order."""
+        with self._lock:
+            return [r for t, s, r in self.events if s in states and t >= after]
+
     def frame_after(self, moment: float) -> float | None:
         """Return when the first frame after a moment came."""
         with self._lock:
@@ -143,8 +148,8 @@ class FaultBench:
             ("401", lambda: self._refuse("401 Unauthorized")),
             ("404", lambda: self._refuse("404 Not Found")),
             ("never a key frame", lambda: self._fault("no key", Faults(no_key=True), 24)),
-            ("2 % of packets lost", lambda: self._fault("loss", Faults(loss=0.02), 5)),
-            ("2 % of packets corrupt", lambda: self._fault("corrupt", Faults(corrupt=0.02), 5)),
+            ("2 % of packets lost", lambda: self._fault("loss", Faults(loss=0.02), 10)),
+            ("a tenth of packets corrupt", lambda: self._fault("corrupt", Faults(corrupt=0.1), 10)),
             ("new resolution", lambda: self._fault("size", Faults(switch_to=self._small), 6)),
             ("new codec", self._new_codec),
             ("disk full under a clip", self._disk_full),
@@ -193,9 +198,12 @@ class FaultBench:
             self.victim.faults = Faults(switch_to=self._hevc)
             self.victim.clip = self._hevc
 
-        return self._row("codec", begin, 30, lambda: None)
+        return self._row("codec", begin, 30, None)
 
-    def _row(self, name: str, begin: Callable[[], None], seconds: float, heal: Callable[[], None]) -> Row:
+    def _row(
+        self, name: str, begin: Callable[[], None], seconds: float, heal: Callable[[], None] | None
+    ) -> Row:
+        """Run one fault. Without `heal` the camera stays as it is, and recovery counts from when the fault was noticed."""
         before = _usage()
         for watch in [*self.watches, self.victim_watch]:
             watch.clear()
@@ -204,13 +212,17 @@ class FaultBench:
         begin()
         time.sleep(seconds)
         healed = time.monotonic()
-        heal()
+        found = self.victim_watch.first({StreamState.STALLED, StreamState.BACKING_OFF}, t0)
+        if heal is not None:
+            heal()
+        elif found is not None:
+            healed = found[0]
         with suppress(TimeoutError):
             _until(lambda: self.victim_watch.frame_after(healed + 0.05) is not None, 40)
         back = self.victim_watch.frame_after(healed + 0.05)
         time.sleep(1)
-        found = self.victim_watch.first({StreamState.STALLED, StreamState.BACKING_OFF}, t0)
-        noticed = found[1].split("; next")[0][:60] if found else self._seen()
+        found = found or self.victim_watch.first({StreamState.STALLED, StreamState.BACKING_OFF}, t0)
+        noticed = self._words(t0) if found else self._seen()
         return Row(
             fault=name,
             noticed_as=noticed,
@@ -220,6 +232,14 @@ class FaultBench:
             lost_by_others=sum(w.lost() for w in self.watches),
             **_pairs(before),
         )
+
+    def _words(self, t0: float) -> str:
+        """The first reason given, and the codes of those that came after it."""
+        said = self.victim_watch.reasons({StreamState.STALLED, StreamState.BACKING_OFF}, t0)
+        first = said[0].split("; next")[0][:60]
+        later = [r.partition(":")[0] for r in said[1:] if ":" in r]
+        codes = [c for c in dict.fromkeys(later) if c != first.partition(":")[0]]
+        return ", then ".join([first, *codes])
 
     def _seen(self) -> str:
         if len(self.victim_watch.sizes) > 1:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def cli() -> None:
 @click.option(
     "--gb28181",
     metavar="URL",
-    help="List a GB/T 28181 gateway's channels: gb28181+http://user:password@host:port.",
+    help="List channels: of a gateway (gb28181+http://user:password@host:port), or of the devices that register here within --seconds (gb28181://:PASSWORD@BIND-HOST:PORT).",
 )
 @click.option(
     "--user", default="", help="User for --onvif; the password comes from CURBWATCH_CAMERA_PASSWORD."
@@ -78,7 +79,8 @@ def probe_command(
         elif look_around:
             _tell({"found": discover()}, as_json)
         elif gb28181 is not None:
-            _tell(_ask_gateway(gb28181), as_json)
+            native = gb28181.startswith("gb28181://")
+            _tell(_wait_for_devices(gb28181, seconds) if native else _ask_gateway(gb28181), as_json)
         else:
             _probe_url(str(url), seconds, transport, picture, as_json)
     except StreamFaultError as exc:
@@ -105,6 +107,8 @@ def _probe_url(url: str, seconds: float, transport: str, picture: Path | None, a
             click.echo(f"sub stream  {sub.codec} {sub.width}x{sub.height}, {sub.fps} fps at {sub.url}")
         elif sub is not None:
             click.echo(f"sub stream  none at {sub.url} ({sub.reason})")
+        elif report.ok:
+            click.echo("sub stream  not known for this address; ask the camera by --onvif HOST")
     if not report.ok:
         sys.exit(1)
 
@@ -114,6 +118,8 @@ def _print_report(report: ProbeReport) -> None:
     if not report.ok:
         click.echo(f"failed      {report.reason}")
         click.echo(f"mend        {report.mend}")
+        for address in report.answering:
+            click.echo(f"answers     {address}")
         return
     click.echo(
         f"reachable   yes, login right; live after {report.connected_s:.2f} s, first picture after {report.first_picture_s:.2f} s"
@@ -121,7 +127,8 @@ def _print_report(report: ProbeReport) -> None:
     click.echo(
         f"video       {report.codec} {report.width}x{report.height}, {report.fps} fps, {report.kbit_s} kbit/s"
     )
-    click.echo(f"key frame   every {report.key_interval_s} s")
+    least = "at least " if report.gop_is_least else ""
+    click.echo(f"key frame   every {least}{report.key_interval_s} s, GOP of {least}{report.gop} pictures")
     offset = "" if report.clock_offset_s is None else f", {report.clock_offset_s:+.2f} s against this machine"
     click.echo(f"clock       {report.clock_source}{offset}")
     if report.picture:
@@ -189,6 +196,36 @@ def _ask_gateway(url: str) -> dict[str, Any]:
             for c in channels
         ]
     }
+
+
+def _wait_for_devices(url: str, seconds: float) -> dict[str, Any]:
+    from camera_adapters.gb import bind_of
+    from camera_adapters.gb_platform import GbPlatform
+
+    bind, password = bind_of(url)
+    found: list[dict[str, Any]] = []
+    with GbPlatform(bind, password) as platform:
+        threading.Event().wait(seconds)
+        for device in platform.devices():
+            found += [
+                {"device": device, "channel": c.get("DeviceID", ""), "name": c.get("Name", ""),
+                 "online": c.get("Status", "").upper() in {"ON", "OK"}, "place": gb_place(c)}
+                for c in platform.catalog(device)
+            ]  # fmt: skip
+    if not found:
+        raise StreamFaultError(
+            "timeout", f"no device has registered at {bind[0]}:{bind[1]} within {seconds:g} s"
+        )
+    return {"channels": found}
+
+
+def gb_place(item: dict[str, str]) -> list[float] | None:
+    """Return [lon, lat] of a catalogue's entry; None where the device gives none, or zeroes."""
+    try:
+        place = [float(item["Longitude"]), float(item["Latitude"])]
+    except (KeyError, ValueError):
+        return None
+    return place if any(place) else None
 
 
 def _tell(answer: dict[str, Any], as_json: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.server
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,13 +24,9 @@ from camera_adapters.clock import SystemClock, VirtualClock
 from camera_adapters.folder import time_of
 from camera_adapters.http import without_login
 from camera_adapters.jpeg import MultipartPictures, jpeg_size
-from camera_adapters.mends import sub_stream_of
 from camera_adapters.onvif import with_login
 from camera_adapters.open import open_stream
 from camera_adapters.stream import CameraStream, Demand, StreamOptions, StreamState
-from camera_adapters.testing.loopcam import Camera
-from camera_adapters.testing.rtp_clip import RtpClip
-from camera_adapters.testing.served import ServedLoopCam
 from curbwatch.commands.camera import cli, hide_password, insert_entry
 
 
@@ -190,42 +185,6 @@ def test_a_login_joins_an_address() -> None:
 def test_a_bad_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="url: "):
         open_stream("gate", url, Memory(), StreamOptions(), SystemClock())
-
-
-@pytest.mark.parametrize(
-    ("url", "sub"),
-    [
-        ("rtsp://h/Streaming/Channels/1601", "rtsp://h/Streaming/Channels/1602"),
-        (
-            "rtsp://u:p@h/cam/realmonitor?channel=2&subtype=0",
-            "rtsp://u:p@h/cam/realmonitor?channel=2&subtype=1",
-        ),
-        ("rtsp://h/other", None),
-    ],
-)
-def test_the_sub_stream_by_the_makers_habit(url: str, sub: str | None) -> None:
-    assert sub_stream_of(url) == sub
-
-
-def test_probe(rtp: RtpClip, tmp_path: Path) -> None:
-    picture = tmp_path / "p.jpg"
-    with ServedLoopCam({"main": Camera(rtp), "sub": Camera(rtp)}, ("viewer", "s3cret-word")) as served:
-        args = ["probe", served.url("main"), "--seconds", "3", "--picture", str(picture)]
-        told = CliRunner().invoke(cli, [*args, "--json"])
-        report = json.loads(told.output)
-        assert told.exit_code == 0
-        assert (report["codec"], report["width"], report["height"]) == ("h264", 320, 240)
-        assert report["fps"] == pytest.approx(10, abs=0.5)
-        assert report["key_interval_s"] == pytest.approx(1, abs=0.1)
-        assert report["sub"]["ok"]
-        assert cv2.imread(str(picture)).shape == (240, 320, 3)
-        assert "s3cret" not in told.output
-        for path, login, code in (("main", "viewer:bad-word", "auth"), ("nowhere", None, "not_found")):
-            failed = CliRunner().invoke(cli, ["probe", served.url(path, login), "--seconds", "2"])
-            assert failed.exit_code == 1
-            assert f"failed      {code}" in failed.output
-            assert "mend        " in failed.output
-            assert "bad-word" not in failed.output
 
 
 BOX = """\
