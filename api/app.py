@@ -15,16 +15,17 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from obstore.exceptions import BaseError
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.types import ASGIApp
 
 from api import callouts, inspections
 from api.areas import Areas
+from api.city_loop import exchange_forever
 from api.core import Core
 from api.db import Database
-from api.errors import ApiError, answer, unfit
+from api.errors import OPEN311, ApiError, answer, georeport_error, unfit
 from api.evidence import EvidenceStore
 from api.metrics import Metrics
 from api.middleware import Outer
@@ -64,6 +65,7 @@ ROUTERS = (
     "open311",
     "geo",
     "hooks",
+    "city",
     "ops",
 )
 
@@ -113,7 +115,10 @@ def _outer(settings: Settings, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     core: Core = app.state.core
-    tasks = [asyncio.create_task(run(core)) for run in (_send_hooks, _retain, stamp_forever, _sweep)]
+    tasks = [
+        asyncio.create_task(run(core))
+        for run in (_send_hooks, _retain, stamp_forever, _sweep, exchange_forever)
+    ]
     try:
         yield
     finally:
@@ -166,11 +171,13 @@ async def _sweep(core: Core) -> None:
         await asyncio.sleep(SWEEP_S)
 
 
-async def _invalid(_request: Request, exc: Exception) -> JSONResponse:
+async def _invalid(request: Request, exc: Exception) -> Response:
     """Name each wrong field and its mend; never echo the input, which may hold a password."""
     if not isinstance(exc, RequestValidationError):
         raise exc
     fields = [
         f"{'.'.join(str(p) for p in e['loc'] if p != 'body') or 'body'}: {e['msg']}" for e in exc.errors()
     ]
+    if request.url.path.startswith(OPEN311):
+        return georeport_error(request.url.path, 422, "; ".join(fields[:5]))
     return JSONResponse({"detail": "; ".join(fields[:5]), "fields": fields[:50]}, 422)

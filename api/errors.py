@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 from fastapi import Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 
@@ -32,10 +33,29 @@ class ApiError(Exception):
         self.status, self.detail, self.allowed, self.headers = status, detail, allowed, headers
 
 
-async def answer(_request: Request, exc: Exception) -> JSONResponse:
+OPEN311 = "/open311/"
+
+
+def georeport_error(path: str, status: int, detail: str) -> Response:
+    """Return an error as GeoReport v2 has it: a list of code and description, in JSON or XML by the path's ending.
+
+    A missing or wrong key is 403 there, and a wrong argument 400.
+    """
+    status = {401: 403, 422: 400}.get(status, status)
+    if not path.endswith(".xml"):
+        return JSONResponse([{"code": status, "description": detail}], status)
+    top = Element("errors")
+    one = SubElement(top, "error")
+    SubElement(one, "code").text, SubElement(one, "description").text = str(status), detail
+    return Response(tostring(top, encoding="utf-8", xml_declaration=True), status, media_type="text/xml")
+
+
+async def answer(request: Request, exc: Exception) -> Response:
     """Turn an `ApiError` into its answer."""
     if not isinstance(exc, ApiError):
         raise exc
+    if request.url.path.startswith(OPEN311):
+        return georeport_error(request.url.path, exc.status, exc.detail)
     body: dict[str, Any] = {"detail": exc.detail}
     if exc.allowed is not None:
         body["allowed"] = sorted(exc.allowed)

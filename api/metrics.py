@@ -74,6 +74,12 @@ class Metrics:
         self.hooks = Gauge(
             "curbwatch_webhook_deliveries", "Webhook deliveries by state.", ("state",), registry=self.registry
         )
+        self.city = Gauge(
+            "curbwatch_city_requests",
+            "Cases at the city's Open311 endpoint by state: due, dead.",
+            ("state",),
+            registry=self.registry,
+        )
         self.streams = Gauge("curbwatch_event_streams", "Open live feeds.", registry=self.registry)
         self.logins = Counter(
             "curbwatch_logins_total", "Logins by outcome.", ("outcome",), registry=self.registry

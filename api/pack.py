@@ -171,6 +171,15 @@ class CalloutPack(_Closed):
         return begin <= local < end if begin <= end else local >= begin or local < end
 
 
+class CityService(_Closed):
+    """A class's service at the city's Open311 endpoint."""
+
+    code: Annotated[str, Field(min_length=1, max_length=200, description="Its `service_code`.")]
+    attributes: Annotated[
+        dict[str, str], Field(max_length=50, description="Fixed values of attributes that it demands.")
+    ] = {}
+
+
 class CityPack(_Closed):
     """A whole pack."""
 
@@ -192,6 +201,13 @@ class CityPack(_Closed):
     recurrence: Recurrence = Recurrence()
     inspection: InspectionPack = InspectionPack()
     callout: CalloutPack = CalloutPack()
+    open311: Annotated[
+        dict[IssueClass, CityService],
+        Field(description="Classes that are exchanged with the city's endpoint."),
+    ] = {}
+    open311_words: Annotated[
+        str, Field(max_length=1000, description="Description of what is posted; the case's number follows.")
+    ] = "Found by a street camera and confirmed by a person"
 
     @model_validator(mode="before")
     @classmethod

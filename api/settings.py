@@ -157,6 +157,24 @@ class Settings(BaseModel):
             "`watch-admins=admin@/, north-desk=reviewer@/city/north/`."
         ),
     ] = ""
+    open311_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s?#@]+$",
+            description="A city's GeoReport v2 endpoint, such as https://city.example/open311/v2; without, nothing is exchanged.",
+        ),
+    ] = None
+    open311_key: Annotated[SecretStr | None, Field(description="Our `api_key` there.")] = None
+    open311_jurisdiction: Annotated[str, Field(max_length=200)] = ""
+    open311_format: Annotated[Literal["json", "xml"], Field(description="XML is what every server has.")] = (
+        "json"
+    )
+    open311_every_s: Annotated[float, Field(ge=1, le=86400)] = 60.0
+    open311_pull: Annotated[bool, Field(description="File the city's own requests as reports.")] = False
+    open311_tenant: Annotated[
+        str,
+        Field(pattern=r"^/([A-Za-z0-9._-]{1,40}/){0,4}$", description="Whose cases are exchanged."),
+    ] = "/"
     migrate_at_start: Annotated[
         bool, Field(description="Run migrations at start; or run `curbwatch api migrate` before.")
     ] = True

@@ -40,6 +40,20 @@ NAMES = {
 MAX_ROWS, SPAN = 1000, timedelta(days=90)
 Shape = Annotated[Literal["json", "xml"], Path(description="`json` or `xml`.")]
 _TYPES: dict[str, Any] = {"content": {"application/json": {}, "text/xml": {}}}
+_FAULT = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"code": {"type": "integer"}, "description": {"type": "string"}},
+    },
+}
+_WHY = {400: "An argument is missing or wrong.", 403: "The key is missing or wrong.", 404: "There is none."}
+
+
+def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the documented errors of a route in GeoReport's shape."""
+    content = {"application/json": {"schema": _FAULT}, "text/xml": {"schema": {"type": "string"}}}
+    return {s: {"content": content, "description": _WHY[s]} for s in statuses}
 
 
 async def _caller(request: Request, core: CoreDep) -> Principal:
@@ -68,11 +82,15 @@ def _answer(shape: str, root: str, item: str, rows: list[dict[str, Any]], status
         for name, value in row.items():
             told = {True: "true", False: "false", None: ""}.get(value, value)
             SubElement(one, name).text = str(told)
+    return _xml(top, status)
+
+
+def _xml(top: Element, status: int) -> Response:
     return Response(tostring(top, encoding="utf-8", xml_declaration=True), status, media_type="text/xml")
 
 
 @router.get(
-    "/services.{shape}", response_class=Response, responses={200: _TYPES, **refusals(422)},
+    "/services.{shape}", response_class=Response, responses={200: _TYPES, **faults(400)},
     dependencies=[public("GeoReport shows its list of services to all")],
 )  # fmt: skip
 def services(shape: Shape) -> Response:
@@ -88,9 +106,25 @@ def services(shape: Shape) -> Response:
     return _answer(shape, "services", "service", rows)
 
 
+@router.get(
+    "/services/{service_code}.{shape}", response_class=Response, responses={200: _TYPES, **faults(400, 404)},
+    dependencies=[public("GeoReport shows its services to all")],
+)  # fmt: skip
+def definition(service_code: Annotated[str, Path(max_length=40)], shape: Shape) -> Response:
+    """Say that a service asks for nothing further."""
+    if service_code not in NAMES:
+        raise ApiError(404, f"service_code: {service_code} is not among services.{shape}")
+    if shape == "json":
+        return JSONResponse({"service_code": service_code, "attributes": []})
+    top = Element("service_definition")
+    SubElement(top, "service_code").text = service_code
+    SubElement(top, "attributes")
+    return _xml(top, 200)
+
+
 @router.post(
     "/requests.{shape}", status_code=201, response_class=Response,
-    responses={201: _TYPES, **refusals(400, 401, 403, 413, 422)},
+    responses={201: _TYPES, **faults(400, 403), 413: refusals(413)[413]},
 )  # fmt: skip
 def new_request(
     shape: Shape, who: Caller, core: CoreDep,
@@ -149,7 +183,7 @@ def _found(core: Core, who: Principal, *conditions: Any) -> list[dict[str, Any]]
 
 @router.get(
     "/requests/{request_id}.{shape}", response_class=Response,
-    responses={200: _TYPES, **refusals(401, 403, 404, 422)},
+    responses={200: _TYPES, **faults(400, 403, 404)},
 )  # fmt: skip
 def one_request(
     request_id: Annotated[str, Path(max_length=40, pattern=r"^[0-9a-f-]+$")], shape: Shape, who: Caller, core: CoreDep
@@ -161,9 +195,7 @@ def one_request(
     return _answer(shape, "service_requests", "request", rows)
 
 
-@router.get(
-    "/requests.{shape}", response_class=Response, responses={200: _TYPES, **refusals(400, 401, 403, 422)}
-)
+@router.get("/requests.{shape}", response_class=Response, responses={200: _TYPES, **faults(400, 403)})
 def requests(
     shape: Shape, who: Caller, core: CoreDep,
     service_request_id: Annotated[str | None, Query(max_length=4000)] = None,

@@ -17,6 +17,7 @@ from api.errors import ApiError, refusals
 from api.machine import ON_CLOCK, REVIEW_STATES
 from api.migrate import at_head
 from api.tables import Camera, CaseRow, Delivery, Device
+from api.tables_city import CityRequest
 from contract import View
 
 router = APIRouter(tags=["operation"])
@@ -103,9 +104,12 @@ def _gauges(core: Core) -> None:
         ).all()
         unsent = select(Delivery.state, func.count()).where(Delivery.state != "sent").group_by(Delivery.state)
         hooks = {row[0]: row[1] for row in session.execute(unsent)}
+        late = select(CityRequest.state, func.count()).where(CityRequest.state.in_(("due", "dead")))
+        city = {row[0]: row[1] for row in session.execute(late.group_by(CityRequest.state))}
     core.metrics.queue.set(waiting)
     for state in ("due", "dead"):
         core.metrics.hooks.labels(state).set(hooks.get(state, 0))
+        core.metrics.city.labels(state).set(city.get(state, 0))
     core.metrics.queue_age.set((now - oldest).total_seconds() if oldest else 0)
     core.metrics.overdue.set(overdue or 0)
     counted = {row[0]: row[1] for row in views}

@@ -346,6 +346,34 @@ def pack_command(file: str) -> None:
     )
 
 
+@cli.command("open311")
+@DATA
+@click.option("--exchange", "once", is_flag=True, help="Do one round of the exchange too.")
+def open311(data: Path, once: bool) -> None:
+    """Check the city's Open311 endpoint against the city pack: services, and attributes that they demand."""
+    from api.app import core_for
+    from api.city_loop import endpoint
+    from api.city_requests import check, exchange
+    from api.georeport import GeoReportError
+
+    settings, db = _open(data)
+    core = core_for(settings, db)
+    try:
+        with endpoint(settings) as city:
+            if problems := check(core, city):
+                raise click.ClickException("\n".join(problems))
+            click.echo(f"the endpoint has all {len(core.pack.open311)} services of the pack")
+            if once:
+                done = exchange(core, city)
+                click.echo(
+                    f"{done.posted} posted, {done.changed} changed there, {done.pulled} reports pulled"
+                )
+    except (ValueError, GeoReportError) as exc:
+        raise click.ClickException(str(exc)) from exc
+    finally:
+        db.close()
+
+
 @cli.command("backup")
 @DATA
 @click.argument("target", type=click.Path(path_type=Path))

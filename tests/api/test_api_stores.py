@@ -19,6 +19,9 @@ from api.migrate import current, heads, migrate
 from api.outbox import send_due
 from api.settings import Settings
 from api.tables import Base, CaseRow, Hook
+from api.tables_city import CityRequest
+from api.tables_console import Reading
+from api.tables_custody import Tombstone
 from bench.servers import new_database, s3
 from contract import Case, new_id
 from contract.datum import from_datum
@@ -49,6 +52,9 @@ def test_migrations_forward_and_back(tmp_path: Path, kind: str, request: pytest.
     for _ in range(2):
         migrate(db.engine)
         assert current(db.engine) == heads()
+        assert {CityRequest.__tablename__, Reading.__tablename__, Tombstone.__tablename__} <= set(
+            Base.metadata.tables
+        )
         tables = set(inspect(db.engine).get_table_names()) - {"alembic_version"}
         assert tables == set(Base.metadata.tables)
         for name, table in Base.metadata.tables.items():
