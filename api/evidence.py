@@ -118,6 +118,8 @@ class EvidenceStore:
             )
             if not stored.moved:
                 await obstore.put_async(self._store, self.key(sha256), path)
+                if self._folder is not None:
+                    await asyncio.to_thread(_sync_names, self._folder / self.key(sha256), self._folder, True)
                 path.unlink(missing_ok=True)
             return stored
 
@@ -135,12 +137,7 @@ class EvidenceStore:
             if exc.errno == errno.EXDEV:  # `data/incoming` is on another disk
                 return stored
             raise
-        # The name is on the disk only when its folder is.
-        handle = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync_names(final, self._folder)
         return replace(stored, moved=True)
 
     async def _write(
@@ -237,6 +234,17 @@ def _hash_file(path: Path, size: int) -> hashlib._Hash:
             hasher.update(chunk)
             size -= len(chunk)
     return hasher
+
+
+def _sync_names(path: Path, root: Path, itself: bool = False) -> None:
+    """Bring the folders that lead to a stored file to the disk, and the file; a box forgets what is acknowledged."""
+    folders = list(path.parents)[: len(path.relative_to(root).parts)]
+    for part in [path, *folders] if itself else folders:
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _sync(file: IO[bytes]) -> None:

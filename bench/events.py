@@ -93,9 +93,15 @@ class _Recorder:
         """No evidence is kept here."""
 
     def resume(
-        self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int
-    ) -> None:
+        self,
+        sites: list[SiteView],  # noqa: ARG002 - the protocol's names
+        frame: Frame,  # noqa: ARG002
+        detections: Detections,  # noqa: ARG002
+        width: int,  # noqa: ARG002
+        height: int,  # noqa: ARG002
+    ) -> bool:
         """There was no earlier start."""
+        return True
 
     def follow(self, camera: CameraConfig) -> None:
         """The camera of a run stays as it is."""

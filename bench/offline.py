@@ -18,8 +18,8 @@ import httpx
 import numpy as np
 import psutil
 
-from bench.chaos import free_port
-from bench.chaos_box import DEVICE, SIZE, frame_of, site_view
+from bench.chaos_sites import DEVICE, SIZE, frame_of, site_view
+from bench.servers import free_port
 from contract import ModelRef, new_id
 from edge.config import CameraConfig
 from edge.identity import load_signer

@@ -119,7 +119,9 @@ class FileStream:
     ) -> None:
         if self.ring is not None:
             data = annexb.data(packet)
-            self.ring.push(RingPacket(stamp.at, packet.is_keyframe, packet.pts, packet.dts, data, params))
+            self.ring.push(
+                RingPacket(stamp.at, packet.is_keyframe, packet.pts, packet.dts, data, params, stamp.mono_s)
+            )
 
     def _wait_until(self, mono: float, stop: threading.Event) -> None:
         if isinstance(self._clock, VirtualClock):

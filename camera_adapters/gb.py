@@ -115,7 +115,9 @@ class GbStream(LiveStream):
         packet.pts = packet.dts = unit.pts90k
         packet.time_base, packet.is_keyframe = _BASE, unit.key
         if self.ring is not None:
-            self.ring.push(RingPacket(capture.at, unit.key, packet.pts, packet.dts, unit.data, params))
+            self.ring.push(
+                RingPacket(capture.at, unit.key, packet.pts, packet.dts, unit.data, params, capture.mono_s)
+            )
         for decoded in decoder.feed(packet, Stamp(capture.at, capture.mono_s), self.demand):
             state.size = (decoded.video.width, decoded.video.height)
             self._deliver(decoded, capture.source, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from fractions import Fraction
 
 from camera_adapters.decoder import Decoded, Stamp
@@ -28,7 +28,7 @@ class PictureStream(LiveStream):
             except ValueError:
                 return False
             self._packet_came(f"{codec} {width}x{height}")
-            self._keep(data, at, width, height)
+            self._keep(data, at, mono_s, width, height)
         else:
             self._packet_came(codec)
         demand = self.demand
@@ -45,8 +45,8 @@ class PictureStream(LiveStream):
         self._deliver(Decoded(video, Stamp(at, mono_s), False), source, None)
         return True
 
-    def _keep(self, data: bytes, at: datetime, width: int, height: int) -> None:
+    def _keep(self, data: bytes, at: datetime, mono_s: float, width: int, height: int) -> None:
         if self.ring is not None:
-            millis = round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+            millis = round(mono_s * 1000)
             params = StreamParams("mjpeg", width, height, _MILLI, None, self._epoch)
-            self.ring.push(RingPacket(at, True, millis, millis, data, params))
+            self.ring.push(RingPacket(at, True, millis, millis, data, params, mono_s))

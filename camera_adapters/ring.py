@@ -12,8 +12,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -41,7 +41,7 @@ class StreamParams:
 
 @dataclass(frozen=True, slots=True)
 class RingPacket:
-    """One compressed picture and when it was taken."""
+    """One compressed picture and when it was taken; `mono_s` by the box's monotonic clock, where the adapter tells it."""
 
     at: datetime
     key: bool
@@ -49,6 +49,7 @@ class RingPacket:
     dts: int | None
     data: bytes
     params: StreamParams
+    mono_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,21 @@ class PacketRing:
             return 0.0
         return max(0.0, (packets[-1].at - max(packets[0].at, t0)).total_seconds())
 
+    def newest_mono(self) -> float | None:
+        """Return the monotonic time of the newest packet; None when there is none, or it does not tell."""
+        with self._lock:
+            return self._packets[-1].mono_s if self._packets else None
+
+    def timed_by(self, at: datetime, mono_s: float) -> PacketRing:
+        """Return a copy whose packets carry the times of a clock that said `at` at `mono_s`.
+
+        When the wall clock was stepped since, the pictures before and after the step lie on one time line again.
+        """
+        copy = PacketRing(self._seconds, self._max_bytes)
+        for p in self.held():
+            copy.push(p if p.mono_s is None else replace(p, at=at + timedelta(seconds=p.mono_s - mono_s)))
+        return copy
+
     def held(self) -> list[RingPacket]:
         """Return all packets held now, the oldest first."""
         with self._lock:
@@ -116,8 +132,7 @@ class PacketRing:
             self._packets.append(packet)
             self._bytes += len(packet.data)
             while self._packets and (
-                (packet.at - self._packets[0].at).total_seconds() > self._seconds
-                or self._bytes > self._max_bytes
+                _between(self._packets[0], packet) > self._seconds or self._bytes > self._max_bytes
             ):
                 self._bytes -= len(self._packets.popleft().data)
 
@@ -179,6 +194,12 @@ class PacketRing:
             NoPicturesError: the ring has none of that time.
         """
         return [(at, frame) for at, frame in decode(self.packets(t0, t1)) if at >= t0]
+
+
+def _between(a: RingPacket, b: RingPacket) -> float:
+    if a.mono_s is not None and b.mono_s is not None:
+        return b.mono_s - a.mono_s
+    return (b.at - a.at).total_seconds()
 
 
 def decode(packets: Sequence[RingPacket]) -> list[tuple[datetime, av.VideoFrame]]:

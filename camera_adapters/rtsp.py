@@ -118,7 +118,15 @@ class RtspStream(LiveStream):
         self._skew = capture.offset_s
         if self.ring is not None:
             self.ring.push(
-                RingPacket(capture.at, packet.is_keyframe, packet.pts, packet.dts, bytes(packet), params)
+                RingPacket(
+                    capture.at,
+                    packet.is_keyframe,
+                    packet.pts,
+                    packet.dts,
+                    bytes(packet),
+                    params,
+                    capture.mono_s,
+                )
             )
         for picture in connection.decoder.feed(packet, Stamp(capture.at, capture.mono_s), self.demand):
             self._deliver(picture, capture.source, capture.offset_s)

@@ -40,7 +40,7 @@ from edge.recorder import AlertRecorder, BoxFacts
 from edge.references import ReferenceStore
 from edge.retention import BoxRetention
 from edge.score_floor import ScoreFloor
-from edge.site_store import SiteStore
+from edge.site_store import SiteStore, boot_id
 from edge.stills import StillStore
 from edge.uplink import CHUNK, Uplink, client_of
 from edge.view_log import ViewLog
@@ -65,7 +65,7 @@ class Box:
         signer = load_signer(data / "identity.key")
         self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now)
         self._ledger = AlertLedger(data / "alerts.db")
-        self._sites = SiteStore(data / "sites.db")
+        self._sites = SiteStore(data / "sites.db", None if clock else boot_id())
         sealer = Sealer(config.privacy.seal_to) if config.privacy.seal_to else None
         # A detector of its own: a session is not for two threads, and clips must not slow the cameras.
         self._clips = ClipMaker(config.privacy.blur, lambda: Detector(bundle, "cpu", 1, 1).detect)
@@ -241,6 +241,7 @@ class Box:
         return CameraPipeline(
             camera, self._judge(camera), recorder, lambda: self._governor.stretch, inspector, self._watch(camera),
             lambda was, now: self.view_log.note(camera.id, was, now),
+            lambda reason: self._log.error("sites.wait", camera=camera.id, reason=reason),
         )  # fmt: skip
 
     def _judge(self, camera: CameraConfig, resumed: str = "the box was started again") -> Judge:

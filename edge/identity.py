@@ -58,6 +58,9 @@ def _create(path: Path) -> None:
     try:
         # A link fails where the file exists: of two processes that start at once, one key wins.
         os.link(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
     except FileExistsError:
         pass
     finally:

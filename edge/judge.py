@@ -21,6 +21,7 @@ from models.roles import Role, role_of
 __all__ = ["Change", "Judge", "Observation", "SiteView"]
 
 SAVE_EVERY_S = 5.0
+_ALERTS_HANG_ON = frozenset({"candidate", "confirmed", "cleared"})
 
 
 class Judge:
@@ -55,7 +56,7 @@ class Judge:
         self._ruler, self._traffic = Ruler(ground), Traffic()
         self._loaded = store is None
         self._saved = float("-inf")
-        self._unsaved = False
+        self._unsaved = self._durable = False
         self._now: Moment | None = None
         self._blind = False
         self.refused_boxes = 0
@@ -114,16 +115,20 @@ class Judge:
         self._tidy(now)
         due = now.mono_s - self._saved >= SAVE_EVERY_S
         self._unsaved = self._unsaved or bool(self._changes) or due
+        self._durable = self._durable or any(c.kind in _ALERTS_HANG_ON for c in self._changes)
         return self._changes
 
     def save(self, now: bool = False) -> None:
-        """Write the sites to disk when they changed, or in any case (`now`). Called after the changes are safe in the outbox, never before:
+        """Write the sites to disk when they changed, or in any case (`now`). Called before their alerts are written, never after:
 
-        a crash in between confirms the same site, with the same id, once more.
+        a confirmed site without an alert is found at the next start, an alert without its site would come twice.
+
+        Raises:
+            sqlite3.Error: the disk is full or the file locked; the sites are written with the next frame.
         """
         if self._store is not None and (self._unsaved or now) and self._now is not None:
-            self._unsaved, self._saved = False, self._now.mono_s
-            self._store.save(self._where.camera_id, _worth_keeping(self._places.sites))
+            self._store.save(self._where.camera_id, _worth_keeping(self._places.sites), self._durable)
+            self._unsaved, self._durable, self._saved = False, False, self._now.mono_s
 
     def _scene(self, obs: Observation) -> Scene:
         things, refused = things_of(obs.detections, obs.width, obs.height, self._roles)

@@ -30,6 +30,12 @@ class AlertLedger:
         row = self._db.execute("SELECT body FROM alerts WHERE id = ?", (alert_id,)).fetchone()
         return Alert.model_validate_json(row[0]) if row else None
 
+    def open_of(self, camera_id: str) -> list[Alert]:
+        """Return a camera's alerts that are not cleared."""
+        rows = self._db.execute("SELECT body FROM alerts WHERE open = 1").fetchall()
+        alerts = [Alert.model_validate_json(body) for (body,) in rows]
+        return [a for a in alerts if a.camera_id == camera_id]
+
     def put(self, alert: Alert, mono_s: float) -> None:
         """Write a revision; `mono_s` orders the forgetting."""
         is_open = int(alert.stage is not AlertStage.CLEARED)

@@ -152,7 +152,9 @@ class Outbox:
                 return digest
             self._make_room(size, priority)
             target = self._path(digest)
-            target.parent.mkdir(exist_ok=True)
+            if not target.parent.exists():
+                target.parent.mkdir()
+                _sync(self._spool)
             part = target.with_suffix(".part")
             if isinstance(data, Path):
                 _sync(data)
@@ -163,12 +165,17 @@ class Outbox:
                     file.flush()
                     os.fsync(file.fileno())
                 part.replace(target)
-            # The rename itself must be on disk before the row says that the file is there.
-            _sync(target.parent)
-            self._db.execute(
-                "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)",
-                (digest, int(priority), media_type, size, at),
-            )
+            try:
+                # The rename itself must be on disk before the row says that the file is there.
+                _sync(target.parent)
+                self._db.execute(
+                    "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)",
+                    (digest, int(priority), media_type, size, at),
+                )
+            except (OSError, sqlite3.Error):
+                if isinstance(data, Path):
+                    target.replace(data)  # so that it can be tried again
+                raise
             self._held += size
             self._high = max(self._high, self._held)
             self.changed.set()
@@ -363,7 +370,9 @@ class Outbox:
             try:
                 yield
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # A full disk has rolled it back already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
 

@@ -5,6 +5,7 @@ The stream's thread calls `offer` (cheap: a 320 x 180 grey picture), the detecto
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -46,8 +47,8 @@ class Recorder(Protocol):
 
     def resume(
         self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int
-    ) -> None:
-        """Send what an earlier start of the box confirmed and could not send."""
+    ) -> bool:
+        """Send what an earlier start of the box owes; False when it must be asked for again with the next frame."""
 
     def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
         """Do what waits for later frames, such as the rest of a clip; `final`: with what there is."""
@@ -88,13 +89,15 @@ class CameraPipeline:
         inspector: Looker | None = None,
         watch: ViewWatch | None = None,
         on_view: Callable[[View, View], None] = lambda _was, _now: None,
+        on_trouble: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         """`stretch` is the box's word on its load, see `edge.load`.
 
         `watch` is None for a camera whose view nobody checks, and may be replaced at any time; `on_view` hears of each
-        change of its verdict.
+        change of its verdict. `on_trouble` hears why the places could not be written; they are written with the next frame.
         """
-        self.watch, self._on_view = watch, on_view
+        self.watch, self._on_view, self._on_trouble = watch, on_view, on_trouble
+        self._resumed = False
         self._inspector = inspector
         self.judge_ = judge
         self._recorder = recorder
@@ -114,7 +117,9 @@ class CameraPipeline:
     def redraw(self, camera: CameraConfig, judge: Judge) -> None:
         """Take up other zones, masks or numbers. The places that are known go on, by way of the judge's store."""
         with self._lock:
-            self.judge_.save(now=True)
+            self._save(now=True)
+            # Alerts of zones that are gone must end.
+            self._resumed = False
             if camera.masks != self.camera.masks:
                 # What is newly cut out, or shows itself again, is no left object.
                 self._left = None
@@ -125,7 +130,7 @@ class CameraPipeline:
     def finish(self, now: datetime, patience_s: float) -> None:
         """End: places are written down, and clips that wait are cut, within `patience_s` seconds."""
         with self._lock:
-            self.judge_.save(now=True)
+            self._save(now=True)
             self._recorder.tick(now, final=True, patience_s=patience_s)
 
     @property
@@ -188,18 +193,27 @@ class CameraPipeline:
             )
             with METER.stage("rules"):
                 changes = self.judge_.observe(seen)
+            with METER.stage("rules"):
+                self._save()
             with METER.stage("evidence"):
-                if self._judged == 1:
-                    self._recorder.resume(self.judge_.sites(), frame, detections, width, height)
+                if not self._resumed:
+                    self._resumed = self._recorder.resume(
+                        self.judge_.sites(), frame, detections, width, height
+                    )
                 for change in changes:
                     self._recorder.record(change, frame, detections, width, height)
                 for site in self.judge_.waiting():
                     self._recorder.middle(site, frame, detections, width, height)
-            with METER.stage("rules"):
-                self.judge_.save()
             if self._inspector is not None:
                 self._inspector.look(frame, detections, width, height)
             return changes
+
+    def _save(self, now: bool = False) -> None:
+        try:
+            self.judge_.save(now)
+        except sqlite3.Error as exc:
+            # A full disk or a locked file: what follows from this frame is recorded all the same.
+            self._on_trouble(f"{type(exc).__name__}: {exc}")
 
     def _left_objects(
         self, frame: Frame, detections: Detections, width: int, height: int, grey: NDArray[np.uint8]

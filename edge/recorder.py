@@ -8,16 +8,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from camera_adapters.frame import Frame
-from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing
+from camera_adapters.ring import PacketRing
 from contract import (
     Alert,
     AlertEvent,
@@ -40,12 +38,13 @@ from edge.privacy import Sealer, blur, sensitive_of
 from edge.references import ReferenceStore
 from edge.score_floor import ScoreFloor
 from edge.stills import Still, StillStore
+from edge.waiting_clips import WaitingClips
 from models.detections import Detections
 
 REFERENCE_WIDTH = 320
-MAX_WAITING_CLIPS = 64
 # Each holds a decoded picture; the rest is found again after a start.
 MAX_OWED = 16
+OWED_EVERY = timedelta(seconds=5)
 MAX_STEPS = 40
 _CLOCKS: dict[str, Literal["rtcp_sender_report", "arrival", "file"]] = {
     "rtcp_sender_report": "rtcp_sender_report",
@@ -63,13 +62,6 @@ class BoxFacts:
     software_version: str
     blur: bool
     sealer: Sealer | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _WaitingClip:
-    alert_id: str
-    start: datetime
-    end: datetime
 
 
 class AlertRecorder:
@@ -94,34 +86,33 @@ class AlertRecorder:
         `references` keeps the look of each alert's place for a later inspection; `floor` holds the least scores.
         """
         self._references, self._floor = references, floor
-        self._camera, self._box, self._ring = camera, box, ring
-        self._stills, self._outbox, self._ledger, self._work, self._log = stills, outbox, ledger, work, log
-        self._maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
+        self._camera, self._box = camera, box
+        self._stills, self._outbox, self._ledger, self._log = stills, outbox, ledger, log
+        maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
+        self._clips = WaitingClips(camera, ring, maker, work / camera.id, outbox, log, self._revise_with)
         self._owed: dict[str, tuple[SiteView, Frame, Detections, int, int]] = {}
         self._owed_clear: dict[str, tuple[SiteView, Frame]] = {}
-        self._owed_next = datetime.min.replace(tzinfo=UTC)
-        self._clips: list[_WaitingClip] = []
-        self._cutting: list[tuple[_WaitingClip, Future[ClipInfo]]] = []
+        self._owed_next = datetime.min.replace(tzinfo=UTC) + OWED_EVERY
         # The stream's thread ends clips while the detector's thread clears alerts: one revision each.
         self._lock = threading.RLock()
-        work.mkdir(parents=True, exist_ok=True)
 
     def follow(self, camera: CameraConfig) -> None:
         """Take up another configuration of the camera."""
         self._camera = camera
+        self._clips.follow(camera)
 
     def record(self, change: Change, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Record one change; `detections` are in pixels of a `width` x `height` picture of the frame."""
         site = change.site
         if change.kind in {"seen", "candidate"}:
             self._keep(site.site_id, "first", frame, detections, width, height, site)
-        elif change.kind == "confirmed" and self._ledger.get(site.site_id) is None:
-            # Confirmed by the first frame after a start, it was sent by `resume` already, with its first pictures.
+        elif change.kind == "confirmed":
             self._open_or_owe(site, frame, detections, width, height)
         elif change.kind == "cleared":
             self._close_or_owe(site, frame)
         elif change.kind == "dropped":
-            self._stills.forget(site.site_id)
+            with contextlib.suppress(OSError):
+                self._stills.forget(site.site_id)
 
     def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Keep the middle picture once half of the confirm time has passed."""
@@ -130,32 +121,36 @@ class AlertRecorder:
 
     def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
         """Cut the clips whose last second is in the ring; `final` cuts what there is, within `patience_s` in all."""
-        if (self._owed or self._owed_clear) and (final or now >= self._owed_next):
-            self._owed_next = now + timedelta(seconds=5)
+        # A clock that was set back must not make what is owed wait for the time that it lost.
+        waits = self._owed_next - OWED_EVERY <= now < self._owed_next
+        if (self._owed or self._owed_clear) and (final or not waits):
+            self._owed_next = now + OWED_EVERY
             for owed in list(self._owed.values()):
                 self._open_or_owe(*owed)
             for owed_clear in list(self._owed_clear.values()):
                 self._close_or_owe(*owed_clear)
-        ring, until = self._ring(), time.monotonic() + patience_s
-        for waiting in [c for c in self._clips if final or now >= c.end + timedelta(seconds=0.5)]:
-            if ring is not None and (self._maker.free or final):
-                self._clips.remove(waiting)
-                path = self._work / f"{waiting.alert_id}.mp4"
-                future = self._maker.cut(ring, waiting.start, waiting.end, path, self._camera.masks)
-                self._cutting.append((waiting, future))
-        for waiting, future in [c for c in self._cutting if final or c[1].done()]:
-            self._cutting.remove((waiting, future))
-            self._add_clip(waiting.alert_id, future, max(0.0, until - time.monotonic()))
+        self._clips.tick(now, final, patience_s)
 
     def resume(
         self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int
-    ) -> None:
-        """After a restart: send what was confirmed on disk but never reached the outbox."""
+    ) -> bool:
+        """After a start or another configuration: send what was confirmed and never reached the outbox, end what is no place now.
+
+        Returns:
+            False when the box's memory of its alerts could not be read: then it is to be called again.
+        """
+        try:
+            orphans = [
+                a for a in self._ledger.open_of(self._camera.id) if a.id not in {s.site_id for s in sites}
+            ]
+        except sqlite3.Error as exc:
+            self._log.error("alerts.unread", camera=self._camera.id, reason=f"{type(exc).__name__}: {exc}")
+            return False
         for site in sites:
-            if site.confirmed_at is None or self._ledger.get(site.site_id) is not None:
-                continue
-            if not self._below_floor(site, frame.meta.captured_at):
-                self._open(site, frame, detections, width, height)
+            if site.confirmed_at is not None:
+                self._open_or_owe(site, frame, detections, width, height)
+        done = [self._end(alert, frame) for alert in orphans]
+        return all(done)
 
     def _open_or_owe(
         self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int
@@ -163,7 +158,9 @@ class AlertRecorder:
         if self._below_floor(site, frame.meta.captured_at):
             return
         try:
-            self._open(site, frame, detections, width, height)
+            # What `resume` has sent may be confirmed by the same frame once more.
+            if self._ledger.get(site.site_id) is None:
+                self._open(site, frame, detections, width, height)
             self._owed.pop(site.site_id, None)
         except (OSError, sqlite3.Error, OutboxFullError) as exc:
             # A full disk or a locked file: the alert waits in memory, and on disk as a confirmed site without an alert.
@@ -209,8 +206,13 @@ class AlertRecorder:
         height: int,
         site: SiteView,
     ) -> None:
-        if not self._stills.has(site_id, name):
+        if self._stills.has(site_id, name):
+            return
+        try:
             self._stills.put(site_id, name, self._still(frame, detections, width, height, site))
+        except OSError as exc:
+            # A picture less; what else this frame changes must be recorded all the same.
+            self._log.warning("still.missing", site=site_id, name=name, reason=f"{type(exc).__name__}: {exc}")
 
     def _still(self, frame: Frame, detections: Detections, width: int, height: int, site: SiteView) -> Still:
         picture = self._clean(frame.rgb(), detections, width, height, site)
@@ -245,9 +247,7 @@ class AlertRecorder:
             items = (*items, self._seal(self._box.sealer, raw, at))
         alert = self._alert(site, frame, items)
         self._send(alert)
-        if self._references is not None:
-            height = max(2, round(REFERENCE_WIDTH * frame.meta.height / frame.meta.width))
-            self._references.put(alert.id, frame.luma(REFERENCE_WIDTH, height))
+        self._remember_look(alert.id, frame)
         self._log.info(
             "alert.opened",
             alert=alert.id,
@@ -255,14 +255,18 @@ class AlertRecorder:
             issue=alert.issue.value,
             dwell_s=round(site.dwell_s, 1),
         )
-        clip = self._camera.clip
-        if len(self._clips) < MAX_WAITING_CLIPS:
-            self._clips.append(
-                _WaitingClip(
-                    alert.id, at - timedelta(seconds=clip.pre_s), at + timedelta(seconds=clip.post_s)
-                )
-            )
-        self._stills.forget(site.site_id)
+        self._clips.expect(alert.id, frame.meta)
+        with contextlib.suppress(OSError):
+            self._stills.forget(site.site_id)
+
+    def _remember_look(self, alert_id: str, frame: Frame) -> None:
+        if self._references is None:
+            return
+        height = max(2, round(REFERENCE_WIDTH * frame.meta.height / frame.meta.width))
+        try:
+            self._references.put(alert_id, frame.luma(REFERENCE_WIDTH, height))
+        except OSError as exc:
+            self._log.warning("reference.missing", alert=alert_id, reason=f"{type(exc).__name__}: {exc}")
 
     def _file(self, kind: EvidenceKind, still: Still) -> EvidenceItem:
         digest = self._outbox.put_file(still.jpeg, Priority.PICTURE, "image/jpeg", still.at.timestamp())
@@ -344,37 +348,31 @@ class AlertRecorder:
             "alert.cleared", alert=alert.id, camera=alert.camera_id, dwell_s=round(site.dwell_s, 1)
         )
 
-    def _add_clip(self, alert_id: str, future: Future[ClipInfo], patience_s: float) -> None:
+    def _end(self, alert: Alert, frame: Frame) -> bool:
+        """Clear an alert whose place ended without its message: the box was stopped in between."""
+        changes: dict[str, Any] = {
+            "stage": AlertStage.CLEARED,
+            "revision": alert.revision + 1,
+            "occurred_at": frame.meta.captured_at,
+            "note": "cleared: the box no longer knows the place (it was stopped in between, or its zone is gone)",
+        }
         try:
-            info = future.result(patience_s)
-            digest = self._outbox.put_file(info.path, Priority.CLIP, "video/mp4", info.start.timestamp())
-        except (NoPicturesError, OSError, ValueError, TimeoutError, CancelledError, OutboxFullError) as exc:
-            self._log.warning("clip.missing", alert=alert_id, reason=f"{type(exc).__name__}: {exc}")
-            with contextlib.suppress(FileNotFoundError):
-                (self._work / f"{alert_id}.mp4").unlink()
-            return
-        item = EvidenceItem(
-            kind=EvidenceKind.CLIP,
-            sha256=digest,
-            media_type="video/mp4",
-            size=info.size,
-            captured_at=info.start,
-            width=info.width,
-            height=info.height,
-            duration_s=round(info.duration_s, 2),
-            blurred=self._maker.blurred,
-        )
-        with self._lock:
-            self._revise_with(alert_id, item)
-        self._log.info("alert.clip", alert=alert_id, seconds=round(info.duration_s, 1), bytes=info.size)
+            with self._lock:
+                self._send(alert.model_copy(update=changes))
+        except (OSError, sqlite3.Error, OutboxFullError) as exc:
+            self._log.error("alert.waits", alert=alert.id, reason=f"{type(exc).__name__}: {exc}")
+            return False
+        self._log.info("alert.cleared", alert=alert.id, camera=alert.camera_id)
+        return True
 
     def _revise_with(self, alert_id: str, item: EvidenceItem) -> None:
-        alert = self._ledger.get(alert_id)
-        if alert is None:
-            return
-        stage = AlertStage.UPDATED if alert.stage is AlertStage.OPENED else alert.stage
-        changes = {"stage": stage, "revision": alert.revision + 1, "evidence": (*alert.evidence, item)}
-        self._send(alert.model_copy(update=changes))
+        with self._lock:
+            alert = self._ledger.get(alert_id)
+            if alert is None:
+                return
+            stage = AlertStage.UPDATED if alert.stage is AlertStage.OPENED else alert.stage
+            changes = {"stage": stage, "revision": alert.revision + 1, "evidence": (*alert.evidence, item)}
+            self._send(alert.model_copy(update=changes))
 
     def _send(self, alert: Alert) -> None:
         # The message is in the outbox before the ledger knows it: a crash between the two sends the same revision again.

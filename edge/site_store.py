@@ -22,26 +22,33 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS sites (id TEXT PRIMARY KEY, camera TEXT NO
 class SiteStore:
     """One file for the sites of all cameras of a box; holds what is open or cooling down, nothing else."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, boot: str | None = None) -> None:
+        """`boot` names the start of the machine, see `boot_id`: within one, the monotonic clock outlives the process."""
+        self._boot = boot
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(_SCHEMA)
         # The detector's thread saves while another one lets a camera go: one transaction at a time.
         self._lock = threading.Lock()
 
-    def save(self, camera_id: str, sites: Iterable[Site]) -> None:
-        """Replace the sites of a camera, in one transaction."""
-        rows = [(s.id, camera_id, json.dumps(_pack(s))) for s in sites]
+    def save(self, camera_id: str, sites: Iterable[Site], durable: bool = False) -> None:
+        """Replace the sites of a camera, in one transaction.
+
+        `durable` waits for the disk: after a power cut the same object must be the same site, or its alert comes twice.
+        """
+        rows = [(s.id, camera_id, json.dumps(_pack(s) | {"boot": self._boot})) for s in sites]
         with self._lock:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.execute("DELETE FROM sites WHERE camera = ?", (camera_id,))
                 self._db.executemany("INSERT OR REPLACE INTO sites VALUES (?, ?, ?)", rows)
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # A full disk has rolled it back already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
 
     def expire(self, but: Collection[str], before: datetime) -> int:
@@ -62,14 +69,15 @@ class SiteStore:
     def load(self, camera_id: str, now: Moment) -> list[Site]:
         """Return the sites of a camera, their monotonic times moved to this start's clock.
 
-        The monotonic clock of another start means nothing here, so moments are carried over by the wall clock.
+        After a start of the machine the monotonic clock of before means nothing, so moments are carried over by the wall
+        clock. After a start of the process alone they stand as they are, whatever the wall clock says.
         """
         sites = []
         with self._lock:
             rows = self._db.execute("SELECT body FROM sites WHERE camera = ?", (camera_id,)).fetchall()
         for (body,) in rows:
             try:
-                sites.append(_unpack(json.loads(body), now))
+                sites.append(_unpack(json.loads(body), now, self._boot))
             except (KeyError, TypeError, ValueError):
                 continue  # written by another version: the place is found again in a minute
         return sites
@@ -77,6 +85,14 @@ class SiteStore:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def boot_id() -> str | None:
+    """Return what names this start of the machine; None where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
 
 
 def _pack(site: Site) -> dict[str, Any]:
@@ -107,11 +123,12 @@ def _pack(site: Site) -> dict[str, Any]:
     }
 
 
-def _unpack(row: dict[str, Any], now: Moment) -> Site:
+def _unpack(row: dict[str, Any], now: Moment, boot: str | None) -> Site:
     last_wall, last_mono = row["last"] or row["first"]
     # A wall clock that was set back must not put the past into the future.
     away = max(0.0, now.at.timestamp() - last_wall)
-    shift = now.mono_s - away - last_mono
+    same_boot = boot is not None and row.get("boot") == boot and last_mono <= now.mono_s
+    shift = 0.0 if same_boot else now.mono_s - away - last_mono
 
     def moment(pair: list[float] | None) -> Moment | None:
         return None if pair is None else Moment(datetime.fromtimestamp(pair[0], UTC), pair[1] + shift)

@@ -27,6 +27,8 @@ class StillStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for torn in folder.glob("*.part"):
+            torn.unlink()
         self._sites = sorted({p.name.split(".")[0] for p in folder.glob("*.jpg")})
 
     def put(self, site_id: str, name: str, still: Still) -> None:
@@ -47,7 +49,10 @@ class StillStore:
         path = self._folder / f"{site_id}.{name}.jpg"
         try:
             meta = json.loads(path.with_suffix(".json").read_text())
-            return Still(path.read_bytes(), datetime.fromisoformat(meta["at"]), meta["width"], meta["height"])
+            jpeg = path.read_bytes()
+            if not (jpeg.startswith(b"\xff\xd8") and jpeg.endswith(b"\xff\xd9")):
+                return None  # torn by a power cut: these pictures are not synced one by one
+            return Still(jpeg, datetime.fromisoformat(meta["at"]), meta["width"], meta["height"])
         except (OSError, ValueError, KeyError):
             return None
 

@@ -48,17 +48,26 @@ class Camera:
     """One path of the simulator, with counts for assertions.
 
     `start_unit` is the picture of the clip with which a client begins, a key frame; `played_at` is when the last one
-    did, seconds since 1970.
+    did, seconds since 1970. `live_since` is when the first picture was due on the monotonic clock: then all clients see
+    the same moment of the loop, and who comes late has missed what was before.
     """
 
     clip: RtpClip
     faults: Faults = field(default_factory=Faults)
     start_unit: int = 0
     played_at: float = 0.0
+    live_since: float | None = None
     clients: int = 0
     plays: int = 0
     teardowns: int = 0
     refused: int = 0
+
+    def first_unit(self, now: float) -> int:
+        """Return the picture with which a client begins at a moment of the monotonic clock: a key frame."""
+        if self.live_since is None:
+            return self.start_unit
+        due = int((now - self.live_since) * self.clip.fps) % len(self.clip.units)
+        return max(i for i in range(due + 1) if self.clip.units[i].key)
 
 
 @dataclass
@@ -255,7 +264,7 @@ class _Pump:
     async def run(self) -> None:
         """Send until the client is gone or a fault ends it."""
         loop = asyncio.get_running_loop()
-        clip, skip = self._camera.clip, self._camera.start_unit
+        clip, skip = self._camera.clip, self._camera.first_unit(time.monotonic())
         began, base = loop.time() - skip / clip.fps, 0
         while True:
             for i, unit in enumerate(clip.units):

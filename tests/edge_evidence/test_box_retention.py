@@ -24,6 +24,8 @@ from edge.stills import Still, StillStore
 from edge.uplink import UplinkCounts
 from edge.view_log import ViewLog
 
+JPEG = b"\xff\xd8\xff\xd9"
+
 
 class House:
     """A box's stores with a clock that the test moves."""
@@ -89,9 +91,9 @@ def test_what_was_sent_is_forgotten_and_its_link_stays(tmp_path: Path) -> None:
 
 def test_pictures_of_what_was_never_confirmed_go(tmp_path: Path) -> None:
     house = House(tmp_path)
-    house.stills.put("old", "first", Still(b"x", START, 1, 1))
-    house.stills.put("long", "first", Still(b"x", START, 1, 1))
-    house.stills.put("long", "middle", Still(b"x", START + timedelta(days=1), 1, 1))
+    house.stills.put("old", "first", Still(JPEG, START, 1, 1))
+    house.stills.put("long", "first", Still(JPEG, START, 1, 1))
+    house.stills.put("long", "middle", Still(JPEG, START + timedelta(days=1), 1, 1))
     assert house.sweep_after(1.9) == Forgotten()
     assert house.sweep_after(2.1) == Forgotten(candidates=1)
     assert [house.stills.has("old", "first"), house.stills.has("long", "first")] == [False, True]
@@ -101,7 +103,7 @@ def test_pictures_of_what_was_never_confirmed_go(tmp_path: Path) -> None:
 def test_under_a_legal_hold_nothing_goes_by_age(tmp_path: Path) -> None:
     house = House(tmp_path, legal_hold=True)
     clip = house.put(b"clip", Priority.CLIP)
-    house.stills.put("old", "first", Still(b"x", START, 1, 1))
+    house.stills.put("old", "first", Still(JPEG, START, 1, 1))
     assert house.sweep_after(4000) == Forgotten()
     assert house.waiting() == [clip]
     assert house.stills.has("old", "first")

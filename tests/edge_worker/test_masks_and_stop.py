@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.chaos_box import site_view
+from bench.chaos_sites import site_view
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import Demand

@@ -1,20 +1,16 @@
-"""The box of the chaos bench: real recorder, ledger, outbox, chain and uplink, fed with sites instead of cameras.
+"""The quick chaos bench's box: real recorder, ledger, outbox, chain and uplink, fed with sites instead of cameras.
 
-`python -m bench.chaos_box FOLDER URL TOKEN_FILE`. What it promises is in `truth.db` before the recorder hears of it, as
-the site store has it in service. `control.json` tells it which faults to have.
+`python -m bench.chaos_sites FOLDER URL TOKEN_FILE`. What it promises is in `truth.db` before the recorder hears of it, as
+the site store has it in service. Once a file `quiet` is in the folder, it sends and promises no more.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import signal
 import sqlite3
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +26,7 @@ from contract import (
     ZoneKind,
     ZoneRef,
     new_id,
+    utc_now,
 )
 from edge.config import CameraConfig
 from edge.identity import load_signer, public_key
@@ -45,43 +42,6 @@ from models.detections import Detections
 DEVICE = "chaos-box"
 SIZE = (320, 180)
 POLYGON = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
-
-
-class Faults:
-    """What `control.json` asks for, read again at most ten times a second."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._read = path, 0.0
-        self._told: dict[str, float] = {}
-        self._fsync = os.fsync
-        self._rng = np.random.default_rng()
-
-    def get(self, name: str) -> float:
-        if time.monotonic() - self._read > 0.1:
-            self._read = time.monotonic()
-            try:
-                self._told = json.loads(self._path.read_text())
-            except (OSError, ValueError):
-                self._told = {}
-        return float(self._told.get(name, 0))
-
-    def now(self) -> datetime:
-        """The wall clock, which may have been stepped."""
-        return datetime.now(UTC) + timedelta(seconds=self.get("clock_s"))
-
-    def fsync(self, handle: int) -> None:
-        """Stand in for os.fsync: a full disk, or the power going before the bytes are on disk."""
-        if self.get("full"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        if self.get("power") > self._rng.random():
-            # What was not synced may be there in part; the process never comes back to say so.
-            try:
-                size = os.fstat(handle).st_size
-                os.ftruncate(handle, int(self._rng.integers(0, size + 1)))
-            except OSError:
-                pass
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._fsync(handle)
 
 
 class Truth:
@@ -145,11 +105,9 @@ def frame_of(n: int, at: datetime) -> Frame:
 def main(folder: Path, url: str, token_file: Path) -> None:
     """Work until killed, or until `control.json` says `quiet`: then only send."""
     configure(json_lines=True)
-    faults = Faults(folder / "control.json")
-    setattr(os, "fsync", faults.fsync)  # noqa: B010 - the type checker would not have it assigned
     log = get_logger()
     signer = load_signer(folder / "identity.key")
-    outbox = Outbox(folder / "outbox", 512 * 2**20, signer, faults.now)
+    outbox = Outbox(folder / "outbox", 512 * 2**20, signer)
     ledger = AlertLedger(folder / "alerts.db", keep=1_000_000)
     truth = Truth(folder / "truth.db")
     camera = CameraConfig.model_validate(
@@ -173,13 +131,14 @@ def main(folder: Path, url: str, token_file: Path) -> None:
         recorder.resume([site_view(site_id, n, moment)], frame_of(n, moment), nothing, *SIZE)
         if cleared:
             clear(site_id, n, moment)
+    log.info("box.ready")
     n = known[-1][1] + 1 if known else 0
     while True:
         time.sleep(0.15)
-        recorder.tick(faults.now())
-        if faults.get("quiet"):
+        recorder.tick(utc_now())
+        if (folder / "quiet").exists():
             continue
-        at, site_id = faults.now(), new_id()
+        at, site_id = utc_now(), new_id()
         try:
             truth.add(site_id, n, at)
             recorder.record(Change("confirmed", site_view(site_id, n, at)), frame_of(n, at), nothing, *SIZE)

@@ -1,0 +1,220 @@
+"""What a full disk, a lock, a stepped clock and a stop in between leave owed, and how the box pays it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.chaos_sites import frame_of, site_view
+from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.ring import PacketRing, RingPacket, StreamParams
+from contract import AlertEvent, IssueClass, ModelRef, new_id
+from edge.config import CameraConfig
+from edge.evidence_clip import ClipMaker
+from edge.judge import Change
+from edge.ledger import AlertLedger
+from edge.log import get_logger
+from edge.outbox import Outbox, Priority
+from edge.recorder import AlertRecorder, BoxFacts
+from edge.site_store import SiteStore, boot_id
+from edge.sites import Moment, Site
+from edge.stills import Still, StillStore
+from models.detections import Detections
+
+AT = datetime(2026, 5, 6, 2, 0, tzinfo=UTC)
+NOTHING = Detections.empty()
+
+
+class House:
+    """A recorder on a folder; `house.again()` is the box after a stop."""
+
+    def __init__(self, folder: Path, ring: PacketRing | None = None, blur: bool = False) -> None:
+        self.folder, self.ring = folder, ring
+        self.outbox, self.ledger = Outbox(folder / "outbox"), AlertLedger(folder / "alerts.db")
+        self.stills = StillStore(folder / "stills")
+        camera = CameraConfig.model_validate(
+            {"id": "cam", "url": "x", "place": {"lon": 1, "lat": 2}, "clip": {"pre_s": 2, "post_s": 2}}
+        )
+        facts = BoxFacts("box-1", ModelRef(name="m", version="1", sha256="a" * 64), "0.1", blur)
+        self.recorder = AlertRecorder(
+            camera, facts, lambda: self.ring, self.stills, self.outbox, self.ledger, folder / "clips", get_logger(),
+            ClipMaker(False, lambda: None, inline=True),
+        )  # fmt: skip
+
+    def again(self) -> House:
+        return House(self.folder, self.ring)
+
+    def tell(self, kind: Any, site: Any, at: datetime = AT) -> None:
+        self.recorder.record(Change(kind, site), frame_of(1, at), NOTHING, 320, 180)
+
+    def stages(self) -> list[str]:
+        return [AlertEvent.model_validate_json(a.body).data.stage.value for a in self.outbox.next_alerts(50)]
+
+
+def test_a_case_whose_end_was_never_written_ends_at_the_next_start(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    kept, gone = site_view(new_id(), 1, AT), site_view(new_id(), 2, AT)
+    house.tell("confirmed", kept)
+    house.tell("confirmed", gone)
+    again = house.again()
+    assert again.recorder.resume([kept], frame_of(1, AT), NOTHING, 320, 180)
+    told = [AlertEvent.model_validate_json(a.body).data for a in again.outbox.next_alerts(50)]
+    assert [(a.id, a.stage) for a in told[2:]] == [(gone.site_id, "cleared")]
+    assert "no longer knows the place" in told[2].note
+    assert again.recorder.resume([kept], frame_of(1, AT), NOTHING, 320, 180)
+    assert len(again.stages()) == 3, "once"
+
+
+def test_what_cannot_be_read_at_the_start_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path)
+    monkeypatch.setattr(
+        house.ledger, "open_of", lambda _camera: (_ for _ in ()).throw(sqlite3.OperationalError("locked"))
+    )
+    assert not house.recorder.resume([], frame_of(1, AT), NOTHING, 320, 180)
+    monkeypatch.undo()
+    assert house.recorder.resume([site_view(new_id(), 1, AT)], frame_of(1, AT), NOTHING, 320, 180)
+    assert house.stages() == ["opened"]
+
+
+@pytest.mark.parametrize("where", ["first picture", "ledger", "outbox", "look of the place"])
+def test_a_full_disk_takes_no_alert_of_the_same_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    house = House(tmp_path)
+
+    def full(*_: Any) -> Any:
+        raise {"ledger": sqlite3.OperationalError, "outbox": sqlite3.OperationalError}.get(where, OSError)(
+            "full"
+        )
+
+    target, name = {
+        "first picture": (house.stills, "put"),
+        "ledger": (house.ledger, "get"),
+        "outbox": (house.outbox, "put_alert"),
+        "look of the place": (house.recorder, "_remember_look"),
+    }[where]
+    if where == "look of the place":
+        from edge.references import ReferenceStore
+
+        references = ReferenceStore(tmp_path / "references")
+        house.recorder._references = references
+        target, name = references, "put"
+    monkeypatch.setattr(target, name, full)
+    for change in ("seen", "confirmed"):
+        house.tell(change, site_view(new_id(), 1 if change == "seen" else 2, AT))
+    monkeypatch.undo()
+    house.recorder.tick(AT + timedelta(seconds=6))
+    assert house.stages() == ["opened"]
+
+
+def test_what_is_owed_does_not_wait_for_a_clock_that_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.outbox, "put_file", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        house.tell("confirmed", site_view(new_id(), 1, AT))
+        house.recorder.tick(AT + timedelta(seconds=6))
+    house.recorder.tick(AT - timedelta(hours=1))
+    assert house.stages() == ["opened"]
+
+
+def ring_of(seconds: float, step_at: float, step: timedelta) -> PacketRing:
+    """A second a packet, all key frames; the wall clock is stepped at `step_at`."""
+    ring = PacketRing(60, 1 << 20)
+    params = StreamParams("h264", 64, 48, Fraction(1, 10), None, 1)
+    for n in range(int(seconds) + 1):
+        at = AT + timedelta(seconds=n) + (step if n >= step_at else timedelta())
+        ring.push(RingPacket(at, True, n, n, bytes(10), params, 1000.0 + n))
+    return ring
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_stepped_clock_leaves_the_ring_whole(step: timedelta) -> None:
+    ring = ring_of(20, 12, step)
+    assert len(ring.held()) == 21
+    timed = ring.timed_by(AT + timedelta(seconds=10), 1010.0)
+    packets = timed.packets(AT + timedelta(seconds=8), AT + timedelta(seconds=14))
+    assert [p.pts for p in packets] == list(range(8, 15))
+    assert [p.at for p in packets] == [AT + timedelta(seconds=n) for n in range(8, 15)]
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clip_is_cut_although_the_clock_was_stepped_meanwhile(
+    tmp_path: Path, step: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, PacketRing(60, 1 << 20))
+    meta = FrameMeta("cam", 1, AT + timedelta(seconds=10), 1010.0, "arrival", None, True, False, 0, 320, 180)
+    frame = Frame.from_rgb(np.zeros((180, 320, 3), np.uint8), meta)
+    house.ring = ring_of(11, 99, step)
+    house.recorder.record(Change("confirmed", site_view(new_id(), 1, AT)), frame, NOTHING, 320, 180)
+    house.recorder.tick(AT + timedelta(seconds=11))
+    assert not house.recorder._clips._cutting, "its last second is to come"
+    house.ring = ring_of(14, 12, step)
+    asked: list[tuple[datetime, datetime, int]] = []
+    whole = PacketRing.clip
+
+    def clip(self: PacketRing, t0: datetime, t1: datetime, path: Path) -> Any:
+        asked.append((t0, t1, len(self.packets(t0, t1))))
+        return whole(self, t0, t1, path)
+
+    monkeypatch.setattr(PacketRing, "clip", clip)
+    house.recorder.tick(AT + step + timedelta(seconds=14))
+    assert asked == [(AT + timedelta(seconds=8), AT + timedelta(seconds=12), 5)]
+
+
+def test_a_clip_that_finds_the_disk_full_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from camera_adapters.ring import ClipInfo
+
+    house = House(tmp_path)
+    site = site_view(new_id(), 1, AT)
+    house.tell("confirmed", site)
+    clips = house.recorder._clips
+    path = tmp_path / "clips" / "cam" / f"{site.site_id}.mp4"
+    path.write_bytes(b"clip")
+    clips._ready.append((site.site_id, ClipInfo(path, "0" * 64, 4, AT, 2.0, 64, 48, "h264", False)))
+    with monkeypatch.context() as patch:
+        patch.setattr("edge.outbox._sync", lambda _p: (_ for _ in ()).throw(OSError("full")))
+        house.recorder.tick(AT)
+    assert path.exists()
+    monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+    house.recorder.tick(AT)
+    assert house.stages() == ["opened", "updated"]
+    assert Priority.CLIP in {f.priority for f in house.outbox.next_files(50)}
+
+
+@pytest.mark.parametrize("jpeg", [b"", b"\xff\xd8 half", b"\xff\xd8\xff\xd9"])
+def test_a_torn_picture_is_no_evidence(tmp_path: Path, jpeg: bytes) -> None:
+    store = StillStore(tmp_path)
+    store.put("s", "first", Still(jpeg, AT, 4, 3))
+    (tmp_path / "s.middle.part").write_bytes(b"x")
+    assert (StillStore(tmp_path).get("s", "first") is not None) == jpeg.endswith(b"\xff\xd9")
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("boot", "step_s", "dwell_s"),
+    [(True, 3600, 25.0), (True, -3600, 25.0), (False, 0, 25.0), (False, 3600, 3625.0)],
+    ids=["clock set on", "clock set back", "another boot", "another boot and clock: by the wall clock alone"],
+)
+def test_the_dwell_goes_on_after_a_restart_whatever_the_wall_clock_says(
+    tmp_path: Path, boot: bool, step_s: float, dwell_s: float
+) -> None:
+    site = Site(IssueClass.PARKING_MOTOR, "z", Moment(AT, 500.0), (0.1, 0.1, 0.2, 0.2))
+    site.last = Moment(AT + timedelta(seconds=20), 520.0)
+    SiteStore(tmp_path / "s.db", "boot-1").save("cam", [site], durable=True)
+    later = Moment(AT + timedelta(seconds=25 + step_s), 525.0 if boot else 7.0)
+    (again,) = SiteStore(tmp_path / "s.db", "boot-1" if boot else "boot-2").load("cam", later)
+    assert again.dwell_s(later.mono_s) == pytest.approx(dwell_s)
+    assert boot_id() == boot_id() != ""
