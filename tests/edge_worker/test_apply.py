@@ -298,7 +298,9 @@ def test_what_a_camera_leaves_on_the_disk_has_an_end(tmp_path: Path) -> None:
     sites = SiteStore(tmp_path / "sites.db")
     now = datetime(2026, 5, 1, tzinfo=UTC)
     for name in ("here", "gone"):
-        StillStore(tmp_path / "stills" / name).put("s", "first", Still(b"x", now - timedelta(days=3), 1, 1))
+        StillStore(tmp_path / "stills" / name).put(
+            "s", "first", Still(b"\xff\xd8\xff\xd9", now - timedelta(days=3), 1, 1)
+        )
         body = json.dumps({"first": [(now - timedelta(days=3)).timestamp(), 0.0], "last": None})
         sites._db.execute("INSERT INTO sites VALUES (?, ?, ?)", (f"site-{name}", name, body))
     leftovers = Leftovers(tmp_path, sites, lambda: ["here"])
