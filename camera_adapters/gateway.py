@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import httpx
 
 from camera_adapters.clock import Clock
-from camera_adapters.reasons import StreamFaultError
+from camera_adapters.reasons import StreamFaultError, connect_fault
 from camera_adapters.rtsp import RtspStream
 from camera_adapters.stream import FrameSink, StreamOptions
 
@@ -205,7 +205,7 @@ class Gateway:
         except httpx.TimeoutException as exc:
             raise StreamFaultError("timeout", "the gateway does not answer") from exc
         except httpx.HTTPError as exc:
-            raise StreamFaultError("refused", f"the gateway cannot be reached: {exc}") from exc
+            raise connect_fault(exc, "the gateway cannot be reached") from exc
         return _read(response, path)
 
 

@@ -14,7 +14,7 @@ from camera_adapters.clock import Clock
 from camera_adapters.hosts import SHARED_GATE, HostGate
 from camera_adapters.jpeg import MAX_PICTURE_BYTES, MultipartPictures
 from camera_adapters.pictures import PictureStream
-from camera_adapters.reasons import StreamFaultError
+from camera_adapters.reasons import StreamFaultError, connect_fault
 from camera_adapters.rtsp import host_of
 from camera_adapters.stream import FrameSink, StreamOptions, StreamState
 
@@ -121,7 +121,7 @@ def _translated() -> Iterator[None]:
     except httpx.TimeoutException as exc:
         raise StreamFaultError("timeout", f"no answer ({type(exc).__name__})") from exc
     except httpx.ConnectError as exc:
-        raise StreamFaultError("refused", str(exc)) from exc
+        raise connect_fault(exc, "the camera cannot be reached") from exc
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise StreamFaultError("eof", f"{type(exc).__name__}: {exc}") from exc
     except ValueError as exc:

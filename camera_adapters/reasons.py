@@ -13,11 +13,18 @@ _QUICK = frozenset({"refused", "timeout", "eof"})
 
 
 class StreamFaultError(Exception):
-    """A failure whose reason code the adapter knows: auth, not_found, refused, timeout, server, eof, no_key, codec or protocol."""
+    """A failure whose reason code the adapter knows: auth, not_found, refused, timeout, server, eof, no_key, codec, tls or protocol."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def connect_fault(exc: Exception, who: str) -> StreamFaultError:
+    """Return what a failed HTTP connection means: a certificate that nobody vouches for is no absent host."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+        return StreamFaultError("tls", f"{who}: its certificate is not signed by a known authority")
+    return StreamFaultError("refused", f"{who}: {exc}")
 
 
 def classify(exc: BaseException, elapsed_s: float, timeout_s: float) -> str:

@@ -27,7 +27,7 @@ from edge.geometry import GroundPlane
 from edge.identity import load_signer, public_key
 from edge.inspector import Inspector
 from edge.judge import Judge
-from edge.lane import Rings
+from edge.lane import Lane, Rings
 from edge.ledger import AlertLedger
 from edge.leftovers import Leftovers
 from edge.load import LoadGovernor
@@ -217,7 +217,7 @@ class Box:
         lane.pipeline.redraw(camera, self._judge(camera, "the camera's configuration was changed"))
         lane.redraw(camera)
         if camera.view_check != before:
-            lane.pipeline.watch = self._watch(camera)
+            self._watch_anew(lane)
 
     def _pipeline(self, camera: CameraConfig, rings: Rings) -> CameraPipeline:
         data = self._config.data_dir
@@ -270,9 +270,16 @@ class Box:
     def _renew_views(self) -> None:
         """Take up the references that were made since the last look; a commissioned camera needs no restart."""
         for lane in self.worker.lanes:
-            if self._views.changed(lane.camera.id):
-                lane.pipeline.watch = self._watch(lane.camera)
+            if lane.camera.view_check.enabled and self._views.changed(lane.camera.id):
+                self._watch_anew(lane)
                 self._log.info("camera.view_renewed", camera=lane.camera.id)
+
+    def _watch_anew(self, lane: Lane) -> None:
+        was = lane.pipeline.view
+        lane.pipeline.watch = self._watch(lane.camera)
+        if was != "unknown":
+            # What the old check said holds no more.
+            self.view_log.note(lane.camera.id, was, "unknown")
 
     def _beat(self) -> None:
         process = psutil.Process()

@@ -50,8 +50,9 @@ class ViewStore:
         return {k: datetime.fromtimestamp(p.stat().st_mtime, UTC) for k, p in paths.items() if p.is_file()}
 
     def changed(self, camera_id: str) -> bool:
-        """Whether the references are others than at the last `get`."""
-        return self._stamp(camera_id) != self._known.get(camera_id, ())
+        """Whether the references are others than at the last `get`; never, for a camera that was not asked for."""
+        known = self._known.get(camera_id)
+        return known is not None and self._stamp(camera_id) != known
 
     def _stamp(self, camera_id: str) -> tuple[int, ...]:
         paths = [self.path(camera_id, light) for light in get_args(Light)]

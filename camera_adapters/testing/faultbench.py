@@ -136,8 +136,8 @@ class FaultBench:
         self._stack.callback(stream.close, 15)
         return stream
 
-    def run(self, progress: Callable[[str], None] = lambda _: None) -> list[Row]:
-        """Run all faults, one after another."""
+    def run(self, progress: Callable[[str], None] = lambda _: None, only: str = "") -> list[Row]:
+        """Run all faults, one after another, or those whose name holds `only`."""
         steps: list[tuple[str, Callable[[], Row]]] = [
             (
                 "server stops, restarts with other timestamps",
@@ -157,7 +157,7 @@ class FaultBench:
             (f"{self._reconnects} reconnects", self._many),
         ]
         rows = []
-        for name, work in steps:
+        for name, work in [s for s in steps if only in s[0]]:
             progress(name)
             row = work()
             rows.append(Row(name, *[getattr(row, f) for f in list(Row.__dataclass_fields__)[1:]]))
@@ -324,8 +324,8 @@ def summary(rows: list[Row]) -> dict[str, float | int | bool]:
     last = rows[-1]
     return {
         "stall_noticed_s_max": max(stalls, default=float("nan")),
-        "recover_s_median": statistics.median(back),
-        "recover_s_max": max(back),
+        "recover_s_median": round(statistics.median(back), 2) if back else float("nan"),
+        "recover_s_max": max(back, default=float("nan")),
         "lost_by_others": sum(r.lost_by_others for r in rows),
         "reconnects_threads_growth": last.threads[1] - last.threads[0],
         "reconnects_fds_growth": last.fds[1] - last.fds[0],

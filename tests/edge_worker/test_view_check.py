@@ -125,6 +125,7 @@ def box_file(folder: Path, url: str, **camera: Any) -> Path:
         "device": "box",
         "data_dir": str(folder / "data"),
         "api": {"url": "http://127.0.0.1:9", "token": "t"},
+        "model": {"bundle": "centernet"},
         "cameras": [entry],
     }
     path.write_text(yaml.safe_dump(box))

@@ -16,13 +16,16 @@ from camera_adapters.testing.faultbench import FaultBench, Row, summary
 @click.command("faults")
 @click.option("--cameras", type=click.IntRange(2, 64), default=16, show_default=True)
 @click.option("--reconnects", type=click.IntRange(10, 5000), default=200, show_default=True)
+@click.option("--only", default="", metavar="WORD", help="Only the faults whose name holds this.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here."
 )
-def cli(cameras: int, reconnects: int, json_file: Path | None) -> None:
+def cli(cameras: int, reconnects: int, only: str, json_file: Path | None) -> None:
     """Break one camera in many ways while the others play; print the time to notice and to recover."""
     with FaultBench(cameras, reconnects) as bench:
-        rows = bench.run(lambda name: click.echo(f"… {name}", err=True))
+        rows = bench.run(lambda name: click.echo(f"… {name}", err=True), only)
+    if not rows:
+        raise click.UsageError(f"--only: no fault's name holds {only}")
     figures = summary(rows)
     Console(width=160).print(_table(rows))
     for name, value in figures.items():

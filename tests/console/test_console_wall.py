@@ -1,0 +1,47 @@
+"""The wall when a camera's view becomes bad: told live, and first among the cameras."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import httpx
+import pytest
+from console_parts import Town, page_of
+from playwright.sync_api import Browser, expect
+
+from api.examples import HEARTBEAT
+from contract import new_id, utc_now
+
+pytestmark = pytest.mark.browser
+
+
+def beat(centre: Town, view: str, was: str = "") -> None:
+    now = utc_now()
+    cameras = [
+        {"camera_id": "gate", "state": "live", "view": view, "view_since": now.isoformat()},
+        {"camera_id": "alley", "state": "live", "view": "good"},
+    ]
+    events = [{"camera_id": "gate", "at": now.isoformat(), "was": was, "view": view}] if was else []
+    body = HEARTBEAT | {
+        "id": new_id(),
+        "at": (now + timedelta(seconds=1)).isoformat(),
+        "cameras": cameras,
+        "camera_events": events,
+    }
+    token = {"Authorization": f"Bearer {centre.token}"}
+    with httpx.Client(base_url=centre.url, headers=token, trust_env=False) as box:
+        box.post("/heartbeats", json=body).raise_for_status()
+
+
+def test_a_moved_camera_is_told_and_comes_first(browser: Browser, centre: Town) -> None:
+    beat(centre, "good")
+    page = page_of(browser, centre, path="#/wall")
+    expect(page.locator(".cams .cam.live")).to_have_count(2)
+    expect(page.locator(".cams .cam").first).to_contain_text("alley")
+    beat(centre, "moved", "good")
+    expect(page.locator(".arrivals .camnews")).to_contain_text("view moved")
+    expect(page.locator(".cams .cam").first).to_contain_text("gate")
+    expect(page.locator(".cams .cam.unfit .mark")).to_have_text("view moved")
+    beat(centre, "good", "moved")
+    expect(page.locator(".arrivals .camnews")).to_have_count(2)
+    expect(page.locator(".cams .cam.unfit")).to_have_count(0)
