@@ -10,9 +10,18 @@ from edge.people import ShortTracks
 from edge.places import Places
 from edge.ruler import Ruler
 from edge.rules import ALL_RULES, Rule
+from edge.rules.base import stands_in
 from edge.scene import Scene, ZoneShape, things_of
 from edge.site_store import SiteStore
-from edge.site_view import Change, ChangeKind, Observation, SiteView, Surroundings, view_of
+from edge.site_view import (
+    Change,
+    ChangeKind,
+    Observation,
+    SiteView,
+    Surroundings,
+    policy_version,
+    view_of,
+)
 from edge.sites import LEAST_HITS, Moment, Sighting, Site, SiteState
 from edge.traffic import Traffic
 from edge.zones import Numbers, PolicyConfig, ZoneConfig, local_time, numbers_of
@@ -45,7 +54,8 @@ class Judge:
     ) -> None:
         """`resumed` is what the timeline of a place says that was there before this judge."""
         self._resumed = resumed
-        self._where, self._policy = Surroundings(camera_id, place, ground), policy
+        self._where, self._policy = Surroundings(camera_id, place, ground, policy_version(policy)), policy
+        self._active: frozenset[str] = frozenset()
         self._timezone, self._store, self._roles = timezone, store, roles
         self._zones = {z.id: ZoneShape(z) for z in zones}
         self._rules = [r for r in rules if any(z.kind in r.zones for z in self._zones.values())]
@@ -141,6 +151,7 @@ class Judge:
         self._ruler.observe(people)
         self._traffic.observe(vehicles, obs.mono_s)
         local = local_time(obs.captured_at, self._timezone)
+        self._active = frozenset(z.id for z in self._zones.values() if z.config.active(local))
         return Scene(
             at=obs.captured_at,
             mono_s=obs.mono_s,
@@ -151,7 +162,7 @@ class Judge:
             carriers=(*self._carriers.tracks, *self._carriers.gone),
             grey=obs.grey,
             zones=tuple(self._zones.values()),
-            active=frozenset(z.id for z in self._zones.values() if z.config.active(local)),
+            active=self._active,
             ruler=self._ruler,
             traffic=self._traffic,
         )
@@ -231,7 +242,15 @@ class Judge:
 
     def _view(self, site: Site, mono_s: float) -> SiteView:
         zone, rule = self._zones[site.zone_id].config, self._rule_of[site.issue]
-        return view_of(site, zone, rule, self._numbers(site), self._where, mono_s)
+        lapsed = next(
+            (
+                z.config
+                for z in self._zones.values()
+                if z.kind in rule.permits and z.id not in self._active and stands_in(site.box, z)
+            ),
+            None,
+        )
+        return view_of(site, zone, rule, self._numbers(site), self._where, mono_s, lapsed)
 
     def _load(self, now: Moment) -> None:
         self._loaded = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +16,11 @@ from edge.geometry import Box, GroundPlane, ground_cell
 from edge.left_objects import LeftObject
 from edge.rules import Rule
 from edge.sites import Site
-from edge.zones import Numbers, ZoneConfig
+from edge.zones import Numbers, PolicyConfig, ZoneConfig
 from models.detections import Detections
 
 ChangeKind = Literal["seen", "candidate", "confirmed", "updated", "cleared", "dropped"]
+# The numbers of docs/rules.md; a camera that has its own says so behind it.
 POLICY_VERSION = "default-1"
 
 
@@ -79,16 +81,31 @@ class Surroundings:
     camera_id: str
     place: GeoPoint
     ground: GroundPlane | None = None
+    policy: str = POLICY_VERSION
+
+
+def policy_version(policy: PolicyConfig) -> str:
+    """Return the name of the numbers that hold: the defaults', with a hash of the camera's own where it has some."""
+    own = policy.model_dump_json(exclude_none=True, exclude_defaults=True)
+    if not policy.root:
+        return POLICY_VERSION
+    return f"{POLICY_VERSION}+{hashlib.sha256(own.encode()).hexdigest()[:12]}"
 
 
 def view_of(
-    site: Site, zone: ZoneConfig, rule: Rule, numbers: Numbers, where: Surroundings, mono_s: float
+    site: Site,
+    zone: ZoneConfig,
+    rule: Rule,
+    numbers: Numbers,
+    where: Surroundings,
+    mono_s: float,
+    lapsed: ZoneConfig | None = None,
 ) -> SiteView:
-    """Return a site as it stands at a moment of the monotonic clock."""
+    """Return a site as it stands at a moment of the monotonic clock; `lapsed` would permit it at another time."""
     box = site.box
     vehicle = rule.issue in (IssueClass.PARKING_MOTOR, IssueClass.FIRE_LANE)
     place = (where.ground.centre(box, vehicle) if where.ground else None) or where.place
-    permit = site.why or ("no active permit covers the place at this moment" if rule.permits else None)
+    permit = site.why or _permit(rule, lapsed)
     return SiteView(
         site_id=site.id,
         issue=site.issue,
@@ -103,7 +120,7 @@ def view_of(
             name=rule.name,
             candidate_s=numbers.candidate_s,
             confirm_s=numbers.confirm_s,
-            policy_version=POLICY_VERSION,
+            policy_version=where.policy,
         ),
         first_seen_at=site.first.at,
         candidate_at=site.candidate.at if site.candidate else None,
@@ -119,3 +136,12 @@ def view_of(
         note="; ".join(words for _, words in site.timeline[-6:]),
         timeline=tuple(site.timeline),
     )
+
+
+def _permit(rule: Rule, lapsed: ZoneConfig | None) -> str:
+    if not rule.permits:
+        return "no permit can cover this issue"
+    if lapsed is not None:
+        name = f"{lapsed.holder} ({lapsed.id})" if lapsed.holder else lapsed.id
+        return f"the permit of {name} does not hold at this moment"
+    return "no active permit covers the place at this moment"

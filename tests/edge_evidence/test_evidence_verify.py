@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import base64
 import json
 import stat
 import subprocess
 import zipfile
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -120,6 +122,83 @@ def test_any_change_is_found(case: Path, tmp_path: Path, data: st.DataObject) ->
     else:
         content[which] = (name, content[other][1])
     assert not verify_case(pack(tmp_path / "changed.zip", content)).good
+
+
+def _claims(content: dict[str, bytes], **change: int) -> None:
+    head = json.loads(content["case.json"])
+    head["strands"][0].update({k: head["strands"][0][k] + by for k, by in change.items()})
+    content["case.json"] = canonical(head).encode()
+
+
+def _link(mine: str, seq: int) -> str:
+    return f"{mine}/chain/{seq:08d}.json"
+
+
+def _event_of(content: dict[str, bytes], mine: str, seq: int) -> str:
+    return f"{mine}/events/{json.loads(_payload(content[_link(mine, seq)]))['event_sha256']}.json"
+
+
+def _payload(envelope: bytes) -> bytes:
+    return base64.b64decode(json.loads(envelope)["payload"])
+
+
+def _shift_down(content: dict[str, bytes], mine: str, gone: int) -> None:
+    del content[_link(mine, gone)]
+    for seq in range(gone + 1, 7):
+        content[_link(mine, seq - 1)] = content.pop(_link(mine, seq))
+    _claims(content, last_seq=-1)
+
+
+def _missing_between(content: dict[str, bytes], mine: str) -> None:
+    _shift_down(content, mine, 3)
+
+
+def _missing_own(content: dict[str, bytes], mine: str) -> None:
+    del content[_event_of(content, mine, 4)]
+    _shift_down(content, mine, 4)
+    _claims(content, events=-1)
+
+
+def _reordered(content: dict[str, bytes], mine: str) -> None:
+    a, b = _link(mine, 2), _link(mine, 4)
+    content[a], content[b] = content[b], content[a]
+
+
+def _replayed(content: dict[str, bytes], mine: str) -> None:
+    content[_link(mine, 7)] = content[_link(mine, 4)]
+    _claims(content, last_seq=1, events=1)
+
+
+def _replayed_in_place(content: dict[str, bytes], mine: str) -> None:
+    content[_link(mine, 6)] = content[_link(mine, 4)]
+
+
+def _message_of_another_time(content: dict[str, bytes], mine: str) -> None:
+    content[_event_of(content, mine, 6)] = content[_event_of(content, mine, 2)]
+
+
+def _signed_by_another(content: dict[str, bytes], mine: str) -> None:
+    other = CryptoSigner.generate_ed25519()
+    content[f"{mine}/key.json"] = public_key(other, "box-1").encode()
+
+
+FORGERIES = [
+    (_missing_between, "link"), (_missing_own, "link"), (_reordered, "reordered or replayed"),
+    (_replayed, "reordered or replayed"), (_replayed_in_place, "reordered or replayed"),
+    (_message_of_another_time, "event"), (_signed_by_another, "signature"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("forge", "words"), FORGERIES, ids=[f.__name__[1:] for f, _ in FORGERIES])
+def test_a_careful_forger_is_found(
+    case: Path, tmp_path: Path, forge: Callable[[dict[str, bytes], str], None], words: str
+) -> None:
+    """Whoever takes links away, moves or repeats them and rewrites every claim of the file to fit."""
+    content, mine = entries(case), (case.parent / "alert_id").read_text()
+    forge(content, mine)
+    verdict = verify_case(pack(tmp_path / "forged.zip", list(content.items())))
+    assert not verdict.good
+    assert words in " ".join(verdict.wrong), verdict.wrong
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
