@@ -109,6 +109,8 @@ def box_config(folder: Path, port: int, cameras: int, profile: Profile, bundle: 
             "place": {"lon": 0.0, "lat": 0.0},
             "zones": zones,
             "policy": {"parking.motor": {"candidate_s": 10, "confirm_s": CONFIRM_S}},
+            # The clips come again and again.
+            "view_check": {"looped": False},
         }
         listed.append(camera)
     config = {
