@@ -14,7 +14,7 @@ from models.bundle import Bundle
 from models.detections import Detections, Floats, Ints, Picture
 from models.families import DECODERS, NEEDS_NMS, nms
 from models.read_onnx import check_fit
-from models.session import available, choose, open_session
+from models.session import available, choose, has_bfloat16, open_session
 
 # Fixed, warmed sizes: ONNX Runtime's memory grows with every new batch shape.
 BATCH_SIZES = (1, 2, 4, 8, 16)
@@ -52,7 +52,7 @@ class Detector:
             ValueError: the provider is unknown, or not on this machine.
         """
         self.bundle = bundle
-        self.provider = choose(provider, available())
+        self.provider = choose(provider, available(), bundle.manifest.bfloat16 and has_bfloat16())
         self._spec = bundle.manifest.input
         self._session = open_session(bundle, self.provider, threads, max_batch)
         self._channels: Ints = np.array([c.index for c in bundle.manifest.classes], np.int32)

@@ -13,6 +13,7 @@ import numpy as np
 from models.ap import ClassFigures, Judged, calibration, class_figures, gather, judge
 from models.boxes import iou
 from models.bundle import Bundle
+from models.coverage import Coverage, CoverageCount
 from models.detections import Detections, Floats, Ints
 from models.detector import Detector
 from models.yolo_data import Labelled, YoloData, read_rgb
@@ -32,6 +33,7 @@ class Row:
     threshold: float
     figures: ClassFigures
     ece: float
+    coverage: Coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,13 @@ class Report:
             "precision": _mean([r.figures.precision for r in self.rows if r.figures.boxes]),
             "recall": _mean([r.figures.recall for r in self.rows]),
             "classes": classes,
-            "calibration": {"ece": _number(self.ece), "bins": list(self.bins)},
+            "coverage": {r.name: _coverage_json(r.coverage) for r in self.rows},
+            "thresholds": {r.name: r.threshold for r in self.rows},
+            "calibration": {
+                "ece": _number(self.ece),
+                "by_class": {r.name: _number(r.ece) for r in self.rows},
+                "bins": list(self.bins),
+            },
             "latency_ms": {
                 "p50": _number(float(np.percentile(self.latency_ms, 50)), 2),
                 "p95": _number(float(np.percentile(self.latency_ms, 95)), 2),
@@ -113,9 +121,11 @@ def _row_json(row: Row) -> dict[str, Any]:
         "recall": _number(f.recall),
         "images": f.images,
         "boxes": f.boxes,
-        "threshold": row.threshold,
-        "ece": _number(row.ece),
     }
+
+
+def _coverage_json(found: Coverage) -> dict[str, float | None]:
+    return {k: _number(getattr(found, k)) for k in ("recall", "precision", "dice", "found")}
 
 
 def plain_name(name: str) -> str:
@@ -167,6 +177,7 @@ def evaluate(
     judged: list[Judged] = []
     looks: list[Look] = []
     times: list[float] = []
+    covered = [CoverageCount() for _ in rows]
     confusion = np.zeros((len(rows) + 1, len(rows) + 1), np.int32)
     for item in data.items:
         picture = read_rgb(item.path)
@@ -177,16 +188,19 @@ def evaluate(
             times.append((timer() - started) * 1e3)
         kept = everything.select(place[everything.classes] >= 0)
         found = Detections(kept.boxes, kept.scores, place[kept.classes], names)
-        boxes, classes = _truth(item, shared, place, (picture.shape[1], picture.shape[0]))
+        size = (picture.shape[1], picture.shape[0])
+        boxes, classes = _truth(item, shared, place, size)
         judged.append(judge(found.boxes, found.scores, found.classes, boxes, classes))
         shown = found.select(found.scores >= thresholds[found.classes])
+        for kind, count in enumerate(covered):
+            count.add(shown.boxes[shown.classes == kind], boxes[classes == kind], size)
         looks.append(Look(item, shown, _confuse(confusion, shown, boxes, classes)))
         looks = sorted(looks, key=lambda look: -look.wrong)[:8]
         tick()
     return Report(
         bundle=bundle,
         provider=detector.provider,
-        rows=tuple(_row(judged, bundle, row, kind) for kind, row in enumerate(rows)),
+        rows=tuple(_row(judged, bundle, row, kind, covered[kind].result()) for kind, row in enumerate(rows)),
         confusion=confusion,
         bins=(pooled := _pooled(judged, len(rows)))[1],
         ece=pooled[0],
@@ -198,7 +212,7 @@ def evaluate(
     )
 
 
-def _row(judged: Sequence[Judged], bundle: Bundle, row: int, kind: int) -> Row:
+def _row(judged: Sequence[Judged], bundle: Bundle, row: int, kind: int, covered: Coverage) -> Row:
     spec = bundle.manifest.classes[row]
     scores, hits = gather(judged, kind)
     seen = scores >= 0.05
@@ -207,6 +221,7 @@ def _row(judged: Sequence[Judged], bundle: Bundle, row: int, kind: int) -> Row:
         spec.threshold,
         class_figures(judged, kind, spec.threshold),
         calibration(scores[seen], hits[seen])[0],
+        covered,
     )
 
 

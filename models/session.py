@@ -8,6 +8,7 @@ OpenVINO runs in bfloat16 where the processor has it and the bundle says that it
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 _GPU_MEMORY = 4 * 2**30
+_BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 Shape = list[int | str | None]
 
@@ -50,14 +52,30 @@ def available() -> tuple[str, ...]:
     return tuple(name for name in RUNTIMES if name in found)
 
 
-def choose(wish: str, there: Sequence[str]) -> str:
+def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies in bfloat16 (x86 on Linux; elsewhere nobody has measured it)."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("ascii", "replace"), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and not _BFLOAT16_FLAGS.isdisjoint(flags.group(1).split())
+
+
+def choose(wish: str, there: Sequence[str], fast: bool) -> str:
     """Return the runtime for a wish; `auto` takes the first of `cuda`, `openvino`, `cpu` that is there.
+
+    Args:
+        wish: `auto` or a name of `RUNTIMES`.
+        there: what this machine has.
+        fast: that the model may run in bfloat16 and the processor can. Without it OpenVINO is hardly faster than ONNX
+            Runtime and takes more memory (docs/models.md), so that `auto` leaves it.
 
     Raises:
         ValueError: the wish is unknown, or not there.
     """
     if wish == "auto":
-        return next(name for name in ("cuda", "openvino", "cpu") if name in there)
+        best = ("cuda", "openvino", "cpu") if fast else ("cuda", "cpu")
+        return next(name for name in best if name in there)
     if wish not in RUNTIMES:
         raise ValueError(f"model.provider: {wish!r} is unknown; use auto, {', '.join(RUNTIMES)}")
     if wish not in there:

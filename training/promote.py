@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,11 +75,12 @@ def promote(
 
 def show(report: GateReport) -> None:
     """The table on the screen."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     table = Table(*HEAD, box=rich.box.SIMPLE)
     colours = {"worse": "red", "better": "green", "not_enough": "yellow"}
     for row, result in zip(table_rows(report), report.slices, strict=True):
-        table.add_row(*row, style=colours.get(result.verdict, ""))
+        # Why a slice is not enough stands in the report; here the counts say it.
+        table.add_row(*row[:-1], row[-1].partition(":")[0], style=colours.get(result.verdict, ""))
     console.print(table)
     console.print(f"[bold]{report.decision.replace('_', ' ')}[/bold]")
     for reason in report.reasons:

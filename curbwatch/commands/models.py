@@ -81,11 +81,15 @@ def evaluate_command(
 
 def _print_table(figures: dict[str, Any]) -> None:
     keys = ("map50", "map50_95", "precision", "recall")
-    table = Table("class", *keys, "images", "boxes", "threshold")
+    table = Table("class", *keys, "images", "boxes", "threshold", "area covered", "area right")
     for row in figures["classes"]:
-        values = (_cell(row[k]) for k in (*keys, "images", "boxes", "threshold"))
-        table.add_row(row["name"], *values)
-    table.add_row("all", *(_cell(figures[k]) for k in (*keys, "images", "boxes")), "", style="bold")
+        values = (_cell(row[k]) for k in (*keys, "images", "boxes"))
+        covered = figures["coverage"][row["name"]]
+        more = (figures["thresholds"][row["name"]], covered["recall"], covered["precision"])
+        table.add_row(row["name"], *values, *(_cell(v) for v in more))
+    table.add_row(
+        "all", *(_cell(figures[k]) for k in (*keys, "images", "boxes")), *("", "", ""), style="bold"
+    )
     console = Console()
     console.print(table)
     console.print(
@@ -207,6 +211,7 @@ def pull_command(name: str, into: Path, file: Path | None, sha256: str | None) -
 )
 @click.option("--most", type=click.IntRange(8, 2000), default=128, show_default=True, help="Frames to use.")
 @click.option("--judge", type=_FILE, help="DATA.yaml on which both are judged.")
+@click.option("--clips", type=_FILE, help="Manifest of `bench events` on which both are judged too.")
 @click.option(
     "--loss",
     type=click.FloatRange(0, 1),
@@ -222,10 +227,11 @@ def quantise_command(
     pictures: Path | None,
     most: int,
     judge: Path | None,
+    clips: Path | None,
     loss: float,
     provider: str,
 ) -> None:
-    """Make a smaller variant of BUNDLE in TARGET; with --judge, exit status 1 where it loses more than is allowed."""
+    """Make a smaller variant of BUNDLE in TARGET; exit status 1 where --judge or --clips show more loss than is allowed."""
     from models.convert.quantise import quantise
 
     try:
@@ -233,8 +239,23 @@ def quantise_command(
         click.echo(f"{target}: {made.onnx_path.stat().st_size / 1e6:.1f} MB")
         if judge and not _inside_loss(_bundle(bundle), made, judge, loss, provider):
             raise click.ClickException(f"{target}: loses more than {loss}; do not ship it")
+        if clips and not _same_events(bundle, str(target), clips):
+            raise click.ClickException(f"{target}: loses events or raises false ones; do not ship it")
     except ValueError as exc:
         raise click.ClickException(str(exc)) from None
+
+
+def _same_events(before: str, after: str, clips: Path) -> bool:
+    from curbwatch.commands.bench.events import events_json, run_events
+    from training.gate import compare_events
+
+    was, now = (events_json(runs, b, w) for b in (before, after) for runs, w in [run_events(clips, b)])
+    for e in (found := compare_events(was, now)):
+        click.echo(
+            f"events {e.family}: found {e.champion_found} -> {e.candidate_found} of {e.expected}, "
+            f"false {e.champion_false} -> {e.candidate_false}"
+        )
+    return all(e.verdict != "worse" for e in found)
 
 
 def _inside_loss(before: Bundle, after: Bundle, data: Path, loss: float, provider: str) -> bool:

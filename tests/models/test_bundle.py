@@ -15,7 +15,7 @@ from model_parts import bundle_of, constant_onnx, yolo_output
 from models.bundle import BundleError, Family, Manifest, embedded, load_bundle
 from models.detector import Detector
 from models.read_onnx import about, class_names
-from models.session import OrtSession, choose
+from models.session import OrtSession, choose, has_bfloat16
 
 ONE = yolo_output([(32, 32, 20, 20)], [1], [0.9])
 
@@ -168,19 +168,36 @@ def test_class_names(text: str, names: dict[int, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "there", "got"),
+    ("wish", "there", "fast", "got"),
     [
-        ("auto", ("cuda", "openvino", "cpu"), "cuda"),
-        ("auto", ("tensorrt", "openvino", "cpu"), "openvino"),
-        ("auto", ("cpu",), "cpu"),
-        ("cpu", ("cuda", "cpu"), "cpu"),
+        ("auto", ("cuda", "openvino", "cpu"), True, "cuda"),
+        ("auto", ("tensorrt", "openvino", "cpu"), True, "openvino"),
+        ("auto", ("openvino", "cpu"), False, "cpu"),
+        ("openvino", ("openvino", "cpu"), False, "openvino"),
+        ("auto", ("cpu",), True, "cpu"),
+        ("cpu", ("cuda", "cpu"), True, "cpu"),
     ],
 )
-def test_the_runtime_that_is_chosen(wish: str, there: tuple[str, ...], got: str) -> None:
-    assert choose(wish, there) == got
+def test_the_runtime_that_is_chosen(wish: str, there: tuple[str, ...], fast: bool, got: str) -> None:
+    assert choose(wish, there, fast) == got
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx512_bf16 sse\n", True),
+        ("flags : fpu amx_bf16\n", True),
+        ("flags : fpu avx512f\nmodel name : amx_bf16\n", False),
+        ("", False),
+    ],
+)
+def test_a_processor_with_bfloat16_is_known_by_its_flags(tmp_path: Path, text: str, has: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_bfloat16(tmp_path / "cpuinfo") is has
+    assert not has_bfloat16(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("wish", "words"), [("coreml", "unknown"), ("cuda", "not on this machine")])
 def test_a_runtime_that_is_not_there(wish: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        choose(wish, ("cpu",))
+        choose(wish, ("cpu",), False)

@@ -16,6 +16,7 @@ from model_parts import bundle_of, yolo_output
 
 from curbwatch.commands.models import cli
 from models.ap import IOUS, average_precision, calibration, judge
+from models.coverage import CoverageCount
 from models.evaluate import plain_name
 from models.yolo_data import DataError, load_yolo_data
 
@@ -121,6 +122,9 @@ def test_the_command_prints_one_json_line(tmp_path: Path) -> None:
     figures = json.loads(result.stdout)
     rows = {c["name"]: c for c in figures["classes"]}
     assert set(rows) == {"person", "truck"}
+    shape = ["name", "map50", "map50_95", "precision", "recall", "images", "boxes"]
+    assert all(list(row) == shape for row in figures["classes"])
+    assert figures["coverage"]["truck"] == {"recall": 1.0, "precision": 0.5, "dice": 0.6667, "found": 1.0}
     assert rows["truck"]["precision"] == 0.5
     assert rows["truck"]["recall"] == 1.0
     assert rows["truck"]["map50"] == pytest.approx(1.0, abs=0.011)
@@ -176,3 +180,25 @@ def test_no_class_in_common_is_an_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["evaluate", str(tmp_path / "b"), str(data)])
     assert result.exit_code == 1
     assert "no name in common" in result.output
+
+
+@pytest.mark.parametrize(
+    ("seen", "truth", "wanted"),
+    [
+        # One box over two labels that touch: nothing is wrong, though no box matches another.
+        ([(0, 0, 64, 32)], [(0, 0, 32, 32), (32, 0, 64, 32)], (1.0, 1.0, 1.0, 1.0)),
+        ([(0, 0, 32, 32)], [(0, 0, 64, 32)], (0.5, 1.0, 2 / 3, 1.0)),
+        ([(0, 0, 64, 64)], [(0, 0, 32, 32)], (1.0, 0.25, 0.4, 1.0)),
+        ([(0, 0, 16, 16), (0, 0, 16, 16)], [(0, 0, 32, 32)], (0.25, 1.0, 0.4, 0.0)),
+        ([], [(0, 0, 32, 32)], (0.0, float("nan"), 0.0, 0.0)),
+        ([], [], (float("nan"),) * 4),
+    ],
+)
+def test_coverage_compares_areas(
+    seen: list[tuple[int, ...]], truth: list[tuple[int, ...]], wanted: tuple[float, ...]
+) -> None:
+    count = CoverageCount()
+    count.add(np.array(seen, np.float32).reshape(-1, 4), np.array(truth, np.float32).reshape(-1, 4), (64, 64))
+    found = count.result()
+    got = (found.recall, found.precision, found.dice, found.found)
+    assert got == pytest.approx(wanted, nan_ok=True)
