@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from sqlalchemy import BindParameter, ColumnElement, bindparam, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -176,6 +178,22 @@ def guards_of(calls: list[Callable[..., Any]]) -> tuple[str, ...] | None:
         if "public" in marks:
             return ()
     return None
+
+
+def check_guards(router: APIRouter) -> None:
+    """Raise `RuntimeError` when a route names neither its permission nor why it is public."""
+
+    def calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+        for inner in dependant.dependencies:
+            if inner.call is not None:
+                yield inner.call
+            yield from calls(inner)
+
+    for route in router.routes:
+        if isinstance(route, APIRoute) and guards_of(list(calls(route.dependant))) is None:
+            raise RuntimeError(
+                f"{route.path}: name its permission by `needs`, or say by `public` why it has none"
+            )
 
 
 def guards_metrics() -> Any:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.types import ASGIApp
 
 from api import callouts, inspections
+from api.access import check_guards
 from api.areas import Areas
 from api.city_loop import exchange_forever
 from api.core import Core
@@ -98,7 +99,9 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(DataError, unfit)
     for name in ROUTERS:
-        app.include_router(import_module(f"api.routes.{name}").router)
+        router = import_module(f"api.routes.{name}").router
+        check_guards(router)
+        app.include_router(router)
     if find_spec("api.console") is not None:
         import_module("api.console").mount(app)
     app.add_middleware(_outer(settings, core.metrics))

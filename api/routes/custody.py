@@ -222,8 +222,8 @@ async def open_original(
     case_id: Identifier, told: Original, who: Annotated[Principal, needs("evidence.unseal")], core: CoreDep
 ) -> Response:
     """Open a sealed original. Who, which and why is in the audit before the first byte leaves."""
-    unsealer = Unsealer.of(core.settings)
     await run_in_threadpool(_is_sealed, core, who, case_id, told.sha256)
+    unsealer = Unsealer.of(core.settings)
     size = await core.store.size(told.sha256)
     if size is None:
         raise ApiError(404, "the sealed original is still on its way from the box")

@@ -16,7 +16,7 @@ from api.errors import ApiError, refusals
 from api.geo import Spot, box_around, distance_m
 from api.review import find
 from api.routes.cases import parse_bbox
-from api.tables import AlertRow, CaseRow
+from api.tables import AlertRow, Camera, CaseRow
 from contract import CaseState, IssueClass
 from contract.base import Identifier
 
@@ -169,6 +169,8 @@ def pictures(
     if len(camera_id) > 64:
         raise ApiError(404, "no such camera")
     with core.db.read() as session:
+        if session.scalar(select(Camera.id).where(Camera.id == camera_id, who.sees(Camera.tenant))) is None:
+            raise ApiError(404, "no such camera")
         bodies = session.scalars(
             select(AlertRow.body)
             .join(CaseRow, CaseRow.id == AlertRow.case_id)
