@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 import onveef
 import psutil
 from defusedxml import ElementTree
-from onveef import envelopes, wsdiscovery
+from onveef import envelopes, parsers, wsdiscovery
 
 from camera_adapters.clock import Clock
 from camera_adapters.reasons import StreamFaultError
@@ -200,11 +200,27 @@ def rtsp_url(address: OnvifAddress, timeout_s: float = 5.0) -> str:
                 if not profiles:
                     raise StreamFaultError("not_found", "ONVIF: the camera offers no video profile")
                 token = (profiles[0] if address.role == "main" else profiles[-1]).token
-            plain = camera.get_stream_uri(profile_token=token)
+            plain = _stream_uri(camera, token)
     except onveef.OnvifError as exc:
         raise _translated(exc) from exc
     _check_host(plain, address.host)
     return with_login(plain, address.user, address.password)
+
+
+def _stream_uri(camera: onveef.OnvifClient, token: str) -> str:
+    try:
+        return str(camera.get_stream_uri(profile_token=token))
+    except (onveef.OnvifFaultError, onveef.OnvifOperationNotSupportedError) as first:
+        # Asked by the older service; a camera may give the address of H.265 by Media2 alone.
+        try:
+            answer = camera.call(
+                service="media2",
+                operation="GetStreamUri",
+                body_inner=envelopes.media_get_stream_uri(profile_token=token, use_media2=True),
+            )
+        except onveef.OnvifCapabilityMissingError:
+            raise first from None
+        return str(parsers.parse_stream_uri(answer))
 
 
 def _check_host(url: str, host: str) -> None:
@@ -285,7 +301,12 @@ def _addresses() -> list[str]:
 
 
 def _profiles(camera: onveef.OnvifClient) -> tuple[OnvifProfile, ...]:
-    profiles = [_profile(p) for p in camera.get_profiles()]
+    # Media2 first: the older service may not describe H.265.
+    try:
+        raw = camera.media2_get_profiles()
+    except onveef.OnvifError:
+        raw = []
+    profiles = [_profile(p) for p in raw or camera.get_profiles()]
     return tuple(sorted(profiles, key=lambda p: (-p.width * p.height, p.token)))
 
 

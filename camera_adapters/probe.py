@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ class ProbeReport:
 class _Watch:
     """Notes when things happened; `over` is set when the stream has given up for now."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self._begin = clock, clock.monotonic()
+    def __init__(self, clock: Clock, on_live: Callable[[], None]) -> None:
+        self._clock, self._begin, self._on_live = clock, clock.monotonic(), on_live
         self.live_s: float | None = None
         self.first_s: float | None = None
         self.frame: Frame | None = None
@@ -74,6 +75,8 @@ class _Watch:
 
     def on_event(self, event: StreamEvent) -> None:
         if event.state is StreamState.LIVE:
+            if self.live_s is None:
+                self._on_live()
             self.live_s = self._clock.monotonic() - self._begin
         elif event.state in {StreamState.BACKING_OFF, StreamState.FAILED}:
             self.failure = event.reason
@@ -86,13 +89,16 @@ def probe(
     seconds: float = 5.0,
     transport: str = "tcp",
     picture: Path | None = None,
+    on_live: Callable[[], None] = lambda: None,
 ) -> ProbeReport:
     """Watch an address for `seconds` and report; a saved picture goes to `picture` (its suffix names the format).
+
+    `on_live` is called on the stream's thread when the first packet has come, and must return at once.
 
     Raises:
         ValueError: no adapter knows the address.
     """
-    watch = _Watch(clock)
+    watch = _Watch(clock, on_live)
     options = StreamOptions(
         transport="udp" if transport == "udp" else "tcp",
         stall_s=max(4.0, seconds),

@@ -22,6 +22,7 @@ _SPACES = {
     "s": "http://www.w3.org/2003/05/soap-envelope",
     "tds": "http://www.onvif.org/ver10/device/wsdl",
     "trt": "http://www.onvif.org/ver10/media/wsdl",
+    "tr2": "http://www.onvif.org/ver20/media/wsdl",
     "tptz": "http://www.onvif.org/ver20/ptz/wsdl",
     "tt": "http://www.onvif.org/ver10/schema",
     "ter": "http://www.onvif.org/ver10/error",
@@ -44,11 +45,12 @@ _OPEN = frozenset({"GetSystemDateAndTime", "GetCapabilities", "GetServices"})
 
 @dataclass(frozen=True)
 class SimulatedProfile:
-    """A stream that the simulator offers."""
+    """A stream that the simulator offers. H.265 is described by Media2 alone, as ONVIF has it."""
 
     url: str
     width: int
     height: int
+    codec: str = "H264"
 
 
 Position = tuple[float, float, float]
@@ -58,7 +60,7 @@ GROUP, PORT = "239.255.255.250", 3702
 class OnvifCam:
     """The simulator, a context manager. `calls` has the operations asked for.
 
-    `presets` are (token, name, (pan, tilt, zoom)); `position` is where it looks now. With `discoverable` it answers
+    With `media2` it offers that service too, and gives its streams' addresses there alone. `presets` are (token, name, (pan, tilt, zoom)); `position` is where it looks now. With `discoverable` it answers
     WS-Discovery on the loopback's multicast group.
     """
 
@@ -70,8 +72,9 @@ class OnvifCam:
         presets: tuple[tuple[str, str, Position | None], ...] = (),
         position: Position | None = None,
         discoverable: bool = False,
+        media2: bool = False,
     ) -> None:
-        self.position = position
+        self.position, self.media2 = position, media2
         self.profiles, self.login, self.place, self.presets = profiles, login, place, presets
         self.calls: list[str] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
@@ -104,13 +107,14 @@ class OnvifCam:
         fields = {e.tag.split("}")[-1]: (e.text or "").strip() for e in root.iter()}
         body = next(e for e in root if e.tag.endswith("}Body"))
         operation = body[0].tag.split("}")[-1]
+        second = body[0].tag.startswith("{" + _SPACES["tr2"])
         self.calls.append(operation)
         if operation not in _OPEN and not self._authorised(fields):
             return 400, _envelope(_fault("ter:NotAuthorized", "Sender not authorized"))
-        inner = self._inner(operation, fields)
+        inner = self._media2(operation, fields) if second else self._inner(operation, fields)
         if inner is None:
             return 400, _envelope(_fault("ter:ActionNotSupported", "Action not supported"))
-        prefix = _PREFIX.get(operation, "tds")
+        prefix = "tr2" if second else _PREFIX.get(operation, "tds")
         return 200, _envelope(f"<{prefix}:{operation}Response>{inner}</{prefix}:{operation}Response>")
 
     def _answer_probes(self) -> None:
@@ -140,7 +144,8 @@ class OnvifCam:
             names = ("Manufacturer", "Model", "FirmwareVersion", "SerialNumber", "HardwareId")
             return "".join(f"<tds:{n}>sim-{n.lower()}</tds:{n}>" for n in names)
         if operation == "GetServices":
-            return "".join(self._service(_SPACES[p]) for p in ("tds", "trt", "tptz"))
+            offered = ("tds", "trt", "tptz", *(("tr2",) if self.media2 else ()))
+            return "".join(self._service(_SPACES[p]) for p in offered)
         if operation == "GetCapabilities":
             parts = "".join(
                 f"<tt:{n}><tt:XAddr>{self._xaddr}</tt:XAddr></tt:{n}>" for n in ("Device", "Media", "PTZ")
@@ -150,7 +155,7 @@ class OnvifCam:
             return _date_and_time()
         if operation == "GetProfiles":
             return "".join(_profile_xml(t, p) for t, p in self.profiles.items())
-        if operation == "GetStreamUri" and token in self.profiles:
+        if operation == "GetStreamUri" and token in self.profiles and not self.media2:
             return f"<trt:MediaUri><tt:Uri>{self.profiles[token].url}</tt:Uri></trt:MediaUri>"
         if operation == "GetGeoLocation" and self.place:
             lon, lat = self.place
@@ -167,6 +172,14 @@ class OnvifCam:
                 f"<tds:Scopes><tt:ScopeDef>Fixed</tt:ScopeDef><tt:ScopeItem>{s}</tt:ScopeItem></tds:Scopes>"
                 for s in _SCOPES
             )
+        return None
+
+    def _media2(self, operation: str, fields: dict[str, str]) -> str | None:
+        token = fields.get("ProfileToken", "")
+        if operation == "GetProfiles" and self.media2:
+            return "".join(_profile2_xml(t, p) for t, p in self.profiles.items())
+        if operation == "GetStreamUri" and token in self.profiles and self.media2:
+            return f"<tr2:Uri>{self.profiles[token].url}</tr2:Uri>"
         return None
 
     def _service(self, namespace: str) -> str:
@@ -249,7 +262,21 @@ def _date_and_time() -> str:
     return f"<tds:SystemDateAndTime>{kind}{utc}</tds:SystemDateAndTime>"
 
 
+def _profile2_xml(token: str, profile: SimulatedProfile) -> str:
+    return (
+        f'<tr2:Profiles token="{token}" fixed="true"><tr2:Name>{token}</tr2:Name><tr2:Configurations>'
+        f'<tr2:VideoEncoder token="ve" GovLength="50" Profile="Main"><tt:Name>ve</tt:Name>'
+        f"<tt:UseCount>1</tt:UseCount><tt:Encoding>{profile.codec}</tt:Encoding><tt:Resolution>"
+        f"<tt:Width>{profile.width}</tt:Width><tt:Height>{profile.height}</tt:Height></tt:Resolution>"
+        '<tt:RateControl ConstantBitRate="true"><tt:FrameRateLimit>25</tt:FrameRateLimit>'
+        "<tt:BitrateLimit>2048</tt:BitrateLimit></tt:RateControl><tt:Quality>4</tt:Quality>"
+        "</tr2:VideoEncoder></tr2:Configurations></tr2:Profiles>"
+    )
+
+
 def _profile_xml(token: str, profile: SimulatedProfile) -> str:
+    if profile.codec != "H264":
+        return f'<trt:Profiles token="{token}" fixed="true"><tt:Name>{token}</tt:Name></trt:Profiles>'
     xml = f"""<trt:Profiles token="{token}" fixed="true"><tt:Name>{token}</tt:Name>
       <tt:VideoSourceConfiguration token="vs"><tt:Name>vs</tt:Name><tt:UseCount>1</tt:UseCount>
         <tt:SourceToken>v0</tt:SourceToken>

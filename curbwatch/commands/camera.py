@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,17 @@ def probe_command(
 
 
 def _probe_url(url: str, seconds: float, transport: str, picture: Path | None, as_json: bool) -> None:
-    clock = SystemClock()
-    report = probe(url, clock, seconds, transport, picture)
-    sub_url = sub_stream_of(url) if report.ok else None
-    sub = probe(sub_url, clock, min(seconds, 2.0), transport) if sub_url else None
+    clock, sub_url = SystemClock(), sub_stream_of(url)
+    beside: list[Future[ProbeReport]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def begin() -> None:
+            # Not before the login has proved right: two wrong ones at once lock an address out sooner.
+            if sub_url is not None:
+                beside.append(pool.submit(probe, sub_url, clock, min(seconds, 2.0), transport))
+
+        report = probe(url, clock, seconds, transport, picture, begin)
+    sub = beside[0].result() if beside and report.ok else None
     if as_json:
         click.echo(json.dumps({**report.as_dict(), "sub": sub.as_dict() if sub else None}))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 from camera_parts import QUICK, Memory, wait_for
@@ -86,6 +87,26 @@ def test_facts_and_streams(rtp: RtpClip) -> None:
                 assert stream.state is StreamState.LIVE
             finally:
                 stream.close(8)
+
+
+def test_h265_is_described_by_media2_alone(clips: dict[str, Path]) -> None:
+    cameras = {"main": Camera(RtpClip(clips["hevc"])), "sub": Camera(RtpClip(clips["small"]))}
+    with ServedLoopCam(cameras, ("admin", "secret")) as served:
+        profiles = {
+            "a-sub": SimulatedProfile(served.url("sub", ""), 160, 120),
+            "b-main": SimulatedProfile(served.url("main", ""), 320, 240, "H265"),
+        }
+        with OnvifCam(profiles, media2=True) as camera:
+            url = f"onvif://admin:secret@127.0.0.1:{camera.port}/"
+            facts = describe(OnvifAddress.parse(url))
+            assert [(p.token, p.codec, p.width, p.fps) for p in facts.profiles] == [
+                ("b-main", "H265", 320, 25),
+                ("a-sub", "H264", 160, 25),
+            ]
+            told = CliRunner().invoke(cli, ["probe", f"{url}?role=main", "--seconds", "3", "--json"])
+            report = json.loads(told.output)
+            assert (report["codec"], report["width"]) == ("hevc", 320)
+            assert (report["sub"]["codec"], report["sub"]["width"]) == ("h264", 160)
 
 
 @pytest.mark.parametrize(
