@@ -23,6 +23,7 @@ class Result:
     """What the count says. Everything from `lost` to `still_queued` should be zero.
 
     `stays` counts cars that stood in a zone, `expected` those that had to become an alert: the box was surely looking.
+    `evidence` counts what alerts name, `files` the distinct ones: the same picture of a loop is one file.
     """
 
     faults: dict[str, int] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Result:
     invented: int = 0
     not_cleared: int = 0
     evidence: int = 0
+    files: int = 0
     evidence_missing: int = 0
     evidence_wrong: int = 0
     evidence_unreadable: int = 0
@@ -116,7 +118,8 @@ def count(result: Result, box: Path, api: Path) -> None:
     result.not_cleared += len(opened - {t.alert["id"] for t in told if t.alert["stage"] == "cleared"})
     items = {item["sha256"]: item for t in told for item in t.alert.get("evidence", ())}
     result.clips = len({t.alert["id"] for t in told if any(e["kind"] == "clip" for e in t.alert["evidence"])})
-    result.evidence = len(items)
+    pairs = {(t.alert["id"], e["kind"], e["sha256"]) for t in told for e in t.alert.get("evidence", ())}
+    result.evidence, result.files = len(pairs), len(items)
     for sha256, item in items.items():
         path = api / "evidence" / sha256[:2] / sha256[2:4] / sha256
         if not path.is_file():

@@ -63,7 +63,8 @@ class FaultyLine:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        # Cancelled at the end of the run; nobody waits for these tasks.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             if self.mode == "cut":
                 writer.transport.abort()
             elif self.mode == "error_500":

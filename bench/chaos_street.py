@@ -41,11 +41,13 @@ class Street:
         folder.mkdir(parents=True, exist_ok=True)
         self._loop_s = loop_s
         self._empty = RtpClip(_clip(folder / "empty.mp4", 6.0, empty=True))
-        clip = RtpClip(_clip(folder / "street.mp4", loop_s))
         # Each camera is at another point of the loop, so that something happens all the time.
         began = time.monotonic()
         self._since = {f"cam{i}": began - i * loop_s / cameras for i in range(cameras)}
-        self._cameras = {name: Camera(clip, live_since=since) for name, since in self._since.items()}
+        self._cameras = {
+            name: Camera(RtpClip(_clip(folder / f"{name}.mp4", loop_s, seed=i)), live_since=since)
+            for i, (name, since) in enumerate(self._since.items())
+        }
         self._server = ServedLoopCam(self._cameras)
         self._server.__enter__()
 
@@ -194,8 +196,8 @@ def picture_of(share: float, noise: NDArray[np.integer[Any]], empty: bool = Fals
     return picture
 
 
-def _clip(path: Path, seconds: float, empty: bool = False) -> Path:
-    rng, total = np.random.default_rng(11), round(seconds * FPS)
+def _clip(path: Path, seconds: float, empty: bool = False, seed: int = 11) -> Path:
+    rng, total = np.random.default_rng(seed), round(seconds * FPS)
     with av.open(str(path), "w") as out:
         options = {
             "preset": "veryfast",
@@ -207,7 +209,7 @@ def _clip(path: Path, seconds: float, empty: bool = False) -> Path:
         stream = out.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for n in range(total):
-            # Noise that differs from picture to picture: no two alerts have the same evidence.
+            # Noise that differs from picture to picture: two alerts share a picture only if it is the same one of a loop.
             picture = picture_of(n / total, rng.integers(-6, 7, (HEIGHT, WIDTH)), empty)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = n, Fraction(1, FPS)

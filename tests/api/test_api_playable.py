@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from api_parts import JPEG, Centre, centre, event, evidence_item, sha
 
-from api.transcode import MAX_WIDTH, transcode
+from api.transcode import MAX_PIXELS, MAX_WIDTH, transcode
 from contract import EvidenceKind
 
 
@@ -115,6 +117,32 @@ def test_a_service_may_convert_nothing(tmp_path: Path) -> None:
     with centre(tmp_path / "data", playable_mib=0) as house:
         address = keep(house, clip(tmp_path / "c.mp4"))
         assert house.person().get(f"{address}/playable").status_code == 404
+
+
+def test_a_clip_larger_than_any_cameras_is_not_converted(tmp_path: Path) -> None:
+    width, height = 8192, 6160
+    assert width * height > MAX_PIXELS
+    source = tmp_path / "bomb.mp4"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame(width, height, "yuv420p")))
+        out.mux(stream.encode(None))
+    assert source.stat().st_size < 300_000, "it is small, and every picture of it takes 75 MB"
+    command = [sys.executable, "-m", "api.transcode", str(source), str(tmp_path / "out.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 1, done.stderr
+    assert "no picture of the file decodes" in done.stderr or "Error" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "A" * 64, "0" * 63, "0" * 64 + "/x"]
+)
+def test_what_is_no_hash_is_no_file(tmp_path: Path, name: str) -> None:
+    with centre(tmp_path / "data") as house:
+        assert house.person().get(f"/evidence/{name}").status_code in (404, 422)
+        assert house.box().put(f"/evidence/{name}", content=b"x").status_code in (404, 405, 422)
+        assert not [p for p in (tmp_path / "data").rglob("*") if "passwd" in p.name]
 
 
 def test_a_large_picture_is_made_smaller(tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from click.testing import CliRunner
 from detect_secrets.core.scan import scan_file
 from detect_secrets.settings import transient_settings
+
+from api.settings import Settings
+from curbwatch.__main__ import cli as main
+from edge.config import BoxConfig
 
 ROOT = Path(__file__).parents[2]
 BINARY = {".onnx", ".png", ".jpg", ".jpeg", ".mp4", ".avi", ".npz", ".npy", ".woff2", ".ico", ".zip"}
@@ -95,19 +102,73 @@ def test_every_package_is_pinned_to_a_version_and_a_hash(name: str) -> None:
         assert "://" not in block, first
 
 
-def test_the_threat_model_names_tests_and_files_that_are_there() -> None:
+def _threats() -> list[tuple[str, str]]:
+    """Each line of the threat model's table: the threat, and what proves the answer."""
     told = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    code = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py")}
-    names = re.findall(r"`(test_[a-z0-9_]+)(\.py|…)?`", told)
-    assert len(names) > 15
-    for name, tail in names:
-        known = (
-            f"{name}.py" in code if tail == ".py" else any(f"def {name}" in text for text in code.values())
+    rows = [r.strip("|").split(" | ") for r in told.splitlines() if r.startswith("|") and "---" not in r]
+    assert {len(r) for r in rows} == {4}, [r for r in rows if len(r) != 4]
+    return [(threat.strip(), proof.strip()) for _, threat, _, proof in rows[1:]]
+
+
+def _setting(name: str) -> bool:
+    """True when a dotted name is a field of the box's file or of the centre's settings."""
+    model: Any = BoxConfig
+    for part in name.split("."):
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return name in Settings.model_fields
+        inner = [t for t in (field.annotation, *get_args(field.annotation)) if hasattr(t, "model_fields")]
+        model = inner[0] if inner else None
+    return True
+
+
+def _known(proof: str, tests: str) -> bool:
+    if proof.startswith("test_"):
+        return (
+            re.search(
+                rf"def {re.escape(proof.removesuffix('…'))}{'' if proof.endswith('…') else r'[(]'}", tests
+            )
+            is not None
         )
-        assert known, f"docs/security.md names {name}{tail}, which is not there"
-    for path in re.findall(r"`([a-z_]+/[a-z_/]+(?:\.(?:py|md))?)`", told):
-        assert (ROOT / path).exists(), f"docs/security.md names {path}, which is not there"
-    settings = "".join((ROOT / p).read_text() for p in ("api/settings.py", "edge/config.py"))
-    for name in ("max_evidence_bytes", "max_body_bytes", "min_free_bytes", "seal_to"):
-        assert f"`{name}`" in told or f".{name}`" in told
-        assert f"{name}:" in settings
+    if proof.startswith(("curbwatch ", "bench ")):
+        words = proof.removeprefix("curbwatch ").split()
+        done = CliRunner().invoke(main, [*(w for w in words if not w.startswith("-")), "--help"])
+        return done.exit_code == 0
+    return (ROOT / proof).exists() if "/" in proof else _setting(proof)
+
+
+@pytest.mark.parametrize(("threat", "proof"), _threats(), ids=[t[:40] for t, _ in _threats()])
+def test_each_threat_names_what_answers_it_and_it_is_there(threat: str, proof: str) -> None:
+    tests = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`([^`]+)`", proof)
+    assert named, f"{threat}: names nothing that could be looked up"
+    unknown = [n for n in named if not _known(n, tests)]
+    assert not unknown, f"docs/security.md names {unknown}, which is not there"
+
+
+def test_what_is_not_there_is_not_known() -> None:
+    for name in (
+        "test_nobody_wrote_this",
+        "test_nobody…",
+        "cameras.nothing",
+        "bench nothing",
+        "docs/nothing.md",
+        "nothing",
+    ):
+        assert not _known(name, "def test_other(): ...")
+
+
+def test_ci_audits_what_is_pinned() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert any(line.startswith("make test") for line in lines)
+    assert any("scripts/audit known" in line for line in lines)
+
+
+def test_an_audit_without_the_internet_says_so() -> None:
+    nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
+    done = subprocess.run(
+        ["scripts/audit", "known"], cwd=ROOT, env={**os.environ, **nowhere, "NO_PROXY": "", "no_proxy": ""},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "cannot be reached" in done.stderr
