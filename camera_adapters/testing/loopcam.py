@@ -16,6 +16,7 @@ import hashlib
 import os
 import random
 import re
+import ssl
 import struct
 import time
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ class _Transport:
 
 
 class LoopCam:
-    """The RTSP server. `port=0` takes a free port, which `port` holds after `start`."""
+    """The RTSP server, over TLS with a context. `port=0` takes a free port, which `port` holds after `start`."""
 
     def __init__(
         self,
@@ -88,15 +89,16 @@ class LoopCam:
         auth: tuple[str, str] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.cameras, self.port = cameras, port
+        self.cameras, self.port, self._tls = cameras, port, tls
         self._auth, self._host, self._nonce = auth, host, os.urandom(8).hex()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> LoopCam:
         """Listen."""
-        self._server = await asyncio.start_server(self._client, self._host, self.port)
+        self._server = await asyncio.start_server(self._client, self._host, self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -111,7 +113,7 @@ class LoopCam:
     def url(self, name: str) -> str:
         """Return the address of a camera, with the login where there is one."""
         user = f"{self._auth[0]}:{self._auth[1]}@" if self._auth else ""
-        return f"rtsp://{user}{self._host}:{self.port}/{name}"
+        return f"rtsp{'s' if self._tls else ''}://{user}{self._host}:{self.port}/{name}"
 
     def _authorised(self, method: str, header: str) -> bool:
         if self._auth is None:
@@ -169,7 +171,7 @@ class _Session:
             challenge = f'WWW-Authenticate: Digest realm="loopcam", nonce="{self._server._nonce}"\r\n'
             self._say("401 Unauthorized", challenge + 'WWW-Authenticate: Basic realm="loopcam"\r\n')
             return True
-        name = re.sub(r"^rtsp://[^/]*/", "", url).split("?")[0].removesuffix("/track0").strip("/")
+        name = re.sub(r"^rtsps?://[^/]*/", "", url).split("?")[0].removesuffix("/track0").strip("/")
         self._camera = self._server.cameras.get(name)
         return await self._answer(method, url, headers)
 

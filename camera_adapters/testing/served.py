@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -20,8 +21,13 @@ T = TypeVar("T")
 class ServedLoopCam:
     """`LoopCam` with `with`. `stop` and `restart` play a server that goes down and comes back on the same port."""
 
-    def __init__(self, cameras: dict[str, Camera], auth: tuple[str, str] | None = None) -> None:
-        self.cameras, self._auth = cameras, auth
+    def __init__(
+        self,
+        cameras: dict[str, Camera],
+        auth: tuple[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.cameras, self._auth, self._tls = cameras, auth, tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loopcam", daemon=True)
         self._server: LoopCam | None = None
@@ -49,13 +55,13 @@ class ServedLoopCam:
 
     def restart(self) -> None:
         """Listen again on the same port."""
-        self._server = self._call(LoopCam(self.cameras, self._auth, port=self.port).start())
+        self._server = self._call(LoopCam(self.cameras, self._auth, port=self.port, tls=self._tls).start())
         self.port = self._server.port
 
     def url(self, name: str, login: str | None = None) -> str:
         """Return the address of a camera; `login` ("user:password") replaces the right one."""
         user = login if login is not None else ":".join(self._auth or ())
-        return f"rtsp://{user}{'@' if user else ''}127.0.0.1:{self.port}/{name}"
+        return f"rtsp{'s' if self._tls else ''}://{user}{'@' if user else ''}127.0.0.1:{self.port}/{name}"
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from camera_parts import send, web
+from camera_parts import self_signed, send, web
 from click.testing import CliRunner, Result
 
 from camera_adapters.mends import sub_stream_of
@@ -87,6 +87,16 @@ def test_other_streams(codec: str, clips: dict[str, Path]) -> None:
             assert json.loads(told.output)["codec"] == ("hevc" if codec == "hevc" else "h264")
         if codec == "hevc":
             assert "H.265 clips" in ask(served.url("x")).output
+
+
+def test_rtsp_over_tls(rtp: RtpClip, tmp_path: Path) -> None:
+    with ServedLoopCam({"x": Camera(rtp)}, ("viewer", SECRET), self_signed(tmp_path)) as served:
+        url = served.url("x")
+        assert url.startswith("rtsps://")
+        report = json.loads(ask(url, "--json").output)
+        assert (report["ok"], report["codec"]) == (True, "h264")
+        wrong = ask(served.url("x", f"viewer:not-{SECRET}"))
+        assert "failed      auth" in wrong.output
 
 
 def test_a_long_gop_is_told(tmp_path: Path) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import http.server
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import av
@@ -18,12 +16,8 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from camera_parts import QUICK, Memory, send, wait_for, web
+from camera_parts import QUICK, Memory, self_signed, send, wait_for, web
 from click.testing import CliRunner
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,32 +110,6 @@ def test_http_failures(status: int, kind: str, body: bytes, code: str) -> None:
     with web(answer) as port, running(f"http://127.0.0.1:{port}/x") as (_, memory):
         wait_for(lambda: StreamState.BACKING_OFF in memory.states())
     assert next(e for e in memory.events if e.state is StreamState.BACKING_OFF).reason.startswith(code)
-
-
-def self_signed(folder: Path) -> ssl.SSLContext:
-    """A certificate for 127.0.0.1 that nobody vouches for."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "camera")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "camera.pem"
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, *plain) + made.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
