@@ -21,6 +21,7 @@ from camera_adapters.onvif import OnvifAddress, check_preset, describe, discover
 from camera_adapters.probe import ProbeReport, probe
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import redact, secrets_of
+from curbwatch.camera_entry import add_to_box, entry_text, hide_password
 
 _PLACE = re.compile(r"^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$")
 
@@ -254,7 +255,11 @@ def _fail(reason: str, mend: str, as_json: bool) -> None:
 @cli.command("add")
 @click.argument("camera_id")
 @click.argument("url")
-@click.option("--place", required=True, metavar="LON,LAT", help="Where the camera hangs, WGS-84 degrees.")
+@click.option(
+    "--place",
+    metavar="LON,LAT",
+    help="Where the camera hangs, WGS-84 degrees; an onvif:// camera that knows its place is asked without.",
+)
 @click.option(
     "--box",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
@@ -262,11 +267,11 @@ def _fail(reason: str, mend: str, as_json: bool) -> None:
 )
 @click.option("--name", default="", help="A name for people.")
 @click.option("--transport", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True)
-def add_command(camera_id: str, url: str, place: str, box: Path | None, name: str, transport: str) -> None:
+def add_command(
+    camera_id: str, url: str, place: str | None, box: Path | None, name: str, transport: str
+) -> None:
     """Write a camera's entry. A password in URL becomes an environment variable, so that no file holds it."""
-    found = _PLACE.match(place)
-    if not found:
-        raise click.UsageError("--place: write longitude,latitude in degrees, for example 120.15,30.28")
+    lon, lat = _place_of(url, place)
     address, variable = hide_password(url, camera_id)
     entry: dict[str, Any] = {"id": camera_id}
     if name:
@@ -274,18 +279,37 @@ def add_command(camera_id: str, url: str, place: str, box: Path | None, name: st
     entry |= {
         "url": address,
         "transport": transport,
-        "place": {"lon": float(found[1]), "lat": float(found[2])},
+        "place": {"lon": lon, "lat": lat},
     }
     text = entry_text(entry)
     if box is None:
         click.echo(text, nl=False)
     else:
-        _add_to_box(box, text, variable)
+        add_to_box(box, text, variable)
         click.echo(f"added {camera_id} to {box}; draw its zones next")
     if variable:
         click.echo(
             f"before the start: export {variable}=…  (the camera's password, percent-encoded)", err=True
         )
+
+
+def _place_of(url: str, place: str | None) -> tuple[float, float]:
+    if place is not None:
+        found = _PLACE.match(place)
+        if not found:
+            raise click.UsageError("--place: write longitude,latitude in degrees, for example 120.15,30.28")
+        return float(found[1]), float(found[2])
+    if not url.startswith("onvif"):
+        raise click.UsageError(
+            "--place: missing; write longitude,latitude in degrees, for example 120.15,30.28"
+        )
+    try:
+        told = describe(OnvifAddress.parse(url)).place
+    except (StreamFaultError, ValueError) as exc:
+        raise click.ClickException(redact(exc, secrets_of(url))) from None
+    if told is None:
+        raise click.UsageError("--place: the camera does not know its place; give it")
+    return told
 
 
 @cli.command("commission")
@@ -328,59 +352,3 @@ def commission_command(
     except (OSError, ValueError) as exc:
         raise click.ClickException(str(exc)) from None
     click.echo(json.dumps(report.as_dict(), ensure_ascii=False) if as_json else "\n".join(text))
-
-
-def hide_password(url: str, camera_id: str) -> tuple[str, str]:
-    """Return the address with `${NAME}` in the password's place, and NAME ("" where there is no password)."""
-    found = re.match(r"^([a-zA-Z0-9+.-]+://[^:/@]+:)([^@]+)(@.*)$", url)
-    if not found or found[2].startswith("${"):
-        return url, ""
-    variable = "CAMERA_" + re.sub(r"[^A-Za-z0-9]", "_", camera_id).upper() + "_PASSWORD"
-    return f"{found[1]}${{{variable}}}{found[3]}", variable
-
-
-def entry_text(entry: dict[str, Any]) -> str:
-    """Return a camera as one item of a YAML list, indented by two."""
-    return "".join(
-        f"  {line}\n" for line in yaml.safe_dump([entry], sort_keys=False, allow_unicode=True).splitlines()
-    )
-
-
-def insert_entry(text: str, entry: str) -> str:
-    """Return a box's file with the entry at the end of its `cameras:` list; comments and order stay.
-
-    Raises:
-        ValueError: the file has no such list, or not one item a line.
-    """
-    lines = text.splitlines(keepends=True)
-    start = next((i for i, line in enumerate(lines) if re.match(r"^cameras:\s*(#.*)?$", line)), None)
-    if start is None:
-        raise ValueError("no line `cameras:` with a list below it; add one")
-    end = start + 1
-    while end < len(lines) and (not lines[end].strip() or lines[end][0] in " -#"):
-        end += 1
-    first = next((line for line in lines[start + 1 : end] if line.lstrip().startswith("- ")), "  - ")
-    indent = len(first) - len(first.lstrip())
-    item = "".join(" " * indent + line[2:] for line in entry.splitlines(keepends=True))
-    while end > start + 1 and not lines[end - 1].strip():
-        end -= 1
-    if not lines[end - 1].endswith("\n"):
-        lines[end - 1] += "\n"
-    return "".join(lines[:end]) + item + "".join(lines[end:])
-
-
-def _add_to_box(box: Path, entry: str, variable: str) -> None:
-    from edge.config import BoxConfig
-    from edge.yaml_source import ConfigError, load_yaml
-
-    part = box.with_name(box.name + ".part")
-    environ = {**os.environ, **({variable: "placeholder"} if variable else {})}
-    try:
-        part.write_text(insert_entry(box.read_text(encoding="utf-8"), entry), encoding="utf-8")
-        load_yaml(part, BoxConfig, environ)
-        part.chmod(box.stat().st_mode & 0o777)
-        part.replace(box)
-    except (ConfigError, ValueError) as exc:
-        raise click.ClickException(f"{box} was left as it is: {exc}".replace(str(part), str(box))) from None
-    finally:
-        part.unlink(missing_ok=True)

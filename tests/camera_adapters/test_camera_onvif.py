@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import yaml
 from camera_parts import QUICK, Memory, wait_for
 from click.testing import CliRunner
 
@@ -107,6 +108,20 @@ def test_h265_is_described_by_media2_alone(clips: dict[str, Path]) -> None:
             report = json.loads(told.output)
             assert (report["codec"], report["width"]) == ("hevc", 320)
             assert (report["sub"]["codec"], report["sub"]["width"]) == ("h264", 160)
+
+
+def test_a_camera_that_knows_its_place_is_added_without(tmp_path: Path) -> None:
+    with OnvifCam(PROFILE, place=(120.15, 30.28)) as camera:
+        url = f"onvif://admin:secret@127.0.0.1:{camera.port}/"
+        added = CliRunner().invoke(cli, ["add", "gate", url])
+        assert yaml.safe_load(added.stdout)[0]["place"] == {"lon": 120.15, "lat": 30.28}
+        wrong = CliRunner().invoke(cli, ["add", "gate", url.replace("secret", "wr0ng-word")])
+        assert wrong.exit_code == 1
+        assert "wr0ng-word" not in wrong.output
+    with OnvifCam(PROFILE) as camera:
+        told = CliRunner().invoke(cli, ["add", "gate", f"onvif://admin:secret@127.0.0.1:{camera.port}/"])
+        assert told.exit_code == 2
+        assert "does not know its place" in told.output
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ from camera_adapters.jpeg import MultipartPictures, jpeg_size
 from camera_adapters.onvif import with_login
 from camera_adapters.open import open_stream
 from camera_adapters.stream import CameraStream, Demand, StreamOptions, StreamState
-from curbwatch.commands.camera import cli, hide_password, insert_entry
+from curbwatch.camera_entry import hide_password, insert_entry
+from curbwatch.commands.camera import cli
 
 
 def _jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
