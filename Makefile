@@ -39,7 +39,7 @@ constraints: ## write requirements/*.txt anew: exact versions with hashes, no re
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api $(PINS) -o requirements/base.txt
 	$(BIN)/uv pip compile pyproject.toml --extra edge --extra api --extra dev -c requirements/base.txt $(PINS) -o requirements/dev.txt
 	scripts/compile-training
-	$(BIN)/uv pip compile pyproject.toml --extra edge --extra openvino -c requirements/base.txt $(PINS) -o requirements/image-edge-cpu.txt
+	$(BIN)/uv pip compile pyproject.toml --extra edge -c requirements/base.txt $(PINS) -o requirements/image-edge-cpu.txt
 	$(BIN)/uv pip compile pyproject.toml --extra api -c requirements/base.txt $(PINS) -o requirements/image-api.txt
 	echo onnxruntime-gpu | $(BIN)/uv pip compile - pyproject.toml --extra edge --override requirements/no-cpu-runtime.txt --python-version 3.12 $(GPU_PINS) -o requirements/image-edge-cuda.txt
 	$(BIN)/uv pip compile pyproject.toml --extra edge --override requirements/no-cpu-runtime.txt -c requirements/base.txt $(PINS) -o requirements/image-edge-jetson.txt

@@ -110,7 +110,7 @@ def plot(runs: list[MemoryRun], path: Path) -> None:
             label=f"{run.model}, {run.provider}, batches to {run.max_batch}",
         )
         axes.axhline(run.warmed, color=line.get_color(), linewidth=0.8, linestyle=":")
-    axes.set(xlabel="minutes", ylabel="resident MB", ylim=(0, None))
+    axes.set(xlabel="minutes", ylabel="resident MB", ylim=(0, 1.2 * max(r.most for r in runs)))
     axes.set_title("Memory while pictures and batches vary; dotted: after warming", fontsize=10)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)

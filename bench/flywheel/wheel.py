@@ -127,6 +127,8 @@ def turn(
     weak = train(wheel, start, folder / "weak", 1, say)
     seen = sights(weak, street, wheel.see)
     say(f"the weak model raises {len(seen)} alerts")
+    if not seen:
+        raise ValueError("see: the weak model raises no alert at this score; lower it, or train longer")
     turns = []
     if 0 in wheel.verdicts:
         control = train(wheel, start, folder / "control", 2, say)
