@@ -9,6 +9,7 @@ from datetime import datetime
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import httpx
 import structlog
@@ -37,7 +38,11 @@ from api.playable import Playable
 from api.retention import sweep
 from api.settings import Settings
 from api.stamps import stamp_forever
+from api.tracing import tracing_of
 from contract import utc_now
+
+if TYPE_CHECKING:
+    from contract.tracing import Tracing
 
 LOG = structlog.get_logger("api")
 SWEEP_S = 30
@@ -67,6 +72,7 @@ ROUTERS = (
     "geo",
     "hooks",
     "city",
+    "traces",
     "ops",
 )
 
@@ -104,13 +110,14 @@ def create_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Fas
         app.include_router(router)
     if find_spec("api.console") is not None:
         import_module("api.console").mount(app)
-    app.add_middleware(_outer(settings, core.metrics))
+    app.state.tracing = tracing_of(settings)
+    app.add_middleware(_outer(settings, core.metrics, app.state.tracing))
     return app
 
 
-def _outer(settings: Settings, metrics: Metrics) -> Callable[[ASGIApp], ASGIApp]:
+def _outer(settings: Settings, metrics: Metrics, tracing: Tracing | None) -> Callable[[ASGIApp], ASGIApp]:
     def wrap(inner: ASGIApp) -> ASGIApp:
-        return Outer(inner, settings, metrics)
+        return Outer(inner, settings, metrics, tracing)
 
     return wrap
 
@@ -130,6 +137,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         core.db.close()
+        if app.state.tracing is not None:
+            await run_in_threadpool(app.state.tracing.close)
 
 
 async def _send_hooks(core: Core) -> None:

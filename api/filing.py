@@ -36,6 +36,7 @@ from api.tables import (
     Report,
 )
 from api.tables_custody import ChainLink
+from api.tracing import span
 from contract import Alert, AlertEvent, AlertStage, CaseSource, CaseState, new_id
 
 MAX_EVIDENCE = 32
@@ -113,7 +114,10 @@ def _file_new(
 ) -> tuple[str, str, list[str]]:
     """File an alert that is new here; return its case, what became of it, and the files that are missing."""
     alert, now = message.data, core.now()
-    match = find_case(session, alert, tenant, now, core.settings)
+    with span("merge") as told:
+        match = find_case(session, alert, tenant, now, core.settings)
+        if told is not None:
+            told.set("merge.why", match.why if match else "new")
     missing = _missing(session, [e.sha256 for e in alert.evidence])
     rows: Rows = [(AlertRow, columns_of(_alert_row(alert, now)))]
     rows += [(AlertEvidence, row) for row in _evidence_rows(alert)]

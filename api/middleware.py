@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,7 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
 from api.settings import Settings
+from api.tracing import request_span
 from contract import new_id
+from contract.trace import HEADER as TRACE_HEADER
+from contract.trace import read_parent
+
+if TYPE_CHECKING:
+    from contract.tracing import Live, Tracing
 
 LOG = structlog.get_logger("api")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -45,8 +51,10 @@ class TooLargeError(HTTPException):
 class Outer:
     """Wraps the app once. Evidence has its own limit, kept while it is written."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
+    def __init__(
+        self, app: ASGIApp, settings: Settings, metrics: Metrics, tracing: Tracing | None = None
+    ) -> None:
+        self._app, self._settings, self._metrics, self._tracing = app, settings, metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -70,20 +78,28 @@ class Outer:
                 self._dress(MutableHeaders(scope=message), scope, request_id)
             await send(message)
 
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        traceparent = headers.get(TRACE_HEADER)
+        trace = read_parent(traceparent)
+        structlog.contextvars.bind_contextvars(
+            request_id=request_id, **({"trace_id": trace[0]} if trace else {})
+        )
         try:
-            declared = headers.get("content-length")
-            if declared is not None and (not declared.isdigit() or int(declared) > limit):
-                await _refuse(guarded_send, limit)
-                return
-            await self._app(scope, _counted(receive, limit), guarded_send)
-        except TooLargeError:
-            if answered:
-                raise
-            await _refuse(guarded_send, limit)
+            with request_span(self._tracing, traceparent, scope["method"]) as live:
+                try:
+                    declared = headers.get("content-length")
+                    if declared is not None and (not declared.isdigit() or int(declared) > limit):
+                        await _refuse(guarded_send, limit)
+                        return
+                    await self._app(scope, _counted(receive, limit), guarded_send)
+                except TooLargeError:
+                    if answered:
+                        raise
+                    await _refuse(guarded_send, limit)
+                finally:
+                    _finish(live, scope, status)
         finally:
             self._note(scope, status, time.perf_counter() - started)
-            structlog.contextvars.unbind_contextvars("request_id")
+            structlog.contextvars.unbind_contextvars("request_id", "trace_id")
 
     def _dress(self, headers: MutableHeaders, scope: Scope, request_id: str) -> None:
         for name, value in SECURITY.items():
@@ -99,6 +115,17 @@ class Outer:
         self._metrics.requests.labels(scope["method"], path, str(status)).observe(took)
         if scope["path"] not in QUIET:
             LOG.info("request", method=scope["method"], route=path, status=status, ms=round(took * 1000, 1))
+
+
+def _finish(live: Live | None, scope: Scope, status: int) -> None:
+    """Name the span by its route, which is known only now; a path would hold ids."""
+    if live is None:
+        return
+    route: Any = scope.get("route")
+    live.rename(f"{scope['method']} {getattr(route, 'path', 'unmatched')}")
+    live.set("http.response.status_code", status)
+    if status >= 500:
+        live.fail(str(status))
 
 
 def _counted(receive: Receive, limit: int) -> Receive:

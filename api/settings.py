@@ -175,6 +175,21 @@ class Settings(BaseModel):
         str,
         Field(pattern=r"^/([A-Za-z0-9._-]{1,40}/){0,4}$", description="Whose cases are exchanged."),
     ] = "/"
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s?#@]+$",
+            description="OpenTelemetry collector, such as http://127.0.0.1:4318; needs the extra `traces`.",
+        ),
+    ] = None
+    trace_page: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s\"'<>]*\{trace_id\}[^\s\"'<>]*$",
+            max_length=500,
+            description="Where people read a trace, with {trace_id} in its place.",
+        ),
+    ] = None
     migrate_at_start: Annotated[
         bool, Field(description="Run migrations at start; or run `curbwatch api migrate` before.")
     ] = True

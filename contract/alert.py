@@ -11,6 +11,7 @@ from contract.base import Box, Identifier, Message, Sha256, Slug, Unit, UtcTime
 from contract.evidence import EvidenceItem
 from contract.geo import GeoPoint
 from contract.taxonomy import IssueClass, StreetClass, ZoneKind
+from contract.trace import PARENT, parent_of, read_parent, trace_id
 
 
 class AlertStage(StrEnum):
@@ -155,6 +156,13 @@ class AlertEvent(Message):
     time: UtcTime
     subject: Annotated[Identifier, Field(description="Id of the alert.")]
     datacontenttype: Literal["application/json"] = "application/json"
+    traceparent: Annotated[
+        str | None,
+        Field(
+            pattern=f"^{PARENT.pattern}$",
+            description="CloudEvents' extension for distributed tracing; the trace's id is the alert's, without dashes.",
+        ),
+    ] = None
     data: Alert
 
     @model_validator(mode="after")
@@ -163,6 +171,9 @@ class AlertEvent(Message):
             raise ValueError(f"type: {self.type} does not fit the stage {self.data.stage}")
         if self.subject != self.data.id:
             raise ValueError("subject: must be the id of the alert in data")
+        told = read_parent(self.traceparent)
+        if self.traceparent is not None and (told is None or told[0] != trace_id(self.data.id)):
+            raise ValueError("traceparent: its trace must be the alert's id without dashes")
         return self
 
     @classmethod
@@ -175,6 +186,7 @@ class AlertEvent(Message):
                 "type": f"city.curbwatch.alert.{alert.stage}.v1",
                 "time": at,
                 "subject": alert.id,
+                "traceparent": parent_of(alert.id),
                 "data": alert,
             }
         )

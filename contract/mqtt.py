@@ -13,7 +13,9 @@ PREFIX = "curbwatch/v1"
 # One message holds at most this much of a file; a larger one goes in parts with Content-Range.
 PART_BYTES = 256 * 1024
 MAX_PAYLOAD = 1024 * 1024
-REQUEST_HEADERS = frozenset({"authorization", "content-type", "content-range", "curbwatch-link"})
+REQUEST_HEADERS = frozenset(
+    {"authorization", "content-type", "content-range", "curbwatch-link", "traceparent"}
+)
 ANSWER_HEADERS = frozenset({"content-type", "retry-after", "upload-offset", "upload-complete"})
 _ROUTES = re.compile(
     r"POST /(alerts|heartbeats|(inspections|callouts)/[0-9a-f-]{36}/report)"

@@ -42,6 +42,7 @@ from edge.retention import BoxRetention
 from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore, boot_id
 from edge.stills import StillStore
+from edge.trace import AlertTrace, tracing_of
 from edge.uplink import CHUNK, Uplink, client_of
 from edge.view_log import ViewLog
 from edge.views import ViewStore
@@ -60,6 +61,7 @@ class Box:
         self._config, self._log, self._clock = config, log, clock or SystemClock()
         data = config.data_dir
         data.mkdir(parents=True, exist_ok=True)
+        self._tracing = tracing_of(config.otlp_endpoint, config.device, version("curbwatch"))
         bundle = load_bundle(config.model.bundle)
         self._detector = Detector(bundle, config.model.provider, config.model.threads, config.model.max_batch)
         signer = load_signer(data / "identity.key")
@@ -81,6 +83,7 @@ class Box:
             cap * 1024 if cap else None,
             public_key=public_key(signer, config.device),
             part_bytes=PART_BYTES if config.api.mqtt else 4 * CHUNK,
+            tracing=self._tracing,
         )
         self._governor = LoadGovernor()
         self._stills: dict[str, StillStore] = {}
@@ -156,6 +159,8 @@ class Box:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(5)
+        if self._tracing is not None:
+            self._tracing.close()
         self._client.close()
         self._clips.close()
         self._outbox.close()
@@ -234,6 +239,7 @@ class Box:
             self._clips,
             self._references,
             self._floor,
+            AlertTrace(self._tracing),
         )
         inspector = Inspector(
             camera.id, self._facts, self._book, self._references, self._outbox, self._log, self._roles

@@ -369,6 +369,10 @@ class BoxConfig(Section):
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="Prometheus metrics on 127.0.0.1; none means off.")
     ] = None
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(pattern=r"^https?://[^\s?#@]+$", description="OpenTelemetry collector; none means no traces."),
+    ] = None
     city_timezone: Annotated[str, Field(description="IANA name; schedules and holidays follow it.")] = (
         "Asia/Shanghai"
     )

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS chain (
   seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, alert_id TEXT NOT NULL, digest TEXT NOT NULL,
   envelope TEXT NOT NULL, body TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS named (sha256 TEXT PRIMARY KEY, alert_id TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS chain_alert ON chain (alert_id);
 CREATE INDEX IF NOT EXISTS files_order ON files (priority, at);
 """
@@ -74,6 +75,7 @@ class QueuedFile:
     media_type: str
     size: int
     path: Path
+    alert_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class QueuedAlert:
     event_id: str
     body: str
     envelope: str | None = None
+    alert_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,10 @@ class Outbox:
             known = self._db.execute("SELECT 1 FROM chain WHERE event_id = ?", (event.id,)).fetchone()
             if done.rowcount and known is None and self._signer is not None:
                 self._chain(event, self._signer)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO named SELECT sha256, ? FROM files WHERE sha256 = ?",
+                [(event.data.id, item.sha256) for item in event.data.evidence],
+            )
             self._high_alerts = max(self._high_alerts, count + 1)
         self.changed.set()
 
@@ -217,7 +224,7 @@ class Outbox:
         """Return the oldest waiting messages."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT a.seq, a.event_id, a.body, c.envelope FROM alerts a LEFT JOIN chain c USING (event_id)"
+                "SELECT a.seq, a.event_id, a.body, c.envelope, a.alert_id FROM alerts a LEFT JOIN chain c USING (event_id)"
                 " ORDER BY a.seq LIMIT ?",
                 (most,),
             )
@@ -227,9 +234,11 @@ class Outbox:
         """Return waiting files, pictures before clips, the oldest first."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT sha256, priority, media_type, size FROM files ORDER BY priority, at LIMIT ?", (most,)
+                "SELECT sha256, priority, media_type, size, alert_id FROM files LEFT JOIN named USING (sha256)"
+                " ORDER BY priority, at LIMIT ?",
+                (most,),
             )
-            return [QueuedFile(s, Priority(p), m, n, self._path(s)) for s, p, m, n in rows]
+            return [QueuedFile(s, Priority(p), m, n, self._path(s), a) for s, p, m, n, a in rows]
 
     def ack_alert(self, seq: int) -> None:
         """Forget a message that the API has."""
@@ -272,6 +281,7 @@ class Outbox:
             # The row goes first: a crash between the two leaves an orphan, which the next start sweeps.
             row = self._db.execute("SELECT size FROM files WHERE sha256 = ?", (sha256,)).fetchone()
             self._db.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
+            self._db.execute("DELETE FROM named WHERE sha256 = ?", (sha256,))
             self._held -= row[0] if row else 0
             self._path(sha256).unlink(missing_ok=True)
 
@@ -316,6 +326,7 @@ class Outbox:
         with self._transaction():
             tombstones.bury(self._db, sha256, kind, row[1], row[2], self._now().timestamp(), why)
             self._db.execute("DELETE FROM files WHERE sha256 = ?", (sha256,))
+            self._db.execute("DELETE FROM named WHERE sha256 = ?", (sha256,))
         self._dropped += 1
         self._held -= row[1]
         self._path(sha256).unlink(missing_ok=True)

@@ -38,6 +38,8 @@ from edge.privacy import Sealer, blur, sensitive_of
 from edge.references import ReferenceStore
 from edge.score_floor import ScoreFloor
 from edge.stills import Still, StillStore
+from edge.trace import AlertTrace
+from edge.trace import now as wall
 from edge.waiting_clips import WaitingClips
 from models.detections import Detections
 
@@ -80,12 +82,13 @@ class AlertRecorder:
         clips: ClipMaker | None = None,
         references: ReferenceStore | None = None,
         floor: ScoreFloor | None = None,
+        trace: AlertTrace | None = None,
     ) -> None:
         """Without `clips` a maker of this camera's own is used, which has no detector and blurs the whole clip.
 
         `references` keeps the look of each alert's place for a later inspection; `floor` holds the least scores.
         """
-        self._references, self._floor = references, floor
+        self._references, self._floor, self._trace = references, floor, trace or AlertTrace(None)
         self._camera, self._box = camera, box
         self._stills, self._outbox, self._ledger, self._log = stills, outbox, ledger, log
         maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
@@ -227,6 +230,7 @@ class AlertRecorder:
         return blur(picture, found, site.box, subject_plate=self._box.sealer is not None)
 
     def _open(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
+        began = wall()
         raw = frame.rgb()
         picture = self._clean(raw, detections, width, height, site)
         at = frame.meta.captured_at
@@ -247,6 +251,7 @@ class AlertRecorder:
             items = (*items, self._seal(self._box.sealer, raw, at))
         alert = self._alert(site, frame, items)
         self._send(alert)
+        self._trace.opened(alert, frame, began)
         self._remember_look(alert.id, frame)
         self._log.info(
             "alert.opened",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -18,6 +18,10 @@ from contract.chain import LINK_HEADER
 from edge.config import ApiConfig
 from edge.mqtt import MqttTransport, SecondWay
 from edge.outbox import Outbox, Priority, QueuedFile
+from edge.trace import upload
+
+if TYPE_CHECKING:
+    from contract.tracing import Tracing
 
 CHUNK = 512 * 1024
 # Clips above this size go up in parts, so that a bad line resumes instead of starting over.
@@ -64,13 +68,14 @@ class Uplink:
         backoff_cap_s: float = 60.0,
         public_key: str | None = None,
         part_bytes: int = 4 * CHUNK,
+        tracing: Tracing | None = None,
     ) -> None:
         """`client` has the API's address and the device's token as its defaults (see `client_for`).
 
         `public_key` (as `edge.identity.public_key` writes it) is enrolled at the centre before the first message.
         `part_bytes` is the most of a file that one request carries; a file of more than two goes up in parts.
         """
-        self._public_key, self._enrol_at = public_key, 0.0
+        self._public_key, self._enrol_at, self._tracing = public_key, 0.0, tracing
         self._part_bytes, self._resume_from = part_bytes, min(RESUMABLE_FROM, 2 * part_bytes)
         self._outbox, self._client, self._log = outbox, client, log
         self._rate, self._uniform, self._cap = rate_cap_bytes_s, uniform, backoff_cap_s
@@ -114,7 +119,9 @@ class Uplink:
             headers = {"Content-Type": "application/json"}
             if alert.envelope is not None:
                 headers[LINK_HEADER] = base64.b64encode(alert.envelope.encode()).decode()
-            answer = self._ask("POST", "/alerts", content=alert.body.encode(), headers=headers)
+            with upload(self._tracing, alert.alert_id, "upload alert", headers) as told:
+                answer = self._ask("POST", "/alerts", content=alert.body.encode(), headers=headers)
+                told(answer.status_code)
             if answer.status_code in FINAL:
                 self._refuse("alert", alert.event_id, answer)
                 self._outbox.refuse_alert(alert.seq, f"{answer.status_code} {answer.text[:300]}")
@@ -133,15 +140,15 @@ class Uplink:
 
     def _send_file(self, file: QueuedFile) -> None:
         began = time.monotonic()
-        if file.size > self._resume_from:
-            answer = self._resume(file)
-        else:
-            answer = self._ask(
-                "PUT",
-                f"/evidence/{file.sha256}",
-                content=file.path.read_bytes(),
-                headers={"Content-Type": file.media_type},
-            )
+        headers = {"Content-Type": file.media_type}
+        with upload(self._tracing, file.alert_id, f"upload {file.priority.name.lower()}", headers) as told:
+            if file.size > self._resume_from:
+                answer = self._resume(file, headers)
+            else:
+                answer = self._ask(
+                    "PUT", f"/evidence/{file.sha256}", content=file.path.read_bytes(), headers=headers
+                )
+            told(answer.status_code)
         if answer.status_code in FINAL or answer.status_code == GONE:
             self._refuse("file", file.sha256, answer)
             self._outbox.drop_file(file.sha256, f"answer {answer.status_code}")
@@ -151,7 +158,7 @@ class Uplink:
             self._outbox.ack_file(file.sha256)
         self._throttle(file.size, began)
 
-    def _resume(self, file: QueuedFile) -> httpx.Response:
+    def _resume(self, file: QueuedFile, headers: dict[str, str]) -> httpx.Response:
         head = self._ask("HEAD", f"/evidence/{file.sha256}")
         # The API answers 200 for a part as well; only the header tells a whole file from a part of it.
         if head.status_code == httpx.codes.OK and head.headers.get("Upload-Complete", "?1") != "?0":
@@ -168,7 +175,7 @@ class Uplink:
                     f"/evidence/{file.sha256}",
                     content=part,
                     headers={
-                        "Content-Type": file.media_type,
+                        **headers,
                         "Content-Range": f"bytes {offset}-{offset + len(part) - 1}/{file.size}",
                     },
                 )

@@ -21,6 +21,8 @@ from edge.lane import Lane, Look, Rings
 from edge.load import Load, LoadGovernor
 from edge.pipeline import CameraPipeline
 from edge.pump import LatestSlots
+from edge.trace import detected
+from edge.trace import now as wall
 from models.detections import Detections, Floats, Picture
 from models.detector import Detector
 
@@ -146,10 +148,11 @@ class Worker:
         if not looks:
             return
         regions = [look.lane.regions for look in looks]
+        began = wall()
         with METER.stage("detect"):
             pictures = [self._picture(x.frame, r) for x, r in zip(looks, regions, strict=True)]
             found = self._detect(regions, pictures)
-        now = self._clock.monotonic()
+        now, ended = self._clock.monotonic(), wall()
         for look, picture, detections in zip(looks, pictures, found, strict=True):
             lane, meta = look.lane, look.frame.meta
             self.governor.detected(now - meta.mono_s)
@@ -158,7 +161,8 @@ class Worker:
                 self._log.info(
                     "camera.first_frame", camera=lane.camera.id, width=meta.width, height=meta.height
                 )
-            lane.pipeline.judge(look.frame, detections, picture.shape[1], picture.shape[0])
+            with detected(began, ended, len(looks)):
+                lane.pipeline.judge(look.frame, detections, picture.shape[1], picture.shape[0])
 
     def _picture(self, frame: Frame, regions: Floats | None) -> Picture:
         return frame.rgb() if regions is not None else picture_for(frame, self._detector.input_size)

@@ -22,6 +22,7 @@ from api.proposals import of_box
 from api.retention import gone
 from api.tables import Device, Evidence, HeartbeatRow
 from api.tables_custody import Tombstone
+from api.tracing import span
 from contract import AlertEvent, DesiredState, Heartbeat
 from contract.base import Identifier, Sha256
 from contract.chain import LINK_HEADER
@@ -92,7 +93,8 @@ async def put_evidence(
         return Held(sha256=sha256, received=noted, complete=True)
     declared = (request.headers.get("content-type") or "").split(";")[0].strip().lower() or None
     try:
-        got = await core.store.receive(sha256, request.stream(), declared, _range(content_range))
+        with span("evidence.receive"):
+            got = await core.store.receive(sha256, request.stream(), declared, _range(content_range))
     except ApiError as exc:
         core.metrics.evidence_refused.labels(exc.status).inc()
         raise
@@ -166,8 +168,11 @@ def post_alert(
     """File an alert message. Sending it twice changes nothing; evidence may come before or after it."""
     if message.data.device_id != who.id:
         raise ApiError(403, f"data.device_id: the token belongs to {who.id}, not to {message.data.device_id}")
-    with core.db.write() as session:
+    with span("store") as told_of, core.db.write() as session:
         filed = file_alert(session, message, link, who.tenant, core)
+        if told_of is not None:
+            told_of.set("case.id", filed.case_id)
+            told_of.set("alert.outcome", filed.outcome)
     if filed.fault is not None:
         core.metrics.chain_faults.inc()
     core.metrics.alerts.labels(filed.outcome).inc()

@@ -113,6 +113,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("DELETE", "/thresholds/{threshold_id}"): "threshold.write",
     ("GET", "/open311/v2/services.{shape}"): PUBLIC,
     ("GET", "/open311/v2/services/{service_code}.{shape}"): PUBLIC,
+    ("GET", "/cases/{case_id}/trace"): "case.read",
     ("GET", "/city/requests"): "case.dispatch hook.manage",
     ("POST", "/city/requests/{case_id}"): "case.dispatch hook.manage",
     ("POST", "/open311/v2/requests.{shape}"): "report.write",

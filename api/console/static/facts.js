@@ -28,7 +28,7 @@ function rows(whole, a) {
     ["dwell", `${dwell(a.dwell.dwell_s)} / ${dwell(a.rule.confirm_s)}`], ["zone", `${a.zone.id} (${t(`z_${a.zone.kind}`)})`], ["street", t(a.zone.street_class)],
     ["permit", !a.zone.permit || a.zone.permit === NO_PERMIT ? t("noPermit") : a.zone.permit], ["first_seen", when(a.dwell.first_seen_at)], ["confirmed_at", when(a.dwell.confirmed_at)], ["count", String(a.count)], ...common,
     ["rule", `${a.rule.name} · ${a.rule.policy_version}`], ["model", `${a.model.name} ${a.model.version} · ${a.model.class_name ?? ""} ${a.model.score != null ? a.model.score.toFixed(2) : ""}`],
-    ["clock", t(a.dwell.clock_source)],
+    ["clock", t(a.dwell.clock_source)], ["trace", a.id.replaceAll("-", "")],
   ];
 }
 
