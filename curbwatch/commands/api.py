@@ -378,7 +378,7 @@ def open311(data: Path, once: bool) -> None:
 @DATA
 @click.argument("target", type=click.Path(path_type=Path))
 def backup(data: Path, target: Path) -> None:
-    """Write a consistent copy of database and evidence into TARGET while the centre runs (SQLite and folder)."""
+    """Write a consistent copy of database and evidence into TARGET while the centre runs."""
     from api.backup import back_up
 
     told = back_up(Settings.from_env(data=data), target)
@@ -389,7 +389,7 @@ def backup(data: Path, target: Path) -> None:
 @DATA
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def restore(data: Path, source: Path) -> None:
-    """Bring a backup into an empty data folder; every file's hash and every audit chain is checked."""
+    """Bring a backup into an empty database and store; every file's hash and every audit chain is checked."""
     from api.backup import BackupError, bring_back
 
     try:

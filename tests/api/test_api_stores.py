@@ -12,7 +12,6 @@ import pytest
 from api_parts import JPEG, Centre, centre, event, evidence_item, sha
 from sqlalchemy import func, inspect, select
 
-from api.backup import BackupError, back_up, bring_back
 from api.db import Database
 from api.export import write_labels
 from api.migrate import current, heads, migrate
@@ -206,25 +205,3 @@ def test_exports(house: Centre) -> None:
     assert from_datum(lon, lat, "gcj02") == pytest.approx((112.5489, 37.8706), abs=1e-7)
     assert abs(lon - 112.5489) > 0.001
     assert root.get("/exports/cases", params={"since": "2026-03-04T08:00:00"}).status_code == 422
-
-
-def test_backup_and_restore(sqlite_house: Centre, tmp_path: Path) -> None:
-    house = sqlite_house
-    box = house.box()
-    case = house.case(evidence=[evidence_item(JPEG)])
-    box.put(f"/evidence/{sha(JPEG)}", content=JPEG)
-    house.person().post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
-    copy = tmp_path / "copy"
-    assert back_up(house.core.settings, copy) == {"cases": 1, "files": 1}
-    with pytest.raises(BackupError, match="already"):
-        bring_back(house.core.settings, copy)
-    told = bring_back(Settings(data=tmp_path / "new"), copy)
-    assert (told["cases"], told["files"]) == (1, 1)
-    with centre(tmp_path / "new") as again:
-        again.passwords = house.passwords
-        assert again.person().get(f"/cases/{case}").json()["state"] == "confirmed"
-        assert again.person().get(f"/evidence/{sha(JPEG)}").content == JPEG
-    stored = next((copy / "evidence").rglob(sha(JPEG)))
-    stored.write_bytes(b"other")
-    with pytest.raises(BackupError, match="missing or damaged"):
-        bring_back(Settings(data=tmp_path / "third"), copy)
