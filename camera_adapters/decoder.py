@@ -19,6 +19,8 @@ MAX_GOP_PACKETS = 600
 EARLY_S = 0.02
 # 8192 x 6144, half as much again as an 8K camera. A header of 20 bytes can promise 65535 x 65535, which is 17 GB decoded.
 MAX_PIXELS = 8192 * 6144
+# Packets, or key frames alone, that a new decoder may swallow: hardware holds some pictures back.
+_CHANCES, _KEY_CHANCES = 12, 2
 
 
 def bound(codec: av.VideoCodecContext) -> av.VideoCodecContext:
@@ -48,9 +50,7 @@ class OnDemandDecoder:
     """Feeds the codec only what the demand needs, and promotes retroactively from the GOP at hand."""
 
     def __init__(self, codec: av.VideoCodecContext) -> None:
-        self._codec = bound(codec)
-        # Frame threads add three frames (120 ms) of delay and gain nothing where many cameras share the cores.
-        self._codec.thread_type = "NONE"
+        self._take_up(codec)
         self._gop: list[tuple[av.Packet[av.VideoStream], Stamp]] = []
         self._mode = "none"
         self._tainted = True
@@ -59,6 +59,24 @@ class OnDemandDecoder:
         self.errors = 0
         # Packets in a row that were decoded without giving a picture.
         self.barren = 0
+        self.pictures = 0
+        self.last_error = ""
+
+    def _take_up(self, codec: av.VideoCodecContext) -> None:
+        self._codec = bound(codec)
+        # Frame threads add three frames (120 ms) of delay and gain nothing where many cameras share the cores.
+        self._codec.thread_type = "NONE"
+
+    @property
+    def hopeless(self) -> bool:
+        """True when a decoder that was just taken up has had its chances and gave no picture."""
+        chances = _KEY_CHANCES if self._mode == "key" else _CHANCES
+        return not self.pictures and self.barren >= chances
+
+    def replace(self, codec: av.VideoCodecContext) -> None:
+        """Go on with another decoder, which is given the GOP at hand with the next packet."""
+        self._take_up(codec)
+        self._mode, self._tainted, self.barren = "none", True, 0
 
     def feed(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> Iterator[Decoded]:
         """Take one packet and yield the pictures that the demand wants, spaced by its interval."""
@@ -115,12 +133,14 @@ class OnDemandDecoder:
                     # B-frame streams would hold the key frame back for two GOPs.
                     pictures += self._codec.decode(None)
                     self._codec.flush_buffers()
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as exc:
             self.errors += 1
             self.barren += 1
             self._tainted = True
+            self.last_error = str(exc)
             return
         self.barren = 0 if pictures else self.barren + 1
+        self.pictures += len(pictures)
         for video in pictures:
             # Damage propagates to the next key frame, but only 5-20 % of the damaged pictures carry the flag.
             self._tainted = bool(video.is_corrupt) or (self._tainted and not video.key_frame)

@@ -10,6 +10,7 @@ from typing import Literal
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 ClockSource = Literal["rtcp_sender_report", "arrival", "file"]
@@ -95,7 +96,10 @@ class Frame:
         video = self._video
         if video is None:
             raise ValueError("a frame without picture data")
-        small = video.reformat(width=w, height=h, format="rgb24", interpolation="FAST_BILINEAR")
+        # A scaler of its own: the one that PyAV keeps with the frame hangs for ever when two threads ask at once.
+        small = VideoReformatter().reformat(
+            video, width=w, height=h, format="rgb24", interpolation="FAST_BILINEAR", threads=1
+        )
         return cut(np.array(small.to_ndarray(), np.uint8, order="C"), self._masks)
 
     def luma(self, width: int | None = None, height: int | None = None) -> Picture:

@@ -71,6 +71,11 @@ def sub_stream_of(url: str) -> str | None:
     return None
 
 
+def same_shape(one: tuple[int, int], other: tuple[int, int], tolerance: float = 0.02) -> bool:
+    """True when two pictures (width, height) have one shape. Encoders round to 8 or 16 pixels: 1920 x 1088 is 16:9."""
+    return abs(one[0] * other[1] / max(1, one[1] * other[0]) - 1) <= tolerance
+
+
 def habits(
     codec: str, key_interval_s: float | None, fps: float | None, clock_offset_s: float | None
 ) -> list[str]:

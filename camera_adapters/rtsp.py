@@ -18,13 +18,13 @@ from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
 from camera_adapters.decoder import OnDemandDecoder, Stamp
 from camera_adapters.hosts import SHARED_GATE, HostGate
-from camera_adapters.hwaccel import Accelerator
-from camera_adapters.live import LiveStream
+from camera_adapters.hwaccel import SOFTWARE, Accelerator
+from camera_adapters.live import REASON_LENGTH, LiveStream
 from camera_adapters.parameter_sets import sequence_parameter_set
 from camera_adapters.reasons import StreamFaultError
-from camera_adapters.redact import secrets_of
+from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import RingPacket, StreamParams
-from camera_adapters.stream import FrameSink, StreamOptions, StreamState
+from camera_adapters.stream import FrameSink, StreamEvent, StreamHealth, StreamOptions, StreamState
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,6 +51,10 @@ class RtspStream(LiveStream):
         self._resolve = resolve
         self._accelerator = Accelerator(options.hardware)
 
+    def health(self) -> StreamHealth:
+        """Return the counts since the start."""
+        return replace(super().health(), decoder=self._accelerator.active)
+
     def _open(self) -> av.container.InputContainer:
         url = self._url if self._resolve is None else self._resolve()
         self._secrets = tuple(dict.fromkeys((*secrets_of(self._url), *secrets_of(url))))
@@ -64,7 +68,7 @@ class RtspStream(LiveStream):
             "analyzeduration": "0",
             "allowed_media_types": "video",
         }
-        return av.open(url, options=options, timeout=(stall, stall * 2), hwaccel=self._accelerator.take())
+        return av.open(url, options=options, timeout=(stall, stall * 2))
 
     def _session(self, stop: threading.Event) -> None:
         with self._open() as container:
@@ -95,10 +99,24 @@ class RtspStream(LiveStream):
         self._epoch += 1
         base = video.time_base or Fraction(1, 90_000)
         params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch)
-        self._accelerator.report(codec)
-        return _Connection(
-            video, params, CaptureClock(self._options.max_skew_s), self._options, self._clock.monotonic()
-        )
+        decoder = OnDemandDecoder(self._accelerator.decoder(codec.name, codec.extradata) or codec)
+        capture = CaptureClock(self._options.max_skew_s)
+        return _Connection(video, params, capture, decoder, self._options, self._clock.monotonic())
+
+    def _soften(self, connection: _Connection) -> None:
+        """Go on in software, from the GOP at hand, when the hardware opened but gives no picture."""
+        kind, decoder = self._accelerator.active, connection.decoder
+        if kind == SOFTWARE or not decoder.hopeless:
+            return
+        self._accelerator.failed(kind, decoder.last_error or "no picture")
+        decoder.replace(connection.video.codec_context)
+        # Said as the state's reason, though the state is the same.
+        self._go_on(connection.params)
+
+    def _go_on(self, params: StreamParams) -> None:
+        words = f"{params.codec} {params.width}x{params.height}{self._accelerator.note}"
+        self._reason = redact(words, self._secrets)[:REASON_LENGTH]
+        self._sink.on_event(StreamEvent(self.camera_id, self._state, self._reason, self._clock.now()))
 
     def _stalled(self, code: str, why: str) -> None:
         if self._state is StreamState.LIVE:
@@ -130,6 +148,7 @@ class RtspStream(LiveStream):
             )
         for picture in connection.decoder.feed(packet, Stamp(capture.at, capture.mono_s), self.demand):
             self._deliver(picture, capture.source, capture.offset_s)
+        self._soften(connection)
         if not connection.decoder.barren:
             connection.last_picture = mono
         elif (
@@ -147,13 +166,14 @@ class _Connection:
         video: av.VideoStream,
         params: StreamParams,
         capture: CaptureClock,
+        decoder: OnDemandDecoder,
         options: StreamOptions,
         mono: float,
     ) -> None:
         self.video, self.capture = video, capture
-        self.decoder = OnDemandDecoder(video.codec_context)
+        self.decoder = decoder
         self.last_key = self.last_picture = mono
-        self._params, self._key_stall = params, options.key_stall_s
+        self.params, self._key_stall = params, options.key_stall_s
         self._longest_gop = 0.0
         self._sps: bytes | None = None
 
@@ -165,17 +185,17 @@ class _Connection:
     def seen(self, packet: av.Packet[av.VideoStream], mono: float) -> StreamParams:
         """Note a packet and return the parameters that it belongs to: a new resolution is a new epoch."""
         if not packet.is_keyframe:
-            return self._params
+            return self.params
         self._longest_gop = max(self._longest_gop, mono - self.last_key)
         self.last_key = mono
-        sps = sequence_parameter_set(self._params.codec, bytes(packet))
+        sps = sequence_parameter_set(self.params.codec, bytes(packet))
         if sps is not None and self._sps is not None and sps != self._sps:
-            width, height = _size_of(self._params.codec, packet)
-            self._params = replace(
-                self._params, width=width, height=height, extradata=None, epoch=self._params.epoch + 1
+            width, height = _size_of(self.params.codec, packet)
+            self.params = replace(
+                self.params, width=width, height=height, extradata=None, epoch=self.params.epoch + 1
             )
         self._sps = sps or self._sps
-        return self._params
+        return self.params
 
 
 def _size_of(codec: str, packet: av.Packet[av.VideoStream]) -> tuple[int, int]:

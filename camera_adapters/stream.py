@@ -85,6 +85,8 @@ class StreamHealth:
     tainted_ratio: float = 0.0
     clock_skew_s: float | None = None
     last_frame_at: datetime | None = None
+    # `software`, or the kind of hardware that decodes.
+    decoder: str = "software"
 
 
 @dataclass(frozen=True, slots=True)

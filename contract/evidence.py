@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,12 @@ class EvidenceItem(Message):
     duration_s: Annotated[float | None, Field(gt=0, le=600, description="Length of a clip in seconds.")] = (
         None
     )
+    stream: Annotated[
+        Literal["main", "sub"], Field(description="Which stream of the camera it was taken from.")
+    ] = "main"
+    note: Annotated[
+        str, Field(max_length=200, description="Why it is not of the main stream; never holds a password.")
+    ] = ""
     blurred: Annotated[
         bool, Field(description="Faces and plates other than the subject's were made unreadable.")
     ] = False

@@ -13,14 +13,28 @@ from contract.taxonomy import IssueClass
 View = Literal["unknown", "good", "moved", "covered", "blurred", "dazzled", "dark", "frozen", "looped"]
 
 
+State = Literal["connecting", "live", "stalled", "backing_off", "failed"]
+
+
 class CameraHealth(Message):
     """One camera as its box sees it."""
 
     camera_id: Slug
-    state: Literal["connecting", "live", "stalled", "backing_off", "failed"]
+    state: Annotated[State, Field(description="Of the main stream.")]
     reason: Annotated[
         str, Field(max_length=200, description="Why it is not live; never holds a password.")
     ] = ""
+    looks_at: Annotated[
+        Literal["main", "sub"],
+        Field(description="The stream that is judged; main while a sub stream is away."),
+    ] = "main"
+    sub_state: Annotated[State | None, Field(description="None for a camera without a sub stream.")] = None
+    sub_reason: Annotated[
+        str, Field(max_length=200, description="Why the sub stream is not judged; never holds a password.")
+    ] = ""
+    decoder: Annotated[
+        Literal["software", "cuda", "vaapi", "qsv"], Field(description="Of the stream that is judged.")
+    ] = "software"
     frames_decoded: Annotated[int, Field(ge=0)] = 0
     frames_dropped: Annotated[int, Field(ge=0)] = 0
     tainted_ratio: Annotated[float, Field(ge=0, le=1, description="Share of decoded frames with damage.")] = (

@@ -14,16 +14,18 @@ import httpx
 import psutil
 
 from camera_adapters.clock import Clock, SystemClock
+from camera_adapters.frame import Frame
 from camera_adapters.redact import redact
 from camera_adapters.speaker import HttpSpeaker, Message, OnvifSpeaker, Speaker
 from camera_adapters.view_watch import ViewWatch
-from contract import CameraHealth, Heartbeat, new_id
+from contract import Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
 from edge.changes import Changes, RefusedConfigError, check_addresses, compare
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.geometry import GroundPlane
+from edge.health import camera_health
 from edge.identity import load_signer, public_key
 from edge.inspector import Inspector
 from edge.judge import Judge
@@ -31,11 +33,12 @@ from edge.lane import Lane, Rings
 from edge.ledger import AlertLedger
 from edge.leftovers import Leftovers
 from edge.load import LoadGovernor
+from edge.main_pictures import MainPictures
 from edge.metrics import serve
 from edge.orders import OrderBook
 from edge.outbox import Outbox
 from edge.pipeline import CameraPipeline
-from edge.privacy import Sealer
+from edge.privacy import Sealer, Sensitive, sensitive_of
 from edge.recorder import AlertRecorder, BoxFacts
 from edge.references import ReferenceStore
 from edge.retention import BoxRetention
@@ -46,7 +49,7 @@ from edge.trace import AlertTrace, tracing_of
 from edge.uplink import CHUNK, Uplink, client_of
 from edge.view_log import ViewLog
 from edge.views import ViewStore
-from edge.worker import Worker
+from edge.worker import Worker, picture_for
 from models.bundle import load_bundle
 from models.detector import Detector
 
@@ -227,6 +230,7 @@ class Box:
     def _pipeline(self, camera: CameraConfig, rings: Rings) -> CameraPipeline:
         data = self._config.data_dir
         stills = self._stills[camera.id] = StillStore(data / "stills" / camera.id)
+        main = MainPictures(rings, self._look) if camera.sub_url is not None else None
         recorder = AlertRecorder(
             camera,
             self._facts,
@@ -240,15 +244,24 @@ class Box:
             self._references,
             self._floor,
             AlertTrace(self._tracing),
+            main,
         )
         inspector = Inspector(
-            camera.id, self._facts, self._book, self._references, self._outbox, self._log, self._roles
-        )
+            camera.id, self._facts, self._book, self._references, self._outbox, self._log, self._roles,
+            main,
+        )  # fmt: skip
         return CameraPipeline(
             camera, self._judge(camera), recorder, lambda: self._governor.stretch, inspector, self._watch(camera),
             lambda was, now: self.view_log.note(camera.id, was, now),
             lambda reason: self._log.error("sites.wait", camera=camera.id, reason=reason),
         )  # fmt: skip
+
+    def _look(self, frame: Frame) -> Sensitive:
+        """Find people and vehicles on the main stream's picture; by the detector's thread."""
+        if not self._config.privacy.blur:
+            return Sensitive()
+        picture = picture_for(frame, self._detector.input_size)
+        return sensitive_of(self._detector.detect([picture])[0], picture.shape[1], picture.shape[0])
 
     def _judge(self, camera: CameraConfig, resumed: str = "the box was started again") -> Judge:
         return Judge(
@@ -321,7 +334,10 @@ class Box:
             model_sha256=ref.sha256,
             config_sha256=shape,
             config_problem=redact(self.config_problem())[:300],
-            cameras=tuple(self._health()),
+            cameras=tuple(
+                camera_health(lane, self.worker.dropped(lane.camera.id), self.view_log.since(lane.camera.id))
+                for lane in self.worker.lanes
+            ),
             camera_events=self.view_log.waiting(),
             outbox_items=level.alerts + level.files,
             outbox_bytes=level.bytes,
@@ -329,28 +345,6 @@ class Box:
             cpu_share=process.cpu_percent() / 100,
             disk_free_bytes=psutil.disk_usage(os.fspath(self._config.data_dir)).free,
         )
-
-    def _health(self) -> list[CameraHealth]:
-        out = []
-        for lane in self.worker.lanes:
-            if lane.stream is None:
-                continue
-            h = lane.stream.health()
-            out.append(
-                CameraHealth(
-                    camera_id=lane.camera.id,
-                    state=h.state.value,
-                    reason=h.reason[:200],
-                    frames_decoded=h.frames_decoded,
-                    frames_dropped=self.worker.dropped(lane.camera.id),
-                    tainted_ratio=h.tainted_ratio,
-                    clock_skew_s=h.clock_skew_s,
-                    last_frame_at=h.last_frame_at,
-                    view=lane.pipeline.view,
-                    view_since=self.view_log.since(lane.camera.id),
-                )
-            )
-        return out
 
 
 def speakers_of(config: BoxConfig) -> dict[str, Speaker]:

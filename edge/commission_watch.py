@@ -86,7 +86,9 @@ def watch_camera(camera: CameraConfig, clock: Clock, seconds: float, detect: Det
     """
     sink = _Sink(camera)
     options = StreamOptions(transport=camera.transport, ring_seconds=1.0)
-    stream = open_stream(camera.id, camera.url.get_secret_value(), sink, options, clock)
+    # The stream that is judged in service: another encoder's edges would be another view's.
+    url = camera.sub_url or camera.url
+    stream = open_stream(camera.id, url.get_secret_value(), sink, options, clock)
     stream.demand = Demand("all", max(0.2, seconds / MOST_PICTURES))
     stream.start()
     threading.Event().wait(seconds)

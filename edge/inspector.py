@@ -20,6 +20,7 @@ from contract import (
 )
 from edge import pictures
 from edge.inspection import SILENT, Subject, conclude, look
+from edge.main_pictures import MainPictures, Shown
 from edge.orders import OrderBook
 from edge.outbox import Outbox, OutboxFullError, Priority
 from edge.privacy import blur, sensitive_of
@@ -49,8 +50,10 @@ class Inspector:
 
     def __init__(
         self, camera_id: str, box: BoxFacts, book: OrderBook, references: ReferenceStore, outbox: Outbox, log: Any,
-        roles: Mapping[str, Role] | None = None,
+        roles: Mapping[str, Role] | None = None, main: MainPictures | None = None,
     ) -> None:  # fmt: skip
+        """`main` finds the main stream's pictures, for a camera that is judged by its sub stream."""
+        self._main = main
         self._camera_id, self._box, self._book = camera_id, box, book
         self._references, self._outbox, self._log, self._roles = references, outbox, log, roles
         self._running: dict[str, _Running] = {}
@@ -119,17 +122,20 @@ class Inspector:
     def _pictures(
         self, order: InspectionOrder, frame: Frame, detections: Detections, width: int, height: int
     ) -> tuple[EvidenceItem, EvidenceItem]:
-        picture = frame.rgb()
+        shown = Shown(frame) if self._main is None else self._main.near(frame)
+        picture = shown.frame.rgb()
         if self._box.blur:
-            sealed = self._box.sealer is not None
-            picture = blur(picture, sensitive_of(detections, width, height), order.box, subject_plate=sealed)
+            found = sensitive_of(detections, width, height) | shown.found
+            picture = blur(picture, found, order.box, subject_plate=self._box.sealer is not None)
         crop = pictures.crop(picture, order.box)
-        return self._file(EvidenceKind.AFTER, crop, frame), self._file(EvidenceKind.CONTEXT, picture, frame)
+        return self._file(EvidenceKind.AFTER, crop, shown), self._file(EvidenceKind.CONTEXT, picture, shown)
 
-    def _file(self, kind: EvidenceKind, picture: pictures.Picture, frame: Frame) -> EvidenceItem:
-        data, at = pictures.jpeg(picture), frame.meta.captured_at
+    def _file(self, kind: EvidenceKind, picture: pictures.Picture, shown: Shown) -> EvidenceItem:
+        meta = shown.frame.meta
+        data, at = pictures.jpeg(picture), meta.captured_at
         digest = self._outbox.put_file(data, Priority.PICTURE, "image/jpeg", at.timestamp())
         return EvidenceItem(
             kind=kind, sha256=digest, media_type="image/jpeg", size=len(data), captured_at=at,
             width=picture.shape[1], height=picture.shape[0], blurred=self._box.blur,
+            stream=meta.role, note=shown.why,
         )  # fmt: skip

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
 
 from camera_adapters.clock import Clock
-from camera_adapters.frame import Frame, Role
+from camera_adapters.frame import Frame, Masks, Role
+from camera_adapters.mends import same_shape
 from camera_adapters.meter import METER
 from camera_adapters.open import open_stream
 from camera_adapters.ring import PacketRing
@@ -26,8 +27,6 @@ from edge.pipeline import CameraPipeline
 from edge.pump import LatestSlots
 from models.detections import Floats
 
-# Encoders round to 8 or 16 pixels: 640 x 360 and 1920 x 1088 are one shape, 704 x 576 and 1920 x 1080 are not.
-SHAPE_TOLERANCE = 0.02
 # How often a sub stream of the wrong shape is looked at again: somebody may set the camera right.
 RECHECK = Demand("key", 30.0)
 # A clip of the sub stream is worth more than one of the main stream when it is longer by this many seconds.
@@ -51,22 +50,35 @@ class Rings:
 
     def __call__(self) -> PacketRing | None:
         """Return the main stream's ring."""
-        return self._lane.stream.ring if self._lane.stream is not None else None
+        return self._lane.stream.ring
+
+    @property
+    def masks(self) -> Masks:
+        """The camera's privacy masks as they are now."""
+        return self._lane.camera.masks
 
     def main_reason(self) -> str:
         """Return why the main stream gives nothing; empty while it is live."""
         stream = self._lane.stream
-        if stream is None or stream.state is StreamState.LIVE:
+        if stream.state is StreamState.LIVE:
             return ""
         return stream.health().reason or stream.state.value
 
-    def best(self, t0: datetime, t1: datetime) -> PacketRing | None:
-        """Return the ring that holds most of a time: the main stream's, unless it was away."""
+    def newest_mono(self) -> float | None:
+        """Return the monotonic time of the newest packet of either stream."""
+        rings = [s.ring for s in self._lane.streams if s.ring is not None]
+        return max((t for r in rings if (t := r.newest_mono()) is not None), default=None)
+
+    def best(
+        self, at: datetime, mono_s: float, pre_s: float, post_s: float
+    ) -> tuple[PacketRing | None, Role]:
+        """Return the ring that holds most of the time round a moment: the main stream's, unless that was away."""
         main, sub = self(), self._lane.sub
         if main is None or sub is None or sub.ring is None:
-            return main
-        longer = sub.ring.covered_s(t0, t1) - main.covered_s(t0, t1)
-        return sub.ring if longer > CLIP_PREFERS_SUB_S else main
+            return main, "main"
+        t0, t1 = at - timedelta(seconds=pre_s), at + timedelta(seconds=post_s)
+        covered = [r.timed_by(at, mono_s).covered_s(t0, t1) for r in (main, sub.ring)]
+        return (sub.ring, "sub") if covered[1] - covered[0] > CLIP_PREFERS_SUB_S else (main, "main")
 
 
 class Lane:
@@ -82,7 +94,6 @@ class Lane:
             ValueError: no adapter knows an address.
         """
         self.camera, self._slots, self._clock, self._log = camera, slots, clock, log
-        self.stream: CameraStream | None = None
         self.sub: CameraStream | None = None
         self.regions = zone_regions(camera)
         self.first_frame_logged = self.closed = False
@@ -94,7 +105,7 @@ class Lane:
         self._shape: tuple[int, int] | None = None
         self.pipeline = pipeline_of(camera, Rings(self))
         demand = self.pipeline.scheduler.demand(clock.monotonic())
-        self.stream = self._open("main", camera.url.get_secret_value(), 1.0)
+        self.stream: CameraStream = self._open("main", camera.url.get_secret_value(), 1.0)
         self.stream.demand = demand if camera.sub_url is None else Demand("none")
         if camera.sub_url is not None:
             # A quarter of the budget: what it keeps is for the time in which the main stream is away.
@@ -104,7 +115,7 @@ class Lane:
     @property
     def streams(self) -> tuple[CameraStream, ...]:
         """The streams of the camera, main first."""
-        return tuple(s for s in (self.stream, self.sub) if s is not None)
+        return (self.stream,) if self.sub is None else (self.stream, self.sub)
 
     def start(self) -> None:
         """Connect."""
@@ -189,7 +200,7 @@ class Lane:
         if main is None:
             return frame.shaped(width, height, "sub")
         wanted = main[0] / main[1]
-        if abs(width / height / wanted - 1) <= SHAPE_TOLERANCE or self.camera.sub_stretched:
+        if same_shape((width, height), main) or self.camera.sub_stretched:
             return frame.shaped(round(height * wanted), height, "sub")
         self._look_at(
             "main",
@@ -199,12 +210,12 @@ class Lane:
         return None
 
     def _main_shape(self) -> tuple[int, int] | None:
-        ring = self.stream.ring if self.stream is not None else None
+        ring = self.stream.ring
         self._shape = (ring.shape() if ring is not None else None) or self._shape
         return self._shape
 
     def _look_at(self, role: Role, why: str) -> None:
-        if self.sub is None or self.stream is None or self.closed:
+        if self.sub is None or self.closed:
             return
         changed, self.sub_refused = role != self.eyes, why
         self.eyes = role

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from camera_adapters.meter import METER
 from camera_adapters.stream import StreamState
 from contract import View
+from edge.health import camera_health
 from edge.outbox import Level
 from edge.uplink import UplinkCounts
 from edge.view_log import ViewLog
@@ -86,6 +87,12 @@ class BoxCollector(Collector):
         view = GaugeMetricFamily(
             "curbwatch_edge_camera_view", "1 for what the view check says", labels=["camera", "view"]
         )
+        eyes = GaugeMetricFamily(
+            "curbwatch_edge_camera_looks_at", "1 for the stream that is judged", labels=["camera", "stream"]
+        )
+        decoder = GaugeMetricFamily(
+            "curbwatch_edge_camera_decoder", "1 for what decodes it", labels=["camera", "decoder"]
+        )
         counts = {
             name: CounterMetricFamily(f"curbwatch_edge_{name}", text, labels=["camera"])
             for name, text in (
@@ -98,21 +105,24 @@ class BoxCollector(Collector):
             )
         }
         for lane in self._worker.lanes:
-            if lane.stream is None:
-                continue
-            camera, health, frames = lane.camera.id, lane.stream.health(), lane.pipeline.counters()
+            camera, frames = lane.camera.id, lane.pipeline.counters()
+            health = camera_health(lane, self._worker.dropped(camera), None)
             for each in StreamState:
-                state.add_metric([camera, each.value], float(health.state is each))
+                state.add_metric([camera, each.value], float(health.state == each.value))
             for word in get_args(View):
                 view.add_metric([camera, word], float(lane.pipeline.view == word))
+            eyes.add_metric([camera, health.looks_at], 1.0)
+            decoder.add_metric([camera, health.decoder], 1.0)
             counts["frames_decoded"].add_metric([camera], health.frames_decoded)
             counts["frames_judged"].add_metric([camera], frames.judged)
-            counts["frames_dropped"].add_metric([camera], self._worker.dropped(camera))
+            counts["frames_dropped"].add_metric([camera], health.frames_dropped)
             counts["frames_tainted"].add_metric([camera], frames.tainted)
-            counts["connects"].add_metric([camera], health.connects)
+            counts["connects"].add_metric([camera], sum(s.health().connects for s in lane.streams))
             counts["view_events"].add_metric([camera], self._views.count(camera))
         yield state
         yield view
+        yield eyes
+        yield decoder
         yield from counts.values()
 
 

@@ -5,7 +5,6 @@ The alert's id is its site's id, so that whatever is done twice after a crash is
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -29,12 +28,14 @@ from contract import (
     new_id,
 )
 from edge import pictures
+from edge.album import Album
 from edge.config import CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.judge import Change, SiteView
 from edge.ledger import AlertLedger
+from edge.main_pictures import MainPictures, Shown
 from edge.outbox import Outbox, OutboxFullError, Priority
-from edge.privacy import Sealer, blur, sensitive_of
+from edge.privacy import Sealer, Sensitive, sensitive_of
 from edge.references import ReferenceStore
 from edge.score_floor import ScoreFloor
 from edge.stills import Still, StillStore
@@ -83,17 +84,22 @@ class AlertRecorder:
         references: ReferenceStore | None = None,
         floor: ScoreFloor | None = None,
         trace: AlertTrace | None = None,
+        main: MainPictures | None = None,
     ) -> None:
         """Without `clips` a maker of this camera's own is used, which has no detector and blurs the whole clip.
 
         `references` keeps the look of each alert's place for a later inspection; `floor` holds the least scores.
+        `main` finds the main stream's pictures, for a camera that is judged by its sub stream.
         """
+        self._album = Album(stills, main, box.blur, box.sealer is not None, log)
         self._references, self._floor, self._trace = references, floor, trace or AlertTrace(None)
         self._camera, self._box = camera, box
-        self._stills, self._outbox, self._ledger, self._log = stills, outbox, ledger, log
+        self._outbox, self._ledger, self._log = outbox, ledger, log
         maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
-        self._clips = WaitingClips(camera, ring, maker, work / camera.id, outbox, log, self._revise_with)
-        self._owed: dict[str, tuple[SiteView, Frame, Detections, int, int]] = {}
+        self._clips = WaitingClips(
+            camera, ring, maker, work / camera.id, outbox, log, self._revise_with, main
+        )
+        self._owed: dict[str, tuple[SiteView, Frame, Shown, Sensitive]] = {}
         self._owed_clear: dict[str, tuple[SiteView, Frame]] = {}
         self._owed_next = datetime.min.replace(tzinfo=UTC) + OWED_EVERY
         # The stream's thread ends clips while the detector's thread clears alerts: one revision each.
@@ -106,21 +112,22 @@ class AlertRecorder:
 
     def record(self, change: Change, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Record one change; `detections` are in pixels of a `width` x `height` picture of the frame."""
-        site = change.site
-        if change.kind in {"seen", "candidate"}:
-            self._keep(site.site_id, "first", frame, detections, width, height, site)
+        site, found = change.site, sensitive_of(detections, width, height)
+        if change.kind == "seen":
+            self._album.first(site, frame, found)
+        elif change.kind == "candidate":
+            self._album.candidate(site, frame, found)
         elif change.kind == "confirmed":
-            self._open_or_owe(site, frame, detections, width, height)
+            self._open_or_owe(site, frame, None, found)
         elif change.kind == "cleared":
             self._close_or_owe(site, frame)
         elif change.kind == "dropped":
-            with contextlib.suppress(OSError):
-                self._stills.forget(site.site_id)
+            self._album.forget(site.site_id)
 
     def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Keep the middle picture once half of the confirm time has passed."""
         if site.confirmed_at is None and site.dwell_s >= site.rule.confirm_s / 2:
-            self._keep(site.site_id, "middle", frame, detections, width, height, site)
+            self._album.middle(site, frame, sensitive_of(detections, width, height))
 
     def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
         """Cut the clips whose last second is in the ring; `final` cuts what there is, within `patience_s` in all."""
@@ -151,24 +158,24 @@ class AlertRecorder:
             return False
         for site in sites:
             if site.confirmed_at is not None:
-                self._open_or_owe(site, frame, detections, width, height)
+                self._open_or_owe(site, frame, None, sensitive_of(detections, width, height))
         done = [self._end(alert, frame) for alert in orphans]
         return all(done)
 
-    def _open_or_owe(
-        self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int
-    ) -> None:
+    def _open_or_owe(self, site: SiteView, frame: Frame, shown: Shown | None, found: Sensitive) -> None:
         if self._below_floor(site, frame.meta.captured_at):
             return
         try:
             # What `resume` has sent may be confirmed by the same frame once more.
             if self._ledger.get(site.site_id) is None:
-                self._open(site, frame, detections, width, height)
+                # Looked for once, by the detector's thread: later the ring has moved on.
+                shown = shown or self._album.shown(frame)
+                self._open(site, frame, shown, found)
             self._owed.pop(site.site_id, None)
         except (OSError, sqlite3.Error, OutboxFullError) as exc:
             # A full disk or a locked file: the alert waits in memory, and on disk as a confirmed site without an alert.
             if site.site_id in self._owed or len(self._owed) < MAX_OWED:
-                self._owed[site.site_id] = (site, frame, detections, width, height)
+                self._owed[site.site_id] = (site, frame, shown or Shown(frame), found)
             self._log.error(
                 "alert.waits", alert=site.site_id, owed=len(self._owed), reason=f"{type(exc).__name__}: {exc}"
             )
@@ -199,57 +206,21 @@ class AlertRecorder:
             while len(self._owed_clear) > MAX_OWED:
                 del self._owed_clear[next(iter(self._owed_clear))]
 
-    def _keep(
-        self,
-        site_id: str,
-        name: str,
-        frame: Frame,
-        detections: Detections,
-        width: int,
-        height: int,
-        site: SiteView,
-    ) -> None:
-        if self._stills.has(site_id, name):
-            return
-        try:
-            self._stills.put(site_id, name, self._still(frame, detections, width, height, site))
-        except OSError as exc:
-            # A picture less; what else this frame changes must be recorded all the same.
-            self._log.warning("still.missing", site=site_id, name=name, reason=f"{type(exc).__name__}: {exc}")
-
-    def _still(self, frame: Frame, detections: Detections, width: int, height: int, site: SiteView) -> Still:
-        picture = self._clean(frame.rgb(), detections, width, height, site)
-        return Still(pictures.jpeg(picture), frame.meta.captured_at, picture.shape[1], picture.shape[0])
-
-    def _clean(
-        self, picture: pictures.Picture, detections: Detections, width: int, height: int, site: SiteView
-    ) -> pictures.Picture:
-        if not self._box.blur:
-            return picture
-        found = sensitive_of(detections, width, height)
-        return blur(picture, found, site.box, subject_plate=self._box.sealer is not None)
-
-    def _open(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
+    def _open(self, site: SiteView, frame: Frame, shown: Shown, found: Sensitive) -> None:
         began = wall()
-        raw = frame.rgb()
-        picture = self._clean(raw, detections, width, height, site)
-        at = frame.meta.captured_at
-        shots: list[tuple[EvidenceKind, Still]] = []
+        picture = self._album.clean(shown, found, site.box)
         drawn = pictures.context(picture, site.zone.polygon, site.box)
-        shots.append((EvidenceKind.CONTEXT, Still(pictures.jpeg(drawn), at, drawn.shape[1], drawn.shape[0])))
+        shots: list[tuple[EvidenceKind, Still]] = [(EvidenceKind.CONTEXT, self._album.still(shown, drawn))]
         for kind in (EvidenceKind.FIRST, EvidenceKind.MIDDLE):
-            still = self._stills.get(site.site_id, kind.value)
+            still = self._album.get(site.site_id, kind.value)
             if still is not None:
                 shots.append((kind, still))
-        shots.append(
-            (EvidenceKind.CONFIRM, Still(pictures.jpeg(picture), at, picture.shape[1], picture.shape[0]))
-        )
-        part = pictures.crop(picture, site.box)
-        shots.append((EvidenceKind.CROP, Still(pictures.jpeg(part), at, part.shape[1], part.shape[0])))
+        shots.append((EvidenceKind.CONFIRM, self._album.still(shown, picture)))
+        shots.append((EvidenceKind.CROP, self._album.still(shown, pictures.crop(picture, site.box))))
         items = tuple(self._file(kind, still) for kind, still in shots)
         if self._box.sealer is not None:
-            items = (*items, self._seal(self._box.sealer, raw, at))
-        alert = self._alert(site, frame, items)
+            items = (*items, self._seal(self._box.sealer, shown))
+        alert = self._alert(site, frame, shown, items)
         self._send(alert)
         self._trace.opened(alert, frame, began)
         self._remember_look(alert.id, frame)
@@ -259,10 +230,10 @@ class AlertRecorder:
             camera=alert.camera_id,
             issue=alert.issue.value,
             dwell_s=round(site.dwell_s, 1),
+            **({"evidence": shown.frame.meta.role, "reason": shown.why} if shown.why else {}),
         )
         self._clips.expect(alert.id, frame.meta)
-        with contextlib.suppress(OSError):
-            self._stills.forget(site.site_id)
+        self._album.forget(site.site_id)
 
     def _remember_look(self, alert_id: str, frame: Frame) -> None:
         if self._references is None:
@@ -283,18 +254,22 @@ class AlertRecorder:
             captured_at=still.at,
             width=still.width,
             height=still.height,
+            stream=still.stream,
+            note=still.note,
             blurred=self._box.blur,
         )
 
-    def _seal(self, sealer: Sealer, raw: pictures.Picture, at: datetime) -> EvidenceItem:
-        sealed = sealer.seal(pictures.jpeg(raw))
+    def _seal(self, sealer: Sealer, shown: Shown) -> EvidenceItem:
+        meta, sealed = shown.frame.meta, sealer.seal(pictures.jpeg(shown.frame.rgb()))
+        at = meta.captured_at
         media_type = "application/octet-stream"
         digest = self._outbox.put_file(sealed, Priority.SEALED, media_type, at.timestamp())
         return EvidenceItem(
-            kind=EvidenceKind.SEALED, sha256=digest, media_type=media_type, size=len(sealed), captured_at=at
-        )
+            kind=EvidenceKind.SEALED, sha256=digest, media_type=media_type, size=len(sealed), captured_at=at,
+            stream=meta.role, note=shown.why,
+        )  # fmt: skip
 
-    def _alert(self, site: SiteView, frame: Frame, items: tuple[EvidenceItem, ...]) -> Alert:
+    def _alert(self, site: SiteView, frame: Frame, shown: Shown, items: tuple[EvidenceItem, ...]) -> Alert:
         meta = frame.meta
         confirmed = site.confirmed_at or meta.captured_at
         # The wall clock may have been stepped during the dwell; the order of events is known all the same.
@@ -326,8 +301,8 @@ class AlertRecorder:
                 clock_offset_s=meta.clock_offset_s,
             ),
             count=site.count,
-            frame_width=meta.width,
-            frame_height=meta.height,
+            frame_width=shown.frame.meta.width,
+            frame_height=shown.frame.meta.height,
             evidence=items,
             software_version=self._box.software_version,
             note=site.note[:1000],

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from camera_adapters.frame import Role
+
 MAX_SITES = 400
 NAMES = ("first", "middle")
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A JPEG and what is known of it."""
+    """A JPEG and what is known of it: which stream it is of, and why not of the main one."""
 
     jpeg: bytes
     at: datetime
     width: int
     height: int
+    stream: Role = "main"
+    note: str = ""
 
 
 class StillStore:
@@ -37,7 +41,15 @@ class StillStore:
             self._sites.append(site_id)
             while len(self._sites) > MAX_SITES:
                 self.forget(self._sites[0])
-        meta = json.dumps({"at": still.at.isoformat(), "width": still.width, "height": still.height})
+        meta = json.dumps(
+            {
+                "at": still.at.isoformat(),
+                "width": still.width,
+                "height": still.height,
+                "stream": still.stream,
+                "note": still.note,
+            }
+        )
         for suffix, data in (("json", meta.encode()), ("jpg", still.jpeg)):
             path = self._folder / f"{site_id}.{name}.{suffix}"
             part = path.with_suffix(".part")
@@ -52,7 +64,8 @@ class StillStore:
             jpeg = path.read_bytes()
             if not (jpeg.startswith(b"\xff\xd8") and jpeg.endswith(b"\xff\xd9")):
                 return None  # torn by a power cut: these pictures are not synced one by one
-            return Still(jpeg, datetime.fromisoformat(meta["at"]), meta["width"], meta["height"])
+            at, stream = datetime.fromisoformat(meta["at"]), meta.get("stream", "main")
+            return Still(jpeg, at, meta["width"], meta["height"], stream, str(meta.get("note", "")))
         except (OSError, ValueError, KeyError):
             return None
 

@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from camera_adapters.frame import FrameMeta
+from camera_adapters.frame import FrameMeta, Role
 from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing
 from contract import EvidenceItem, EvidenceKind
 from edge.config import CameraConfig
 from edge.evidence_clip import ClipMaker
+from edge.main_pictures import MainPictures
 from edge.outbox import Outbox, OutboxFullError, Priority
 
 MAX_WAITING_CLIPS = 64
@@ -47,12 +48,15 @@ class WaitingClips:
         outbox: Outbox,
         log: Any,
         add: Callable[[str, EvidenceItem], None],
+        main: MainPictures | None = None,
     ) -> None:
+        """`main` chooses the ring for a camera of two streams."""
+        self._main = main
         self._camera, self._ring, self._maker, self._work = camera, ring, maker, work
         self._outbox, self._log, self._add = outbox, log, add
         self._waiting: list[_Waiting] = []
-        self._cutting: list[tuple[_Waiting, Future[ClipInfo]]] = []
-        self._ready: list[tuple[str, ClipInfo]] = []
+        self._cutting: list[tuple[_Waiting, Future[ClipInfo], Role]] = []
+        self._ready: list[tuple[str, ClipInfo, Role]] = []
         self._again = 0.0
         work.mkdir(parents=True, exist_ok=True)
         for left in work.iterdir():
@@ -70,20 +74,30 @@ class WaitingClips:
 
     def tick(self, now: datetime, final: bool, patience_s: float) -> None:
         """Cut what is due; `final` cuts what there is, within `patience_s` in all."""
-        ring, until = self._ring(), time.monotonic() + patience_s
-        for waiting in [w for w in self._waiting if final or self._due(w, ring, now)]:
+        until = time.monotonic() + patience_s
+        for waiting in [w for w in self._waiting if final or self._due(w, now)]:
+            ring, role = self._ring_of(waiting)
             if ring is not None and (self._maker.free or final):
                 self._waiting.remove(waiting)
-                self._cutting.append((waiting, self._cut(waiting, ring)))
-        for waiting, future in [c for c in self._cutting if final or c[1].done()]:
-            self._cutting.remove((waiting, future))
-            self._collect(waiting.alert_id, future, max(0.0, until - time.monotonic()))
+                self._cutting.append((waiting, self._cut(waiting, ring), role))
+        for cutting in [c for c in self._cutting if final or c[1].done()]:
+            self._cutting.remove(cutting)
+            self._collect(*cutting, max(0.0, until - time.monotonic()))
         if self._ready and (final or time.monotonic() >= self._again):
             self._again = time.monotonic() + AGAIN_S
             self._ready = [ready for ready in self._ready if not self._hand_over(*ready)]
 
-    def _due(self, waiting: _Waiting, ring: PacketRing | None, now: datetime) -> bool:
+    def _ring_of(self, waiting: _Waiting) -> tuple[PacketRing | None, Role]:
+        if self._main is None:
+            return self._ring(), "main"
+        clip = self._camera.clip
+        return self._main.ring(waiting.at, waiting.mono_s, clip.pre_s, clip.post_s)
+
+    def _due(self, waiting: _Waiting, now: datetime) -> bool:
+        ring = self._ring()
         newest = None if ring is None else ring.newest_mono()
+        if self._main is not None:
+            newest = self._main.newest_mono()
         since = (now - waiting.at).total_seconds() if newest is None else newest - waiting.mono_s
         return since >= self._camera.clip.post_s + SPARE_S
 
@@ -95,19 +109,19 @@ class WaitingClips:
         timed = ring.timed_by(waiting.at, waiting.mono_s)
         return self._maker.cut(timed, begin, end, path, self._camera.masks)
 
-    def _collect(self, alert_id: str, future: Future[ClipInfo], patience_s: float) -> None:
+    def _collect(self, waiting: _Waiting, future: Future[ClipInfo], role: Role, patience_s: float) -> None:
         try:
-            self._ready.append((alert_id, future.result(patience_s)))
+            self._ready.append((waiting.alert_id, future.result(patience_s), role))
             self._again = 0.0
         except (NoPicturesError, OSError, ValueError, TimeoutError, CancelledError) as exc:
-            self._miss(alert_id, exc)
+            self._miss(waiting.alert_id, exc)
 
-    def _hand_over(self, alert_id: str, info: ClipInfo) -> bool:
+    def _hand_over(self, alert_id: str, info: ClipInfo, role: Role) -> bool:
         """Queue a clip and tell of it; False when the disk or a lock is in the way, and it is to be tried again."""
         try:
             if info.path.exists():
                 self._outbox.put_file(info.path, Priority.CLIP, "video/mp4", info.start.timestamp())
-            self._add(alert_id, self._item(info))
+            self._add(alert_id, self._item(info, role))
         except OutboxFullError as exc:
             self._miss(alert_id, exc)
         except (OSError, sqlite3.Error) as exc:
@@ -122,7 +136,7 @@ class WaitingClips:
         with contextlib.suppress(OSError):
             (self._work / f"{alert_id}.mp4").unlink()
 
-    def _item(self, info: ClipInfo) -> EvidenceItem:
+    def _item(self, info: ClipInfo, role: Role) -> EvidenceItem:
         return EvidenceItem(
             kind=EvidenceKind.CLIP,
             sha256=info.sha256,
@@ -132,5 +146,7 @@ class WaitingClips:
             width=info.width,
             height=info.height,
             duration_s=round(info.duration_s, 2),
+            stream=role,
+            note="main stream: it holds less of that time" if role == "sub" else "",
             blurred=self._maker.blurred,
         )

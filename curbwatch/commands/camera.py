@@ -16,12 +16,12 @@ import yaml
 
 from camera_adapters.clock import SystemClock
 from camera_adapters.gateway import Gateway, GatewayAddress
-from camera_adapters.mends import mend_for, sub_stream_of
+from camera_adapters.mends import mend_for, same_shape, sub_stream_of
 from camera_adapters.onvif import OnvifAddress, check_preset, describe, discover
 from camera_adapters.probe import ProbeReport, probe
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import redact, secrets_of
-from curbwatch.camera_entry import add_to_box, entry_text, hide_password
+from curbwatch.camera_entry import add_to_box, entry_text, hide_password, password_of, save_secrets, sub_entry
 
 _PLACE = re.compile(r"^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$")
 
@@ -114,12 +114,19 @@ def _probe_url(url: str, seconds: float, transport: str, picture: Path | None, a
         _print_report(report)
         if sub is not None and sub.ok:
             click.echo(f"sub stream  {sub.codec} {sub.width}x{sub.height}, {sub.fps} fps at {sub.url}")
+            click.echo(f"advice      {_sub_advice(report, sub)}")
         elif sub is not None:
             click.echo(f"sub stream  none at {sub.url} ({sub.reason})")
         elif report.ok:
             click.echo("sub stream  not known for this address; ask the camera by --onvif HOST")
     if not report.ok:
         sys.exit(1)
+
+
+def _sub_advice(report: ProbeReport, sub: ProbeReport) -> str:
+    if same_shape((report.width, report.height), (sub.width, sub.height)):
+        return "Give it as sub_url (`camera add … --sub auto`): it is looked at, and the main stream is decoded for evidence alone."
+    return "It has another shape than the main stream: set both alike, or, if it shows the whole view squeezed, add sub_stretched: true."
 
 
 def _print_report(report: ProbeReport) -> None:
@@ -267,30 +274,42 @@ def _fail(reason: str, mend: str, as_json: bool) -> None:
 )
 @click.option("--name", default="", help="A name for people.")
 @click.option("--transport", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True)
+@click.option(
+    "--sub", metavar="URL|auto", help="The sub stream's address; auto takes it by the maker's habit."
+)
+@click.option(
+    "--save-password", is_flag=True, help="Write the password into the box's .env file (mode 600) too."
+)
 def add_command(
-    camera_id: str, url: str, place: str | None, box: Path | None, name: str, transport: str
-) -> None:
-    """Write a camera's entry. A password in URL becomes an environment variable, so that no file holds it."""
+    camera_id: str, url: str, place: str | None, box: Path | None, name: str, transport: str, sub: str | None,
+    save_password: bool,
+) -> None:  # fmt: skip
+    """Write a camera's entry. A password in URL becomes a variable, so that the box's file does not hold it."""
     lon, lat = _place_of(url, place)
     address, variable = hide_password(url, camera_id)
     entry: dict[str, Any] = {"id": camera_id}
     if name:
         entry["name"] = name
+    sub_address, sub_variable, sub_url = sub_entry(url, sub, camera_id)
     entry |= {
         "url": address,
+        **({"sub_url": sub_address} if sub_address else {}),
         "transport": transport,
         "place": {"lon": lon, "lat": lat},
     }
     text = entry_text(entry)
+    secrets = {v: password_of(u) for v, u in ((variable, url), (sub_variable, sub_url)) if v}
     if box is None:
         click.echo(text, nl=False)
     else:
-        add_to_box(box, text, variable)
+        if save_password:
+            save_secrets(box.with_suffix(".env"), secrets)
+        add_to_box(box, text, secrets)
         click.echo(f"added {camera_id} to {box}; draw its zones next")
-    if variable:
-        click.echo(
-            f"before the start: export {variable}=…  (the camera's password, percent-encoded)", err=True
-        )
+    if not save_password or box is None:
+        for name_ in secrets:
+            told = f"put {name_}=…  (the camera's password, percent-encoded) into the box's .env file"
+            click.echo(f"{told}, or export it before the start", err=True)
 
 
 def _place_of(url: str, place: str | None) -> tuple[float, float]:

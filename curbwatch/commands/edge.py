@@ -140,7 +140,7 @@ def _work_safe(config: Path, signs: Path, done: threading.Event) -> None:
 
 def _look(box: Box) -> Vitals:
     lanes = box.worker.lanes
-    live = sum(1 for lane in lanes if lane.stream is not None and lane.stream.health().state.value == "live")
+    live = sum(1 for lane in lanes if lane.stream.health().state.value == "live")
     return Vitals(os.getpid(), time.monotonic(), box.worker.turned_s, "normal", len(lanes), live)
 
 

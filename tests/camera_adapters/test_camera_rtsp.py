@@ -11,12 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from camera_parts import QUICK, Memory, wait_for
 
 from camera_adapters.clock import SystemClock
 from camera_adapters.hosts import HostGate
+from camera_adapters.hwaccel import Accelerator
+from camera_adapters.ring import NoPicturesError, PacketRing
 from camera_adapters.rtsp import RtspStream
+from camera_adapters.still import key_at, picture_at
 from camera_adapters.stream import Demand, StreamOptions, StreamState
 from camera_adapters.testing.loopcam import Camera, Faults
 from camera_adapters.testing.rtp_clip import RtpClip
@@ -64,6 +68,37 @@ def test_it_plays(clips: dict[str, Path], name: str, transport: str, tmp_path: P
     with av.open(str(clip.path)) as container:
         assert sum(1 for _ in container.decode(video=0)) >= 9
     assert not clip.transcoded
+
+
+@pytest.mark.parametrize("name", ["h264", "hevc", "bframes"])
+def test_one_picture_of_the_ring_is_the_picture_of_that_moment(clips: dict[str, Path], name: str) -> None:
+    cameras = {"gate": Camera(RtpClip(clips[name]))}
+    with ServedLoopCam(cameras) as served, streaming(served.url("gate")) as (stream, memory):
+        wait_for(lambda: len(memory.frames) >= 30)
+    assert stream.ring is not None
+    whole = [f for f in memory.frames if f.meta.seq > 0]
+    for frame in (whole[3], whole[11], whole[17], whole[-1]):
+        at, video = picture_at(stream.ring, frame.meta.captured_at + timedelta(milliseconds=20))
+        assert at == frame.meta.captured_at
+        assert np.array_equal(video.to_ndarray(format="rgb24"), frame.rgb())
+    frame = whole[17]
+    key, video = picture_at(stream.ring, frame.meta.captured_at, most=1)
+    assert video.key_frame, "behind a long GOP the key frame stands for it"
+    assert key == key_at(stream.ring, frame.meta.captured_at).at
+    with pytest.raises(NoPicturesError):
+        picture_at(stream.ring, frame.meta.captured_at - timedelta(seconds=60))
+
+
+def test_a_damaged_picture_is_no_evidence(rtp: RtpClip) -> None:
+    with ServedLoopCam({"gate": Camera(rtp)}) as served, streaming(served.url("gate")) as (stream, memory):
+        wait_for(lambda: len(memory.frames) >= 15)
+    assert stream.ring is not None
+    at, broken = memory.frames[12].meta.captured_at, PacketRing()
+    for packet in stream.ring.held():
+        data = packet.data if packet.key or packet.at > at else b""
+        broken.push(replace(packet, data=data[: len(data) // 2] if packet.key else data))
+    with pytest.raises(NoPicturesError):
+        picture_at(broken, at)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +216,51 @@ def test_demand_changes_while_it_runs(rtp: RtpClip) -> None:
         wait_for(lambda: len(memory.frames) > count + 15)
         # Promotion decodes the GOP at hand, so the first pictures are whole.
         assert not any(f.meta.tainted for f in memory.frames)
+
+
+@pytest.mark.parametrize("mode", [EVERY, Demand("key")])
+@pytest.mark.parametrize(
+    ("made_of", "decoder", "said"),
+    [
+        ("h264", "cuda", "decoded by cuda"),
+        # It opens, as a card without free sessions does, and then gives no picture.
+        ("png", "software", "decoded in software (cuda: "),
+    ],
+)
+def test_a_hardware_decoder_works_or_software_goes_on(
+    rtp: RtpClip, mode: Demand, made_of: str, decoder: str, said: str
+) -> None:
+    def make(_kind: str, _codec: str, extradata: bytes | None) -> av.VideoCodecContext:
+        context = av.CodecContext.create(made_of, "r")
+        if made_of == "h264":
+            context.extradata = extradata
+        return context  # type: ignore[return-value]
+
+    memory = Memory()
+    with ServedLoopCam({"gate": Camera(rtp)}) as served:
+        stream = RtspStream("gate", served.url("gate"), memory, QUICK, SystemClock(), gate=HostGate())
+        stream._accelerator = Accelerator("cuda", make=make)
+        stream.demand = mode
+        stream.start()
+        wait_for(lambda: len(memory.frames) >= 4)
+        stream.close(8)
+    assert stream.health().decoder == decoder
+    assert said in memory.events[-1].reason
+    assert stream.health().connects == 1, "no reconnection was needed"
+    assert not any(f.meta.tainted for f in memory.frames)
+
+
+def test_requested_hardware_that_this_machine_lacks(rtp: RtpClip) -> None:
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("this machine has it")
+    with (
+        ServedLoopCam({"gate": Camera(rtp)}) as served,
+        streaming(served.url("gate"), replace(QUICK, hardware="cuda")) as (stream, memory),
+    ):
+        wait_for(lambda: len(memory.frames) >= 5)
+        assert stream.state is StreamState.LIVE
+        assert "decoded in software (cuda: " in memory.events[0].reason
+        assert stream.health().decoder == "software"
 
 
 def test_reconnecting_leaves_nothing_behind(rtp: RtpClip) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from camera_adapters.open import open_stream
 from camera_adapters.stream import CameraStream, Demand, StreamOptions, StreamState
 from curbwatch.camera_entry import hide_password, insert_entry
 from curbwatch.commands.camera import cli
+from edge.config import load_box
 
 
 def _jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
@@ -243,6 +245,28 @@ def test_add_keeps_the_file(tmp_path: Path) -> None:
     assert again.exit_code == 1
     assert "used twice" in again.output
     assert box.read_text() == text
+
+
+def test_add_with_a_sub_stream_and_its_password(tmp_path: Path) -> None:
+    box = tmp_path / "box.yaml"
+    box.write_text(BOX)
+    (tmp_path / "box.env").write_text("OTHER=1\nCAMERA_GATE_PASSWORD=old\n")
+    (tmp_path / "box.env").chmod(0o600)
+    main = "rtsp://u:p%40w@10.0.0.1/Streaming/Channels/101"
+    args = ["add", "gate", main, "--place", "1,2", "--box", str(box), "--save-password"]
+    told = CliRunner().invoke(cli, [*args, "--sub", "auto"])
+    assert told.exit_code == 0, told.output
+    assert "p%40w" not in told.output + box.read_text()
+    assert stat.S_IMODE((tmp_path / "box.env").stat().st_mode) == 0o600
+    added = load_box(box).cameras[-1]
+    assert added.url.get_secret_value() == main
+    assert added.sub_url is not None
+    assert added.sub_url.get_secret_value() == main.replace("/101", "/102")
+    assert (tmp_path / "box.env").read_text() == "OTHER=1\nCAMERA_GATE_PASSWORD=p%40w\n"
+    other = CliRunner().invoke(cli, ["add", "b", main, "--place", "1,2", "--sub", "rtsp://u:q@10.0.0.1/s"])
+    assert yaml.safe_load(other.stdout)[0]["sub_url"] == "rtsp://u:${CAMERA_B_SUB_PASSWORD}@10.0.0.1/s"
+    unknown = CliRunner().invoke(cli, ["add", "b", "rtsp://h/x", "--place", "1,2", "--sub", "auto"])
+    assert "--sub auto: this maker's" in unknown.output
 
 
 def test_add_prints(tmp_path: Path) -> None:

@@ -39,15 +39,22 @@ def draw(second: float, car_from: float, car_to: float) -> NDArray[np.uint8]:
     return picture
 
 
-def make_clip(path: Path, seconds: float, car_from: float = 0.0, car_to: float = 1e9) -> Path:
-    """Write the street as H.264 with a key frame a second."""
+def make_clip(
+    path: Path,
+    seconds: float,
+    car_from: float = 0.0,
+    car_to: float = 1e9,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> Path:
+    """Write the street as H.264 with a key frame a second, scaled to a size."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(
             "libx264", rate=FPS, options={"preset": "ultrafast", "crf": "18", "bf": "0", "g": str(FPS)}
         )
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for n in range(round(seconds * FPS)):
-            frame = av.VideoFrame.from_ndarray(draw(n / FPS, car_from, car_to), format="rgb24")
+            picture = cv2.resize(draw(n / FPS, car_from, car_to), size, interpolation=cv2.INTER_NEAREST)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = n, Fraction(1, FPS)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

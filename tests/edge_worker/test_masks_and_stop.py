@@ -106,14 +106,15 @@ def box_of(folder: Path, **camera: object) -> tuple[Box, CameraConfig]:
     return Box(config, get_logger()), config.cameras[0]
 
 
-def fill(ring: PacketRing, until: datetime, seconds: int = 30) -> None:
+def fill(ring: PacketRing, until: datetime, seconds: int = 30, picture: np.ndarray | None = None) -> None:
     context = av.CodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt = 320, 240, "yuv420p"
     context.framerate, context.time_base = 5, Fraction(1, 5)
     context.options = {"g": "10", "bf": "0"}
     packets = []
     for i in range(seconds * 5):
-        frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), i % 200, np.uint8), format="rgb24")
+        grey = np.full((240, 320, 3), i % 200, np.uint8)
+        frame = av.VideoFrame.from_ndarray(grey if picture is None else picture, format="rgb24")
         frame.pts = i
         packets += context.encode(frame)
     packets += context.encode(None)

@@ -1,0 +1,97 @@
+"""The pictures of one camera's places: first and middle kept on disk, blurred, until an alert takes them or none comes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from typing import Any
+
+from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.ring import RingPacket
+from edge import pictures
+from edge.geometry import Box
+from edge.main_pictures import MainPictures, Shown
+from edge.privacy import Sensitive, blur
+from edge.site_view import SiteView
+from edge.stills import Still, StillStore
+
+# Compressed key frames of the main stream that wait to be worth decoding; each is some 100 KB.
+MAX_KEYS = 32
+LATER = "main stream: its picture was no longer at hand when the place became a candidate"
+
+
+class Album:
+    """Takes, blurs and keeps the pictures of places."""
+
+    def __init__(
+        self, stills: StillStore, main: MainPictures | None, blurred: bool, subject_plate: bool, log: Any
+    ) -> None:
+        """`main` is None where the frames are the main stream's; `subject_plate`: blur that plate too."""
+        self._stills, self._main = stills, main
+        self._blurred, self._subject_plate, self._log = blurred, subject_plate, log
+        self._keys: OrderedDict[str, tuple[RingPacket, FrameMeta, Sensitive]] = OrderedDict()
+
+    def shown(self, frame: Frame) -> Shown:
+        """Return the best picture of a frame's moment."""
+        return Shown(frame) if self._main is None else self._main.near(frame)
+
+    def clean(self, shown: Shown, found: Sensitive, subject: Box) -> pictures.Picture:
+        """Return the picture as it may leave the box: what was found on either stream's picture is blurred."""
+        picture = shown.frame.rgb()
+        if not self._blurred:
+            return picture
+        return blur(picture, found | shown.found, subject, subject_plate=self._subject_plate)
+
+    def still(self, shown: Shown, picture: pictures.Picture) -> Still:
+        """Return a picture with what is known of it."""
+        meta = shown.frame.meta
+        return Still(
+            pictures.jpeg(picture), meta.captured_at, picture.shape[1], picture.shape[0], meta.role, shown.why
+        )
+
+    def first(self, site: SiteView, frame: Frame, found: Sensitive) -> None:
+        """Keep a place's first picture. Most places come to nothing: the main stream's is kept compressed for now."""
+        if self._stills.has(site.site_id, "first"):
+            return
+        packet = None if self._main is None else self._main.key_near(frame)
+        why = "" if self._main is None else self._main.why() if packet is None else LATER
+        self._keep(site, "first", Shown(frame, why=why if frame.meta.role == "sub" else ""), found)
+        if packet is not None:
+            self._keys[site.site_id] = (packet, frame.meta, found)
+            while len(self._keys) > MAX_KEYS:
+                self._keys.popitem(last=False)
+
+    def candidate(self, site: SiteView, frame: Frame, found: Sensitive) -> None:
+        """Keep the first picture of a place that may become an alert, of the main stream now."""
+        self.first(site, frame, found)
+        held = self._keys.pop(site.site_id, None)
+        if held is None or self._main is None:
+            return
+        packet, then, seen = held
+        shown = self._main.of_key(packet, then)
+        if shown is not None:
+            self._keep(site, "first", shown, seen)
+
+    def middle(self, site: SiteView, frame: Frame, found: Sensitive) -> None:
+        """Keep the middle picture of a dwell."""
+        if not self._stills.has(site.site_id, "middle"):
+            self._keep(site, "middle", self.shown(frame), found)
+
+    def get(self, site_id: str, name: str) -> Still | None:
+        """Return a kept picture, or None."""
+        return self._stills.get(site_id, name)
+
+    def forget(self, site_id: str) -> None:
+        """Let a place's pictures go."""
+        self._keys.pop(site_id, None)
+        with contextlib.suppress(OSError):
+            self._stills.forget(site_id)
+
+    def _keep(self, site: SiteView, name: str, shown: Shown, found: Sensitive) -> None:
+        picture = self.clean(shown, found, site.box)
+        try:
+            self._stills.put(site.site_id, name, self.still(shown, picture))
+        except OSError as exc:
+            # A picture less; what else this frame changes must be recorded all the same.
+            reason = f"{type(exc).__name__}: {exc}"
+            self._log.warning("still.missing", site=site.site_id, name=name, reason=reason)
