@@ -102,7 +102,8 @@ class ViewWatch:
             reading = "looped"
         self.reading = reading
         self._readings.append((mono_s, reading))
-        while self._readings and mono_s - self._readings[0][0] > self._hold:
+        # Three at least, for a camera that is looked at once a minute.
+        while len(self._readings) > 3 and mono_s - self._readings[0][0] > self._hold:
             self._readings.popleft()
         self.verdict = self._settled(mono_s)
         return self.verdict

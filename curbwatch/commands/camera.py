@@ -145,7 +145,9 @@ def _print_report(report: ProbeReport) -> None:
     )
     least = "at least " if report.gop_is_least else ""
     click.echo(f"key frame   every {least}{report.key_interval_s} s, GOP of {least}{report.gop} pictures")
-    offset = "" if report.clock_offset_s is None else f", {report.clock_offset_s:+.2f} s against this machine"
+    offset = "" if report.clock_source == "file" else "; the camera tells no time of its own"
+    if report.clock_offset_s is not None:
+        offset = f", {report.clock_offset_s:+.2f} s against this machine"
     click.echo(f"clock       {report.clock_source}{offset}")
     if report.picture:
         click.echo(f"picture     {report.picture}")

@@ -93,6 +93,15 @@ def test_night_has_a_reference_of_its_own() -> None:
     assert read_best(lamps(street(5), 9), [day]).verdict == "unknown"
 
 
+def test_a_camera_that_is_looked_at_once_a_minute() -> None:
+    scene = street()
+    watch = ViewWatch([ViewReference.of([scene])])
+    assert [watch.observe(noisy(scene, t), t * 60.0) for t in range(4)][-1] == "good"
+    turned = [watch.observe(noisy(np.roll(scene, 90, 1), t), t * 60.0) for t in range(4, 8)]
+    assert turned == ["good", "good", "moved", "moved"]
+    assert [watch.observe(noisy(scene, t), t * 60.0) for t in range(8, 12)][-1] == "good"
+
+
 def test_frozen() -> None:
     scene = street()
     watch = ViewWatch([ViewReference.of([scene])])
