@@ -54,9 +54,11 @@ class Outcome:
 def nodes(sites: list[str], cpus_each: float) -> Iterator[Any]:
     """Start a head without room for cameras and one node a site, labelled `site`; yield Ray's local cluster."""
     import ray
-    from ray.cluster_utils import Cluster
+    from ray import cluster_utils
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster: Any = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     try:
         for site in sites:
             cluster.add_node(num_cpus=cpus_each, labels={"site": site})
