@@ -26,7 +26,7 @@ from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.geometry import GroundPlane
 from edge.health import camera_health
-from edge.identity import load_signer, public_key
+from edge.identity import public_key, signer_of
 from edge.inspector import Inspector
 from edge.judge import Judge
 from edge.lane import Lane, Rings
@@ -67,7 +67,7 @@ class Box:
         self._tracing = tracing_of(config.otlp_endpoint, config.device, version("curbwatch"))
         bundle = load_bundle(config.model.bundle)
         self._detector = Detector(bundle, config.model.provider, config.model.threads, config.model.max_batch)
-        signer = load_signer(data / "identity.key")
+        signer = signer_of(config.identity, data)
         self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now)
         self._ledger = AlertLedger(data / "alerts.db")
         self._sites = SiteStore(data / "sites.db", None if clock else boot_id())

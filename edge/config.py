@@ -355,6 +355,29 @@ class PrivacyConfig(Section):
     ] = None
 
 
+class TokenConfig(Section):
+    """A PKCS#11 token that holds the box's key."""
+
+    module: Annotated[
+        Path, Field(description="The token's PKCS#11 library, such as /usr/lib/softhsm/libsofthsm2.so.")
+    ]
+    token: Annotated[str, Field(min_length=1, max_length=32, description="Label of the token.")]
+    key: Annotated[
+        str,
+        Field(min_length=1, max_length=80, description="Label of the key; made in the token if not there."),
+    ] = "curbwatch"
+    pin_file: Annotated[Path, Field(description="File that holds the token's PIN, mode 0600.")]
+
+
+class IdentityConfig(Section):
+    """Where the key lives with which the box signs its alerts."""
+
+    token: Annotated[
+        TokenConfig | None,
+        Field(description="A PKCS#11 token instead of the file `identity.key` in the data folder."),
+    ] = None
+
+
 class BoxConfig(Section):
     """One box beside its cameras."""
 
@@ -365,6 +388,7 @@ class BoxConfig(Section):
     outbox: OutboxConfig = OutboxConfig()
     retention: RetentionConfig = RetentionConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    identity: IdentityConfig = IdentityConfig()
     supervise: SuperviseConfig = SuperviseConfig()
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="Prometheus metrics on 127.0.0.1; none means off.")

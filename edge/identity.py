@@ -1,11 +1,12 @@
 """The box's own key: an Ed25519 key that is born here, never leaves, and signs what the box says.
 
-`securesystemslib`'s `Signer` is the seam for a key in hardware: its HSM signer (PKCS#11) and TPM signer fit where
-`load_signer` stands. The public half is enrolled once at the centre.
+`securesystemslib`'s `Signer` is the seam for a key in hardware: `signer_of` takes the one of a PKCS#11 token where the
+box's file names one. The public half is enrolled once at the centre.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 # The package's __init__ has no __all__.
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+from securesystemslib.signer import CryptoSigner, Signer, SSlibKey  # type: ignore[attr-defined]
 
 from contract.chain import canonical
+from edge.config import IdentityConfig
+
+KEY_FILE, PUBLIC_FILE = "identity.key", "identity.public"
 
 
 class IdentityError(RuntimeError):
@@ -46,6 +50,41 @@ def load_signer(path: Path) -> CryptoSigner:
         ) from None
 
 
+def signer_of(config: IdentityConfig, data: Path) -> Signer:
+    """Return the signer that a box's file asks for: of its token, or of `identity.key` in its data folder.
+
+    Raises:
+        IdentityError: the key cannot be used.
+    """
+    if config.token is None:
+        return load_signer(data / KEY_FILE)
+    from edge.identity_token import TokenSigner
+
+    if (data / KEY_FILE).exists():
+        raise IdentityError(
+            f"identity.token: {data / KEY_FILE} is there as well; a box has one key: delete the file and enrol the box again"
+        )
+    signer = TokenSigner(config.token)
+    # For the commands that name the key, on a machine where the token may be away.
+    part = data / f"{PUBLIC_FILE}.part"
+    key = signer.public_key
+    part.write_text(canonical({"keyid": key.keyid, "key": key.to_dict()}))
+    part.replace(data / PUBLIC_FILE)
+    return signer
+
+
+def known_key(data: Path) -> SSlibKey:
+    """Return the public key of the box with this data folder.
+
+    Raises:
+        IdentityError: the key file cannot be used.
+    """
+    if not (data / PUBLIC_FILE).exists():
+        return load_signer(data / KEY_FILE).public_key
+    told = json.loads((data / PUBLIC_FILE).read_text())
+    return SSlibKey.from_dict(told["keyid"], told["key"])
+
+
 def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -67,7 +106,7 @@ def _create(path: Path) -> None:
         part.unlink()
 
 
-def public_key(signer: CryptoSigner, device_id: str) -> str:
+def public_key(signer: Signer | SSlibKey, device_id: str) -> str:
     """Return what the centre enrols, as canonical JSON: device, key id, public key."""
-    key = signer.public_key
+    key = signer if isinstance(signer, SSlibKey) else signer.public_key
     return canonical({"device": device_id, "keyid": key.keyid, "key": key.to_dict()})

@@ -17,7 +17,7 @@ from camera_adapters.clock import Clock, SystemClock
 from contract import CameraHealth, Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.config import BoxConfig
-from edge.identity import load_signer, public_key
+from edge.identity import public_key, signer_of
 from edge.outbox import Outbox
 from edge.uplink import CHUNK, Uplink, client_of
 
@@ -31,7 +31,7 @@ class SafeBox:
     def __init__(self, config: BoxConfig, log: Any, clock: Clock | None = None) -> None:
         self._config, self._log, self._clock = config, log, clock or SystemClock()
         config.data_dir.mkdir(parents=True, exist_ok=True)
-        signer = load_signer(config.data_dir / "identity.key")
+        signer = signer_of(config.identity, config.data_dir)
         self._outbox = Outbox(
             config.data_dir / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now
         )

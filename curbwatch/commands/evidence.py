@@ -13,7 +13,7 @@ import pyrage
 from contract import AlertEvent
 from contract.case_file import Strand
 from edge.evidence_verify import verify_case, write_case
-from edge.identity import IdentityError, load_signer, public_key
+from edge.identity import IdentityError, known_key, public_key
 from edge.outbox import Outbox
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -77,7 +77,7 @@ def export(alert_id: str, out: Path, data: Path, device: str, files: Path) -> No
             f"{len(wanted) - len(found)} files are not in {files}, the first is {missing}"
         )
     try:
-        key_text = public_key(load_signer(data / "identity.key"), device)
+        key_text = public_key(known_key(data), device)
         write_case(out, [Strand(alert_id, key_text, device, links)], dict(found))
     except (IdentityError, ValueError) as exc:
         raise click.ClickException(str(exc)) from None
@@ -98,7 +98,7 @@ def _find(folder: Path, sha256: str) -> Path | None:
 def key(data: Path, device: str) -> None:
     """Print the box's public key, to be enrolled at the centre."""
     try:
-        click.echo(public_key(load_signer(data / "identity.key"), device))
+        click.echo(public_key(known_key(data), device))
     except IdentityError as exc:
         raise click.ClickException(str(exc)) from None
 
