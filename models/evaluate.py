@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.ap import ClassFigures, Judged, calibration, class_figures, gather, judge
 from models.boxes import iou
@@ -20,6 +21,9 @@ from models.yolo_data import Labelled, YoloData, read_rgb
 
 LOWEST = 0.001
 """Average precision needs the whole curve, so detections are read from this score on."""
+
+SIDES = (0.05, 0.1, 0.2, 0.4)
+"""Bounds between sizes: the square root of a box's area, as a share of the picture's longer side."""
 
 TIMED = 64
 """Pictures whose latency is taken, at the bundle's own thresholds: at `LOWEST` the NMS sees far more boxes."""
@@ -57,6 +61,7 @@ class Report:
     Attributes:
         confusion: int32 (C + 1, C + 1), row truth, column detection, last is "nothing", at the bundle's thresholds
             and IoU 0.5.
+        by_size: int32 (C, 2, 5), labelled boxes found and all of them, by class and size (`SIDES`), matched as in `confusion`.
         latency_ms: ms of `Detector.detect` on one picture, for the first `TIMED` pictures.
     """
 
@@ -64,6 +69,7 @@ class Report:
     provider: str
     rows: tuple[Row, ...]
     confusion: Ints
+    by_size: Ints
     bins: Sequence[dict[str, float]]
     ece: float
     latency_ms: Floats
@@ -87,6 +93,13 @@ class Report:
             "recall": _mean([r.figures.recall for r in self.rows]),
             "classes": classes,
             "coverage": {r.name: _coverage_json(r.coverage) for r in self.rows},
+            "by_size": {
+                "bounds": list(SIDES),
+                **{
+                    r.name: {"found": found.tolist(), "boxes": boxes.tolist()}
+                    for r, (found, boxes) in zip(self.rows, self.by_size, strict=True)
+                },
+            },
             "thresholds": {r.name: r.threshold for r in self.rows},
             "calibration": {
                 "ece": _number(self.ece),
@@ -178,6 +191,7 @@ def evaluate(
     looks: list[Look] = []
     times: list[float] = []
     covered = [CoverageCount() for _ in rows]
+    by_size = np.zeros((len(rows), 2, len(SIDES) + 1), np.int32)
     confusion = np.zeros((len(rows) + 1, len(rows) + 1), np.int32)
     for item in data.items:
         picture = read_rgb(item.path)
@@ -194,7 +208,11 @@ def evaluate(
         shown = found.select(found.scores >= thresholds[found.classes])
         for kind, count in enumerate(covered):
             count.add(shown.boxes[shown.classes == kind], boxes[classes == kind], size)
-        looks.append(Look(item, shown, _confuse(confusion, shown, boxes, classes)))
+        wrong, right = _confuse(confusion, shown, boxes, classes)
+        place_of = np.digitize(np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)) / max(size), SIDES)
+        for kind, bin_, found_it in zip(classes.tolist(), place_of.tolist(), right.tolist(), strict=True):
+            by_size[kind, :, bin_] += (int(found_it), 1)
+        looks.append(Look(item, shown, wrong))
         looks = sorted(looks, key=lambda look: -look.wrong)[:8]
         tick()
     return Report(
@@ -202,6 +220,7 @@ def evaluate(
         provider=detector.provider,
         rows=tuple(_row(judged, bundle, row, kind, covered[kind].result()) for kind, row in enumerate(rows)),
         confusion=confusion,
+        by_size=by_size,
         bins=(pooled := _pooled(judged, len(rows)))[1],
         ece=pooled[0],
         latency_ms=np.array(times, np.float32),
@@ -242,8 +261,11 @@ def _truth(
     return boxes, classes
 
 
-def _confuse(confusion: Ints, found: Detections, boxes: Floats, classes: Ints) -> int:
-    """Add one picture to the matrix, matched whatever the class, best overlap first; return false plus missed."""
+def _confuse(
+    confusion: Ints, found: Detections, boxes: Floats, classes: Ints
+) -> tuple[int, NDArray[np.bool_]]:
+    """Add one picture to the matrix, matched whatever the class, best overlap first; return false plus missed, and which
+    labelled boxes were found as what they are."""
     nothing = len(confusion) - 1
     overlaps = iou(boxes, found.boxes)
     # Of equal boxes the one of the right class first, so that a second class on it counts as the false one.
@@ -251,13 +273,14 @@ def _confuse(confusion: Ints, found: Detections, boxes: Floats, classes: Ints) -
     truths, shown = np.nonzero(overlaps >= 0.5)
     order = np.argsort(-(overlaps[truths, shown] + right[truths, shown]), kind="stable")
     taken_truth, taken_shown = np.zeros(len(boxes), bool), np.zeros(len(found), bool)
-    wrong = 0
+    wrong, good = 0, np.zeros(len(boxes), bool)
     for t, s in zip(truths[order], shown[order], strict=True):
         if taken_truth[t] or taken_shown[s]:
             continue
         taken_truth[t] = taken_shown[s] = True
         confusion[classes[t], found.classes[s]] += 1
-        wrong += int(classes[t] != found.classes[s])
+        good[t] = classes[t] == found.classes[s]
+        wrong += int(not good[t])
     confusion[:nothing, nothing] += np.bincount(classes[~taken_truth], minlength=nothing)
     confusion[nothing, :nothing] += np.bincount(found.classes[~taken_shown], minlength=nothing)
-    return wrong + int((~taken_truth).sum() + (~taken_shown).sum())
+    return wrong + int((~taken_truth).sum() + (~taken_shown).sum()), good

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from models.detections import Picture
-from models.evaluate import Look, Report, plain_name
+from models.evaluate import SIDES, Look, Report, plain_name
 from models.yolo_data import read_rgb
 
 _INK = (40, 40, 40)
@@ -19,10 +19,14 @@ _FOUND = (220, 60, 40)
 
 
 def write_pictures(report: Report, names: Mapping[int, str], folder: Path) -> list[Path]:
-    """Write `confusion.png`, `calibration.png` and `worst-N.jpg` (truth green, detections red); return the paths."""
+    """Write `confusion.png`, `calibration.png`, `sizes.png` and `worst-N.jpg` (truth green, detections red); return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     known = {plain_name(r.name) for r in report.rows}
-    pictures = {"confusion.png": confusion_picture(report), "calibration.png": calibration_picture(report)}
+    pictures = {
+        "confusion.png": confusion_picture(report),
+        "calibration.png": calibration_picture(report),
+        "sizes.png": sizes_picture(report),
+    }
     pictures |= {f"worst-{i}.jpg": _marked(look, names, known) for i, look in enumerate(report.worst, 1)}
     paths = []
     for name, picture in pictures.items():
@@ -51,6 +55,30 @@ def confusion_picture(report: Report) -> Picture:
             if report.confusion[r, c]:
                 _text(canvas, str(report.confusion[r, c]), (x + 8, y + 34))
     _text(canvas, "row: truth, column: detection", (8, 24))
+    return canvas
+
+
+def sizes_picture(report: Report) -> Picture:
+    """Return which share of the labelled boxes is found, by class and size, RGB uint8; the numbers are boxes."""
+    bounds = ["0", *(f"{s:g}" for s in SIDES), "1"]
+    wide, tall, left, top = 86, 120, 150, 60
+    canvas = np.full(
+        (top + len(report.rows) * (tall + 24) + 30, left + (len(SIDES) + 1) * wide + 20, 3), 255, np.uint8
+    )
+    _text(canvas, "share found at the threshold; side of the box / longer side of the picture", (10, 24))
+    for number, row in enumerate(report.rows):
+        foot = top + number * (tall + 24) + tall
+        _text(canvas, row.name, (10, foot - tall // 2))
+        cv2.line(canvas, (left, foot), (canvas.shape[1] - 12, foot), _INK, 1)
+        for column, (found, boxes) in enumerate(report.by_size[number].T):
+            x = left + column * wide
+            if boxes:
+                high = round((tall - 16) * int(found) / int(boxes))
+                cv2.rectangle(canvas, (x + 14, foot - high), (x + wide - 14, foot), _TRUTH, -1)
+                cv2.rectangle(canvas, (x + 14, foot - tall + 16), (x + wide - 14, foot), _INK, 1)
+                _text(canvas, f"{found}/{boxes}", (x + 18, foot - tall + 10))
+            if number == len(report.rows) - 1:
+                _text(canvas, f"{bounds[column]}-{bounds[column + 1]}", (x + 14, foot + 20))
     return canvas
 
 

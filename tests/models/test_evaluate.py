@@ -136,7 +136,11 @@ def test_the_command_prints_one_json_line(tmp_path: Path) -> None:
     assert figures["not_in_data"] == ["car"]
     assert figures["latency_ms"]["p50"] > 0
     made = {p.name for p in (tmp_path / "p").iterdir()}
-    assert {"confusion.png", "calibration.png", "worst-1.jpg"} <= made
+    assert {"confusion.png", "calibration.png", "sizes.png", "worst-1.jpg"} <= made
+    # The truck's 20 px of 64 lie between 0.2 and 0.4; the person's 8 px box is shown by nothing.
+    assert figures["by_size"]["truck"] == {"found": [0, 0, 0, 1, 0], "boxes": [0, 0, 0, 1, 0]}
+    assert sum(figures["by_size"]["person"]["boxes"]) == 2
+    assert sum(figures["by_size"]["person"]["found"]) == 0
     table = CliRunner().invoke(cli, args[:3] + args[4:])
     assert table.exit_code == 0, table.output
     assert "truck" in table.output
