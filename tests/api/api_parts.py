@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -126,3 +129,25 @@ def evidence_item(data: bytes, kind: str = "context", media_type: str = "image/j
 
 def body(data: bytes) -> io.BytesIO:
     return io.BytesIO(data)
+
+
+def asked_metrics() -> set[str]:
+    """Every metric that a dashboard or an alert rule names."""
+    deploy = Path(__file__).parents[2] / "deploy"
+    boards = [json.loads(f.read_text(encoding="utf-8")) for f in (deploy / "grafana").glob("*.json")]
+    words = [t["expr"] for board in boards for panel in board["panels"] for t in panel["targets"]]
+    for file in (deploy / "prometheus").glob("*.yml"):
+        groups = yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+        words += [rule["expr"] for group in groups for rule in group["rules"]]
+    return set(re.findall(r"curbwatch_[a-z_]+", " ".join(words)))
+
+
+def missing_metrics(asked: set[str], page: str) -> set[str]:
+    """Those that a page in Prometheus' format has not."""
+    there = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
+    there |= {name.removesuffix("_total") for name in there}
+    return {
+        m
+        for m in asked
+        if not there & {m, m.removesuffix("_bucket"), m.removesuffix("_count"), m.removesuffix("_total")}
+    }

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from api_parts import centre, event
+from api_parts import asked_metrics, centre, event, missing_metrics
 from otlp_collector import Collector, Span, collector
 from pydantic import ValidationError
 from street_clip import ColourDetector, make_clip
@@ -26,7 +27,7 @@ from edge.outbox import Outbox, Priority
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "edge_evidence"))
 from case_parts import alert, jpegs, picture_item
-from real_centre import real_centre
+from real_centre import free_port, real_centre
 
 ZONE = {"id": "kerb", "kind": "no_parking", "polygon": [[0.3, 0.4], [0.7, 0.4], [0.7, 0.8], [0.3, 0.8]]}
 
@@ -49,13 +50,13 @@ def test_from_frame_to_case(
 ) -> None:
     monkeypatch.setattr("edge.box.Detector", lambda *_: ColourDetector())
     clip = RtpClip(make_clip(tmp_path / "street.mp4", 20))
-    page = "http://traces.example/{trace_id}"
+    page, port = "http://traces.example/{trace_id}", free_port()
     with (
         real_centre(tmp_path / "centre", otlp_endpoint=receiver.url, trace_page=page) as there,
         ServedLoopCam({"gate": Camera(clip)}, ("viewer", "s3cr3t")) as street,
     ):
         config = {
-            "device": "box-1", "data_dir": str(tmp_path / "box"), "otlp_endpoint": receiver.url,
+            "device": "box-1", "metrics_port": port, "data_dir": str(tmp_path / "box"), "otlp_endpoint": receiver.url,
             "api": {"url": there.url, "token": there.token}, "model": {"bundle": "centernet", "max_batch": 1},
             "cameras": [{
                 "id": "gate", "url": street.url("gate"), "place": {"lon": 1, "lat": 2}, "zones": [ZONE],
@@ -67,8 +68,14 @@ def test_from_frame_to_case(
         try:
             _until(lambda: any(s.name == "PUT /evidence/{sha256}" for s in receiver.spans))
             _until(lambda: any(s.name == "merge" for s in receiver.spans))
+            page_of_box = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
         finally:
             box.stop()
+    asked = {name for name in asked_metrics() if name.startswith("curbwatch_edge_")}
+    assert len(asked) > 10
+    assert missing_metrics(asked, page_of_box) == set(), (
+        "named in a dashboard or a rule, not on the box's page"
+    )
     spans = receiver.spans
     assert len({s.trace for s in spans}) == 1, "one alert, one trace"
     by_name: dict[str, Span] = {s.name: s for s in reversed(spans)}
