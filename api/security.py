@@ -10,16 +10,19 @@ from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from api.audit import record
+from api.db import lock
 from api.tables import Device, LoginFailure, LoginSession, User
 from contract import new_id
 
 FREE_TRIES = 5
 FIRST_LOCK_S = 30.0
 MAX_LOCK_S = 900.0
+FREE_TRIES_OF_ADDRESS = 30
+ADDRESS_LOCK_S = 60.0
 ROTATION_GRACE = timedelta(hours=24)
 # The OWASP minimum (19 MiB, 2 passes): 30 ms here, and 100 logins at once stay under 2 GiB.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -69,23 +72,53 @@ def lock_seconds(failures: int) -> float:
     return 0.0 if failures < FREE_TRIES else min(MAX_LOCK_S, FIRST_LOCK_S * 2 ** (failures - FREE_TRIES))
 
 
-def check_locked(session: Session, username: str, now: datetime) -> None:
-    """Raise `LockedError` while the name is locked."""
-    failure = session.get(LoginFailure, username.casefold())
-    if failure:
-        left = lock_seconds(failure.count) - (now - failure.last_at).total_seconds()
-        if left > 0:
-            raise LockedError(left)
+def address_lock_seconds(failures: int) -> float:
+    """How long an address waits after so many failures, of whatever names: many people may share one."""
+    return 0.0 if failures < FREE_TRIES_OF_ADDRESS else ADDRESS_LOCK_S
 
 
-def note_failure(session: Session, username: str, now: datetime) -> None:
-    """Count a failed login; names not tried for a day are forgotten."""
+def failure_key(kind: str, told: str) -> str:
+    """Return under what failures are counted: a hash, since people type passwords into the field for names."""
+    return digest(f"{kind}:{told.casefold()}")
+
+
+def begin_try(session: Session, username: str, address: str, now: datetime) -> None:
+    """Count a try as failed before it is judged, so that tries at one moment, on whichever replica, all count.
+
+    Raises `LockedError` while the name or the address is locked; `end_try` takes the count back.
+    """
+    keys = {
+        failure_key("name", username): lock_seconds,
+        failure_key("address", address): address_lock_seconds,
+    }
+    lock(session, [f"login:{key}" for key in keys])
     session.execute(delete(LoginFailure).where(LoginFailure.last_at < now - timedelta(days=1)))
-    failure = session.get(LoginFailure, username.casefold())
-    if failure is None:
-        session.add(LoginFailure(name=username.casefold(), count=1, last_at=now))
-    else:
-        failure.count, failure.last_at = failure.count + 1, now
+    known = {key: session.get(LoginFailure, key) for key in keys}
+    for key, row in known.items():
+        if row is not None:
+            left = keys[key](row.count) - (now - row.last_at).total_seconds()
+            if left > 0:
+                raise LockedError(left)
+    for key, row in known.items():
+        if row is None:
+            session.add(LoginFailure(name=key, count=1, last_at=now))
+        else:
+            row.count, row.last_at = row.count + 1, now
+
+
+def end_try(session: Session, username: str, address: str) -> None:
+    """After a right password: forget the name's failures, and this one of the address's."""
+    forget_failures(session, username)
+    session.execute(
+        update(LoginFailure)
+        .where(LoginFailure.name == failure_key("address", address), LoginFailure.count > 0)
+        .values(count=LoginFailure.count - 1)
+    )
+
+
+def forget_failures(session: Session, username: str) -> None:
+    """Unlock a name."""
+    session.execute(delete(LoginFailure).where(LoginFailure.name == failure_key("name", username)))
 
 
 def open_session(session: Session, user: User, now: datetime, hours: float) -> Login:
@@ -93,7 +126,6 @@ def open_session(session: Session, user: User, now: datetime, hours: float) -> L
     token = secrets.token_urlsafe(32)
     expires = now + timedelta(hours=hours)
     session.execute(delete(LoginSession).where(LoginSession.expires_at < now))
-    session.execute(delete(LoginFailure).where(LoginFailure.name == user.username.casefold()))
     session.add(LoginSession(token_hash=digest(token), user_id=user.id, created_at=now, expires_at=expires))
     return Login(token, user, expires)
 
@@ -125,7 +157,7 @@ def new_password(session: Session, username: str, now: datetime) -> str | None:
     password = secrets.token_urlsafe(15)
     user.password_hash = hash_password(password)
     session.execute(delete(LoginSession).where(LoginSession.user_id == user.id))
-    session.execute(delete(LoginFailure).where(LoginFailure.name == username.casefold()))
+    forget_failures(session, username)
     record(session, "credentials", now, "cli", "user.password", {"username": username})
     return password
 

@@ -13,9 +13,8 @@ from sqlalchemy import delete, select
 from api.access import COOKIE, ROLES, Principal, needs, public, refuse_foreign
 from api.audit import record
 from api.core import Core, CoreDep
-from api.db import lock
 from api.errors import ApiError, refusals
-from api.security import LockedError, check_locked, check_password, digest, note_failure, open_session
+from api.security import LockedError, begin_try, check_password, digest, end_try, open_session
 from api.tables import LoginSession, User
 from contract.datum import Datum
 
@@ -65,23 +64,23 @@ def sign_in(told: Credentials, request: Request, response: Response, core: CoreD
     """Sign in; the answer sets an HttpOnly, SameSite=Strict cookie. Five wrong passwords lock the name for a while."""
     refuse_foreign(request)
     now = core.now()
+    address = request.client.host if request.client else ""
+    try:
+        with core.db.write() as session:
+            begin_try(session, told.username, address, now)
+    except LockedError as exc:
+        core.metrics.logins.labels("locked").inc()
+        raise ApiError(429, str(exc), headers={"Retry-After": str(math.ceil(exc.retry_s))}) from exc
     with core.db.read() as session:
-        try:
-            check_locked(session, told.username, now)
-        except LockedError as exc:
-            core.metrics.logins.labels("locked").inc()
-            raise ApiError(429, str(exc), headers={"Retry-After": str(math.ceil(exc.retry_s))}) from exc
         user = session.scalar(select(User).where(User.username == told.username, User.active))
     if (
         not check_password(user.password_hash if user else None, told.password.get_secret_value())
         or user is None
     ):
-        with core.db.write() as session:
-            lock(session, [f"login:{told.username.casefold()}"])
-            note_failure(session, told.username, now)
         core.metrics.logins.labels("failed").inc()
         raise ApiError(401, "user name or password is wrong")
     with core.db.write() as session:
+        end_try(session, told.username, address)
         login = open_session(session, user, now, core.settings.session_hours)
         record(session, "logins", now, f"user:{user.username}", "login")
     core.metrics.logins.labels("ok").inc()

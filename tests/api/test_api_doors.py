@@ -22,6 +22,21 @@ def test_five_wrong_passwords_lock_the_name_for_a_while(house: Centre) -> None:
     assert client.post("/session", json=right).status_code == 200
 
 
+def test_one_address_and_many_names(house: Centre) -> None:
+    client, other = house.anonymous(), house.anonymous()
+    other._transport.client = ("203.0.113.10", 5)  # type: ignore[attr-defined]
+    codes = [
+        client.post("/session", json={"username": f"name-{i}", "password": "no"}).status_code
+        for i in range(31)
+    ]
+    assert codes == [401] * 30 + [429]
+    told = {"username": "rita", "password": "no"}
+    assert client.post("/session", json=told).headers["Retry-After"] == "60"
+    assert other.post("/session", json=told).status_code == 401, "nobody else waits"
+    house.clock.pass_s(61)
+    assert house.person().get("/session").status_code == 200
+
+
 def test_a_session_ends(house: Centre) -> None:
     rita = house.person()
     cookie = rita.cookies["curbwatch_session"]

@@ -138,6 +138,19 @@ def test_two_replicas_make_one_case_of_one_place(replicas: tuple[Centre, Centre]
         assert session.scalar(select(func.count()).select_from(CaseRow)) == 2
 
 
+def test_tries_at_one_moment_all_count(replicas: tuple[Centre, Centre]) -> None:
+    one, _ = replicas
+    one.person()
+    clients = [house.anonymous() for house in replicas]
+
+    def wrong(i: int) -> int:
+        return clients[i % 2].post("/session", json={"username": "rita", "password": "no"}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = sorted(pool.map(wrong, range(16)))
+    assert codes == [401] * 5 + [429] * 11, "five guesses, however many replicas are asked at once"
+
+
 def test_many_writers(house: Centre) -> None:
     box = house.box()
     with ThreadPoolExecutor(8) as pool:
