@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+V = TypeVar("V")
+# Twice as many as a box has cameras.
+MAX_LOGINS = 1024
 
 
 @dataclass
@@ -27,6 +33,13 @@ class Slot:
             release()
 
 
+def _note(book: OrderedDict[tuple[str, int], V], key: tuple[str, int], value: V) -> None:
+    book[key] = value
+    book.move_to_end(key)
+    while len(book) > MAX_LOGINS:
+        book.popitem(last=False)
+
+
 class HostGate:
     """At most `limit` connection attempts at a time to one host, begun `spacing_s` seconds apart."""
 
@@ -37,6 +50,9 @@ class HostGate:
             raise ValueError(f"limit: {limit} lets nobody connect; give 1 or more")
         self._limit, self._spacing, self._monotonic = limit, spacing_s, monotonic
         self._lanes: dict[str, _Lane] = {}
+        # Until when a login is not to be tried, and which ones were right; hashes, not logins.
+        self._locked: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._good: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -56,6 +72,29 @@ class HostGate:
                     return Slot(lambda: self._free(host))
                 self._changed.wait(min(max(lane.next_at - now, 0.01), 0.2))
         return None
+
+    def refused(self, host: str, login: str, seconds: float) -> None:
+        """Note that a host would not have a login: no other channel is to try it for so long.
+
+        Not for a login that was right before: there it is the channel that this user may not see.
+        """
+        with self._changed:
+            key = (host, hash(login))
+            if key not in self._good:
+                _note(self._locked, key, self._monotonic() + seconds)
+
+    def accepted(self, host: str, login: str) -> None:
+        """Note that a login is right."""
+        with self._changed:
+            key = (host, hash(login))
+            self._locked.pop(key, None)
+            _note(self._good, key, None)
+
+    def locked_s(self, host: str, login: str) -> float:
+        """Return for how many seconds a login is not to be tried; 0 when it may."""
+        with self._changed:
+            until = self._locked.get((host, hash(login)))
+            return 0.0 if until is None else max(0.0, until - self._monotonic())
 
     def _free(self, host: str) -> None:
         with self._changed:

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from camera_adapters.capture import Monotone
 from camera_adapters.clock import Clock
@@ -13,7 +14,7 @@ from camera_adapters.decoder import Decoded
 from camera_adapters.frame import ClockSource, Frame, FrameMeta
 from camera_adapters.hosts import SHARED_GATE, HostGate, Slot
 from camera_adapters.meter import METER
-from camera_adapters.reasons import backoff_s, classify, family
+from camera_adapters.reasons import StreamFaultError, backoff_s, classify, family
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import PacketRing
 from camera_adapters.stream import (
@@ -27,6 +28,10 @@ from camera_adapters.stream import (
 )
 
 REASON_LENGTH = 200
+
+
+class _LockedError(StreamFaultError):
+    """The login was not tried: it was wrong for another channel a moment ago."""
 
 
 class LiveStream:
@@ -48,7 +53,7 @@ class LiveStream:
         self.demand = Demand("key")
         self._url, self._host, self._sink, self._options, self._clock = url, host, sink, options, clock
         self._uniform, self._gate = uniform, gate
-        self._secrets = secrets_of(url)
+        self._secrets, self._account = secrets_of(url), _login_of(url)
         self._state, self._reason = StreamState.CONNECTING, ""
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -94,10 +99,12 @@ class LiveStream:
     def run(self, stop: threading.Event) -> None:
         """Connect, work, wait and connect again until `stop` is set."""
         while not stop.is_set():
-            self._slot = self._gate.acquire(self._host, stop)
             began, self._live_since = self._clock.monotonic(), None
             try:
+                self._slot = self._gate.acquire(self._host, stop)
+                began = self._clock.monotonic()
                 if self._slot is not None:
+                    self._check_account()
                     with METER.stage("network"):
                         self._session(stop)
             # A camera may fail in any way at all; none of them may end its thread.
@@ -105,6 +112,10 @@ class LiveStream:
                 self._back_off(exc, began, stop)
             finally:
                 self._release()
+
+    def _check_account(self) -> None:
+        if self._account and self._gate.locked_s(self._host, self._account):
+            raise _LockedError("auth", "the host has refused this login for another channel")
 
     def _session(self, stop: threading.Event) -> None:
         """Connect and deliver until `stop` is set; any end before that is an exception."""
@@ -117,10 +128,13 @@ class LiveStream:
         return int((self._clock.monotonic() - self._live_since) * 6 / self._options.steady_s)
 
     def _back_off(self, exc: Exception, began: float, stop: threading.Event) -> None:
-        self._release()
         elapsed = 0.0 if self._live_since is not None else self._clock.monotonic() - began
         code = classify(exc, elapsed, self._options.stall_s)
         before = self._attempts if family(code) == self._family else 0
+        if code == "auth" and self._account and not isinstance(exc, _LockedError):
+            self._gate.refused(self._host, self._account, self._options.auth_backoff_s)
+        # Not before: whoever waits for the slot must see that the login is wrong.
+        self._release()
         self._family, self._attempts = family(code), max(0, before - self._forgiven()) + 1
         wait = backoff_s(self._attempts, code, self._options, self._uniform)
         text = redact(str(exc), self._secrets) or type(exc).__name__
@@ -145,6 +159,8 @@ class LiveStream:
         if self._live_since is None:
             self._live_since = self._clock.monotonic()
             self._release()
+            if self._account:
+                self._gate.accepted(self._host, self._account)
             self._go(StreamState.LIVE, what)
 
     def _deliver(self, picture: Decoded, source: ClockSource, offset_s: float | None) -> None:
@@ -166,3 +182,12 @@ class LiveStream:
         self._seq += 1
         self._last_frame_at = at
         self._sink.on_frame(Frame(meta, picture.video))
+
+
+def _login_of(url: str) -> str:
+    """Return user, password, host and port of an address; "" where it has no login."""
+    try:
+        netloc = urlsplit(url).netloc
+    except ValueError:
+        return ""
+    return netloc if "@" in netloc else ""

@@ -57,7 +57,8 @@ def backoff_s(
 ) -> float:
     """Return the seconds to wait after failure number `attempt` (from 1): exponential, with jitter and a cap."""
     if reason == "auth":
-        return options.auth_backoff_s
+        # Later, never sooner: the channels of a recorder do not all come again at one moment.
+        return options.auth_backoff_s * uniform(1.0, 1.2)
     cap = options.quick_cap_s if reason in _QUICK else options.backoff_cap_s
     grown = options.backoff_base_s * 2.0 ** min(attempt, 16)
     return min(cap, grown) * uniform(0.5, 1.0)

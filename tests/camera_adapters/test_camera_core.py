@@ -78,7 +78,7 @@ def test_backoff_grows_to_its_cap(attempt: int, reason: str) -> None:
     waits = [backoff_s(attempt, reason, options, random.Random(s).uniform) for s in range(5)]
     cap = options.quick_cap_s if reason in {"refused", "timeout", "eof"} else options.backoff_cap_s
     assert all(0.25 <= w <= cap for w in waits)
-    assert backoff_s(attempt, "auth", options, random.uniform) == 300
+    assert 300 <= backoff_s(attempt, "auth", options, random.uniform) <= 360
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,25 @@ def test_a_host_is_not_stormed() -> None:
     assert taken[0] is not None
     stop.set()
     assert gate.acquire("nvr", stop) is None
+
+
+def test_a_login_that_was_refused_is_not_tried_by_every_channel() -> None:
+    now = [0.0]
+    gate = HostGate(monotonic=lambda: now[0])
+    assert gate.locked_s("nvr", "viewer:wrong") == 0
+    gate.refused("nvr", "viewer:wrong", 300)
+    assert gate.locked_s("nvr", "viewer:wrong") == 300
+    assert gate.locked_s("nvr", "viewer:right") == gate.locked_s("other", "viewer:wrong") == 0
+    now[0] = 301.0
+    assert gate.locked_s("nvr", "viewer:wrong") == 0
+    # A channel that this user may not see says nothing of the login, which serves others.
+    gate.accepted("nvr", "viewer:right")
+    gate.refused("nvr", "viewer:right", 300)
+    assert gate.locked_s("nvr", "viewer:right") == 0
+    for n in range(5000):
+        gate.refused(f"host-{n}", "viewer:wrong", 300)
+        gate.accepted(f"host-{n}", "viewer:right")
+    assert len(gate._locked) <= 1024 >= len(gate._good)
 
 
 @given(st.lists(st.floats(0, 0.4), min_size=2, max_size=80), st.floats(-1e6, 1e6))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -123,6 +125,77 @@ def test_a_failure_has_its_reason(
         wait_for(lambda: StreamState.BACKING_OFF in memory.states())
         first = next(e for e in memory.events if e.state is StreamState.BACKING_OFF)
     assert first.reason.startswith(f"{code}: ")
+
+
+def test_a_recorder_of_many_channels_is_not_stormed_nor_locks_the_box_out() -> None:
+    """24 channels of a recorder that takes connections and says nothing, and 24 with a wrong password."""
+    open_now: list[socket.socket] = []
+    most, times, over = [0], list[float](), threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        while not over.is_set():
+            with suppress(TimeoutError):
+                made, _ = server.accept()
+                times.append(time.monotonic())
+                open_now[:] = [s for s in open_now if not _is_closed(s)] + [made]
+                most[0] = max(most[0], len(open_now))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        gate, port = HostGate(), server.getsockname()[1]
+        streams = [
+            RtspStream(f"c{n}", f"rtsp://127.0.0.1:{port}/{n}", Memory(), QUICK, SystemClock(), gate=gate)
+            for n in range(24)
+        ]
+        for stream in streams:
+            stream.start()
+        wait_for(lambda: len(times) >= 20, 30)
+        for stream in streams:
+            stream.close(0)
+        over.set()
+        for stream in streams:
+            stream.close(10)
+        thread.join(5)
+    for each in open_now:
+        each.close()
+    assert most[0] == 8
+    assert times[7] - times[0] >= 7 * 0.05 * 0.9
+
+    asked: list[str] = []
+    patient = replace(QUICK, auth_backoff_s=60.0)
+    with ServedLoopCam({}, AUTH) as served:
+        loopcam = served._server
+        assert loopcam is not None
+        check = loopcam._authorised
+        loopcam._authorised = lambda method, header: asked.append(header) or check(method, header)  # type: ignore[method-assign, func-returns-value]
+        memories = [Memory() for _ in range(24)]
+        url = served.url("gate", "viewer:wrong-word")
+        wrong = [
+            RtspStream("c", f"{url}{n}", memories[n], patient, SystemClock(), gate=gate) for n in range(24)
+        ]
+        for stream in wrong:
+            stream.start()
+        wait_for(lambda: all(StreamState.BACKING_OFF in m.states() for m in memories))
+        for stream in wrong:
+            stream.close(5)
+    assert sum("response" in header for header in asked) <= 8, "the wrong password was not tried 24 times"
+    assert any("has refused this login for another channel" in m.reasons() for m in memories)
+    assert not any("wrong-word" in m.reasons() for m in memories)
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    try:
+        left = sock.recv(4096, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    if left == b"":
+        sock.close()
+        return True
+    return _is_closed(sock)
 
 
 def test_refused_then_back(rtp: RtpClip) -> None:
