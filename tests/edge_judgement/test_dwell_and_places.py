@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scripts_of_streets import Actor, confirmed, judge, play, standing, zone
+from scripts_of_streets import PLACE, START, Actor, confirmed, judge, play, standing, zone
 
+from edge.judge import Judge
 from edge.site_store import SiteStore
+from edge.zones import PolicyConfig
 
 CAR = (0.40, 0.50, 0.55, 0.70)
 POLICY = {"parking.motor": {"candidate_s": 20, "confirm_s": 60}}
@@ -53,6 +56,20 @@ def test_a_wall_clock_that_is_stepped_changes_no_dwell() -> None:
         )
     )
     assert [round(t) for t, _ in changes] == [60]
+
+
+@pytest.mark.parametrize(
+    ("change", "begin", "end"),
+    [("2026-10-25T01:00:00Z", "02:00", "03:00"), ("2026-03-29T01:00:00Z", "01:00", "04:00")],
+    ids=["autumn, the hour comes twice", "spring, the hour is left out"],
+)
+def test_summer_time_begins_or_ends_within_a_dwell(change: str, begin: str, end: str) -> None:
+    scheduled = zone(schedule=[{"begin": begin, "end": end}])
+    berlin = Judge("cam", [scheduled], PolicyConfig.model_validate(POLICY), PLACE, timezone="Europe/Berlin")
+    shift = (datetime.fromisoformat(change) - START).total_seconds() - 30
+    found = confirmed(play(berlin, [Actor("car", standing(CAR))], 80, wall_shift=lambda _t: shift))
+    assert [round(t) for t, _ in found] == [60]
+    assert found[0][1].site.dwell_s == pytest.approx(60, abs=1)
 
 
 def test_a_car_that_leaves_is_cleared_and_the_place_is_quiet_for_a_while() -> None:
