@@ -23,7 +23,7 @@ import yaml
 
 from bench.street_video import FPS, GOP, VAN_FROM_S, ZONE, StreetClip
 
-Profile = Literal["main", "acts"]
+Profile = Literal["main", "acts", "sub"]
 PROMISE_S = 30.0
 # The dwell that the policy asks of a van; long enough for key frames alone to measure it.
 CONFIRM_S = 30.0
@@ -83,13 +83,17 @@ def _spread(values: list[float]) -> dict[str, float] | None:
     return {"median": round(ordered[len(ordered) // 2], 2), "worst": round(ordered[-1], 2)}
 
 
-def streets(clips: tuple[StreetClip, StreetClip], cameras: int) -> dict[str, dict[str, Any]]:
+def streets(
+    clips: tuple[StreetClip, StreetClip], cameras: int, profile: Profile = "main"
+) -> dict[str, dict[str, Any]]:
     """Return the simulator's plan: each camera's file, beginning up to 24 s apart in the clip."""
     plan: dict[str, dict[str, Any]] = {}
     for i in range(cameras):
         clip = clips[1] if i % BUSY_EVERY == BUSY_EVERY - 1 else clips[0]
         start = (i * 7 % 13) * GOP
         plan[f"cam{i}"] = {"file": str(clip.main.resolve()), "start_unit": start}
+        if profile == "sub":
+            plan[f"cam{i}-sub"] = {"file": str(clip.sub.resolve()), "start_unit": start}
     return plan
 
 
@@ -112,6 +116,9 @@ def box_config(folder: Path, port: int, cameras: int, profile: Profile, bundle: 
             # The clips come again and again.
             "view_check": {"looped": False},
         }
+        if profile == "sub":
+            # 352 x 288 of a 16:9 view.
+            camera |= {"sub_url": f"rtsp://127.0.0.1:{port}/cam{i}-sub", "sub_stretched": True}
         listed.append(camera)
     config = {
         "device": "bench",
@@ -164,7 +171,7 @@ def trial(
     folder.mkdir(parents=True, exist_ok=True)
     box_cores, cam_core = split_cores()
     out = Trial(cameras, profile)
-    plan = streets(clips, cameras)
+    plan = streets(clips, cameras, profile)
     with cameras_at(folder, plan, cam_core) as port:
         config = box_config(folder, port, cameras, profile, bundle, max_batch)
         command = [*_pinned(box_cores), sys.executable, "-m", "bench.throughput_box"]

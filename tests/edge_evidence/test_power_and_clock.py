@@ -183,7 +183,7 @@ def test_a_clip_that_finds_the_disk_full_is_tried_again(
     clips = house.recorder._clips
     path = tmp_path / "clips" / "cam" / f"{site.site_id}.mp4"
     path.write_bytes(b"clip")
-    clips._ready.append((site.site_id, ClipInfo(path, "0" * 64, 4, AT, 2.0, 64, 48, "h264", False)))
+    clips._ready.append((site.site_id, ClipInfo(path, "0" * 64, 4, AT, 2.0, 64, 48, "h264", False), "main"))
     with monkeypatch.context() as patch:
         patch.setattr("edge.outbox._sync", lambda _p: (_ for _ in ()).throw(OSError("full")))
         house.recorder.tick(AT)

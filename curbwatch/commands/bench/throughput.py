@@ -29,8 +29,8 @@ CACHE = Path("var/cache")
     "--profile",
     default="main",
     show_default=True,
-    type=click.Choice(["main", "acts"]),
-    help="main: parking alone, key frames do; acts: also a no-dumping zone, decoded densely.",
+    type=click.Choice(["main", "acts", "sub"]),
+    help="main: parking alone, key frames do; acts: also a no-dumping zone, decoded densely; sub: a CIF sub stream is looked at, evidence is of the main one.",
 )
 @click.option("--model", default="default", show_default=True, help="Bundle: a folder or an embedded one.")
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 16))
