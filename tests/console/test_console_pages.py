@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from contract import CaseState, ZoneKind, new_id, utc_now
 
 STATIC = Path(__file__).parents[2] / "api" / "console" / "static"
-PAGES = ("review", "wall", "setup", "setup/cam-1", "stats", "quality", "start")
+PAGES = ("review", "labels", "wall", "setup", "setup/cam-1", "stats", "quality", "start")
 HEADS = {"review": "#case-title", "setup": "#page h1"}
 
 
@@ -28,6 +28,10 @@ def fill(centre: Town) -> list[str]:
         told = [{"kind": "confirm"}, {"kind": "reject", "reason": 1}, {"kind": "unsure"}]
         for case, verdict in zip(ids, told, strict=False):
             li.post(f"/cases/{case}/verdicts", json=verdict | {"seconds": 3.1}).raise_for_status()
+    with centre.person("ada") as ada:
+        signals = {"uncertainty": 0.9, "disagreement": 0.2, "rare_camera": 0.6, "rare_hour": 0.1}
+        lines = [{"case_id": c, "score": s, "signals": signals} for c, s in ((ids[3], 0.8), (ids[4], 0.4))]
+        ada.put("/labels", json={"items": lines}).raise_for_status()
     now = utc_now().isoformat()
     cameras = [
         {"camera_id": "cam-1", "state": "live", "view": "good", "frames_decoded": 100, "last_frame_at": now},
@@ -252,6 +256,34 @@ def test_times_are_the_citys_and_know_summer_time(browser: Browser, tmp_path: Pa
 
 
 @pytest.mark.browser
+def test_what_to_label_next_is_judged_and_passed_over_on_its_page(browser: Browser, centre: Town) -> None:
+    ids = fill(centre)
+    page = page_of(browser, centre, path="#/labels")
+    expect(page.locator("#label-count")).to_have_text("2 wait for a label")
+    first, second = page.locator("#label-list li").nth(0), page.locator("#label-list li").nth(1)
+    number = centre.case(ids[3])["number"]
+    expect(first).to_contain_text(number)
+    expect(first).to_contain_text("near the threshold, few labels of this camera · worth 0.80")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.labelled img')].every((i) => i.naturalWidth)"
+    )
+    drawn, seen = first.locator("rect").bounding_box(), first.locator("img").bounding_box()
+    x1, y1, x2, y2 = centre.case(ids[3])["alerts"][-1]["box"]
+    assert drawn
+    assert seen
+    assert abs((drawn["x"] - seen["x"]) / seen["width"] - x1) < 0.03
+    assert abs(drawn["height"] / seen["height"] - (y2 - y1)) < 0.03
+    assert x2 > x1
+    first.get_by_role("button", name="confirm").click()
+    expect(page.locator("#label-count")).to_have_text("1 wait for a label")
+    assert centre.case(ids[3])["state"] == CaseState.CONFIRMED.value
+    page.locator("#label-list li").first.get_by_role("button", name="Pass over").click()
+    expect(page.locator("#label-count")).to_contain_text("Nothing to label")
+    assert centre.case(ids[4])["state"] == CaseState.IN_REVIEW.value
+    assert second.count() == 0
+
+
+@pytest.mark.browser
 def test_gold_items_are_made_on_the_page(browser: Browser, centre: Town) -> None:
     fill(centre)
     page = page_of(browser, centre, name="ada", path="#/quality")
@@ -263,7 +295,7 @@ def test_gold_items_are_made_on_the_page(browser: Browser, centre: Town) -> None
 @pytest.mark.browser
 def test_a_reviewer_sees_the_pages_of_a_reviewer(browser: Browser, centre: Town) -> None:
     page = page_of(browser, centre, path="#/stats")
-    expect(page.locator("#pages a")).to_have_text(["Review", "Live", "Cameras", "First steps"])
+    expect(page.locator("#pages a")).to_have_text(["Review", "Label next", "Live", "Cameras", "First steps"])
     expect(page.locator("#review")).to_be_visible()
 
 

@@ -35,6 +35,7 @@ export async function next(exclude, filters) {
   return data === null ? null : { whole: data, reading: headers.get("Reading-Id") };
 }
 export const waiting = (filters) => get("/queue/waiting", filters);
+export const passOver = (id) => call("DELETE", `/labels/${id}`);
 export const counts = () => call("GET", "/queue");
 export const hold = (cases) => call("POST", "/queue/leases", { cases });
 export const release = (cases, last = false) => call("DELETE", `/queue/leases${cases ? `?${query({ case: cases })}` : ""}`, undefined, {}, last ? { keepalive: true } : {});
