@@ -9,8 +9,10 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import cv2
+import numpy as np
 import pyrage
 
 from bench.chaos_count import Result, alerts_at, chain_of
@@ -110,8 +112,8 @@ class StreetBox:
         with self._lock:
             return len(self._since) == len(self._street.urls()) and not self._open
 
-    def judge(self, result: Result, api: Path) -> None:  # noqa: ARG002 - the chain is compared with the centre elsewhere
-        """Compare the alerts with the cars that stood there."""
+    def judge(self, result: Result, api: Path) -> None:
+        """Compare the alerts with the cars that stood there, and their pictures with what a car looks like."""
         self._end.set()
         self._thread.join(5)
         self._look()
@@ -123,6 +125,9 @@ class StreetBox:
             self._raised,
             self._confirm_s,
             self._sure_s,
+        )
+        result.empty = sum(
+            not _shows_a_car(t.alert, api) for t in chain_of(self.data) if t.alert["stage"] == "opened"
         )
         result.stays, result.expected = told.stays, told.expected
         result.lost, result.doubled, result.invented = len(told.lost), len(told.doubled), len(told.invented)
@@ -165,6 +170,12 @@ class StreetBox:
                 self._read += len(line)
                 if b"camera.first_frame" in line:
                     self._since[json.loads(line)["camera"]] = time.monotonic()
+
+
+def _shows_a_car(alert: dict[str, Any], api: Path) -> bool:
+    (sha256,) = (e["sha256"] for e in alert["evidence"] if e["kind"] == "crop")
+    picture = cv2.imread(str(api / "evidence" / sha256[:2] / sha256[2:4] / sha256))
+    return picture is None or float(np.mean(picture[:, :, 2].astype(int) - picture[:, :, 0] > 60)) > 0.2
 
 
 class SitesBox:

@@ -23,6 +23,7 @@ class Result:
     """What the count says. Everything from `lost` to `still_queued` should be zero.
 
     `stays` counts cars that stood in a zone, `expected` those that had to become an alert: the box was surely looking.
+    `empty` counts alerts whose picture does not show their car: it had left when the box raised them.
     `evidence` counts what alerts name, `files` the distinct ones: the same picture of a loop is one file.
     """
 
@@ -38,6 +39,7 @@ class Result:
     doubled: int = 0
     invented: int = 0
     not_cleared: int = 0
+    empty: int = 0
     evidence: int = 0
     files: int = 0
     evidence_missing: int = 0
@@ -54,7 +56,7 @@ class Result:
     def clean(self) -> bool:
         """True when nothing was lost, doubled, missing, wrong or broken."""
         bad = (
-            self.lost, self.doubled, self.invented, self.not_cleared, self.evidence_missing, self.evidence_wrong,
+            self.lost, self.doubled, self.invented, self.not_cleared, self.empty, self.evidence_missing, self.evidence_wrong,
             self.evidence_unreadable, self.chain_breaks, self.centre_missing, self.centre_faults, self.still_queued,
         )  # fmt: skip
         return not any(bad)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -88,6 +89,16 @@ class _Recorder:
             clip = re.sub(r"[^A-Za-z0-9._-]", "-", self._run.clip.id)
             name = f"{clip}-{len(self._run.alerts)}-{site.issue.value}.jpg"
             annotate(frame, change, self._pictures / name)
+
+    def prepare(
+        self,
+        changes: Sequence[Any],
+        frame: Frame,
+        detections: Detections,
+        width: int,
+        height: int,
+    ) -> None:
+        """There is no stop in between."""
 
     def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """No evidence is kept here."""

@@ -77,6 +77,12 @@ class Album:
         if not self._stills.has(site.site_id, "middle"):
             self._keep(site, "middle", self.shown(frame), found)
 
+    def confirmed(self, site: SiteView, frame: Frame, found: Sensitive) -> Shown:
+        """Keep the picture of a confirmation until its alert is written, and return what it shows."""
+        shown = self.shown(frame)
+        self._keep(site, "confirm", shown, found)
+        return shown
+
     def get(self, site_id: str, name: str) -> Still | None:
         """Return a kept picture, or None."""
         return self._stills.get(site_id, name)

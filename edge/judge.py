@@ -107,7 +107,7 @@ class Judge:
             self._blind = False
             for waiting in self._places.open:
                 # Nobody looked: the memory begins anew, as after a restart.
-                waiting.last, waiting.missed_in_row = now, 0
+                waiting.last, waiting.missed_in_row = _just_before(now), 0
         scene = self._scene(obs)
         self._changes = []
         seen: set[str] = set()
@@ -260,7 +260,7 @@ class Judge:
             if site.zone_id in self._zones and site.issue in self._rule_of:
                 site.say(now.at, self._resumed)
                 # What happened while the box was off is unknown: the memory begins anew, the dwell does not.
-                site.last, site.missed_in_row = now, 0
+                site.last, site.missed_in_row = _just_before(now), 0
                 self._places.sites.append(site)
 
 
@@ -269,6 +269,11 @@ def _rank(zone: ZoneShape, sighting: Sighting) -> tuple[float, ...]:
     street = ("prohibit", "control", "regulate").index(zone.config.street_class)
     inside = share_inside(lower_strip(sighting.box), zone.polygon)
     return street, -round(inside, 1), list(ZoneKind).index(zone.kind), zone.polygon.area
+
+
+def _just_before(now: Moment) -> Moment:
+    """The memory of a place begins here, but nobody has seen its object yet: it must not be confirmed by this frame alone."""
+    return Moment(now.at, now.mono_s - 1e-3)
 
 
 def _worth_keeping(sites: Iterable[Site]) -> list[Site]:

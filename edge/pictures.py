@@ -23,6 +23,18 @@ def jpeg(picture: Picture) -> bytes:
     return bytes(data.tobytes())
 
 
+def read(data: bytes) -> Picture:
+    """Return a JPEG as RGB uint8 (H, W, 3).
+
+    Raises:
+        ValueError: it does not decode.
+    """
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if found is None:
+        raise ValueError("the picture does not decode")
+    return np.ascontiguousarray(found[:, :, ::-1], np.uint8)
+
+
 def context(picture: Picture, polygon: Sequence[tuple[float, float]], box: Box) -> Picture:
     """Return a copy with the zone's outline and the subject's box drawn."""
     out = picture.copy()

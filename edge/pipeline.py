@@ -42,6 +42,11 @@ class Recorder(Protocol):
     def record(self, change: Change, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Record one change seen in `frame`; `detections` are in pixels of a `width` x `height` picture of it."""
 
+    def prepare(
+        self, changes: Sequence[Change], frame: Frame, detections: Detections, width: int, height: int
+    ) -> None:
+        """Keep what the alerts of these changes need, before the places are written down as confirmed."""
+
     def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Keep the middle picture of a dwell when it is time."""
 
@@ -193,6 +198,8 @@ class CameraPipeline:
             )
             with METER.stage("rules"):
                 changes = self.judge_.observe(seen)
+            with METER.stage("evidence"):
+                self._recorder.prepare(changes, frame, detections, width, height)
             with METER.stage("rules"):
                 self._save()
             with METER.stage("evidence"):

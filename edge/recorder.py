@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,6 +101,7 @@ class AlertRecorder:
         )
         self._owed: dict[str, tuple[SiteView, Frame, Shown, Sensitive]] = {}
         self._owed_clear: dict[str, tuple[SiteView, Frame]] = {}
+        self._prepared: dict[str, Shown] = {}
         self._owed_next = datetime.min.replace(tzinfo=UTC) + OWED_EVERY
         # The stream's thread ends clips while the detector's thread clears alerts: one revision each.
         self._lock = threading.RLock()
@@ -118,11 +119,23 @@ class AlertRecorder:
         elif change.kind == "candidate":
             self._album.candidate(site, frame, found)
         elif change.kind == "confirmed":
-            self._open_or_owe(site, frame, None, found)
+            self._open_or_owe(site, frame, self._prepared.pop(site.site_id, None), found)
         elif change.kind == "cleared":
             self._close_or_owe(site, frame)
         elif change.kind == "dropped":
             self._album.forget(site.site_id)
+
+    def prepare(
+        self, changes: Sequence[Change], frame: Frame, detections: Detections, width: int, height: int
+    ) -> None:
+        """Keep the picture of a confirmation on disk before the place is written down as confirmed.
+
+        If the box is stopped before the alert is written, it is sent at the next start, when the place may be empty.
+        """
+        for change in changes:
+            if change.kind == "confirmed":
+                found = sensitive_of(detections, width, height)
+                self._prepared[change.site.site_id] = self._album.confirmed(change.site, frame, found)
 
     def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Keep the middle picture once half of the confirm time has passed."""
@@ -208,17 +221,24 @@ class AlertRecorder:
 
     def _open(self, site: SiteView, frame: Frame, shown: Shown, found: Sensitive) -> None:
         began = wall()
-        picture = self._album.clean(shown, found, site.box)
+        # Of a confirmation before the last start only the blurred picture is left; the place may be empty by now.
+        kept = self._album.get(site.site_id, EvidenceKind.CONFIRM.value)
+        earlier = kept if kept is not None and kept.at != shown.frame.meta.captured_at else None
+        picture = pictures.read(earlier.jpeg) if earlier else self._album.clean(shown, found, site.box)
+
+        def shot(of: pictures.Picture) -> Still:
+            return earlier.showing(of) if earlier else self._album.still(shown, of)
+
         drawn = pictures.context(picture, site.zone.polygon, site.box)
-        shots: list[tuple[EvidenceKind, Still]] = [(EvidenceKind.CONTEXT, self._album.still(shown, drawn))]
+        shots: list[tuple[EvidenceKind, Still]] = [(EvidenceKind.CONTEXT, shot(drawn))]
         for kind in (EvidenceKind.FIRST, EvidenceKind.MIDDLE):
             still = self._album.get(site.site_id, kind.value)
             if still is not None:
                 shots.append((kind, still))
-        shots.append((EvidenceKind.CONFIRM, self._album.still(shown, picture)))
-        shots.append((EvidenceKind.CROP, self._album.still(shown, pictures.crop(picture, site.box))))
+        shots.append((EvidenceKind.CONFIRM, earlier or shot(picture)))
+        shots.append((EvidenceKind.CROP, shot(pictures.crop(picture, site.box))))
         items = tuple(self._file(kind, still) for kind, still in shots)
-        if self._box.sealer is not None:
+        if self._box.sealer is not None and earlier is None:
             items = (*items, self._seal(self._box.sealer, shown))
         alert = self._alert(site, frame, shown, items)
         self._send(alert)

@@ -1,16 +1,17 @@
-"""Pictures of a dwell that wait for their alert: first and middle, on disk, so that a restart keeps them."""
+"""Pictures of a dwell that wait for their alert: first, middle, confirm; on disk, so that a restart keeps them."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from camera_adapters.frame import Role
+from edge import pictures
 
 MAX_SITES = 400
-NAMES = ("first", "middle")
+NAMES = ("first", "middle", "confirm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,13 @@ class Still:
     stream: Role = "main"
     note: str = ""
 
+    def showing(self, picture: pictures.Picture) -> Still:
+        """Return another picture made of this one."""
+        return replace(self, jpeg=pictures.jpeg(picture), width=picture.shape[1], height=picture.shape[0])
+
 
 class StillStore:
-    """At most two pictures a site, at most `MAX_SITES` sites; the oldest site goes when one more comes."""
+    """At most three pictures a site, at most `MAX_SITES` sites; the oldest site goes when one more comes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

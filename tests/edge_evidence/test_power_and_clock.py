@@ -15,13 +15,14 @@ import pytest
 from bench.chaos_sites import frame_of, site_view
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
-from contract import AlertEvent, IssueClass, ModelRef, new_id
+from contract import AlertEvent, EvidenceKind, IssueClass, ModelRef, new_id
 from edge.config import CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.judge import Change
 from edge.ledger import AlertLedger
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
+from edge.pictures import read
 from edge.recorder import AlertRecorder, BoxFacts
 from edge.site_store import SiteStore, boot_id
 from edge.sites import Moment, Site
@@ -218,3 +219,18 @@ def test_the_dwell_goes_on_after_a_restart_whatever_the_wall_clock_says(
     (again,) = SiteStore(tmp_path / "s.db", "boot-1" if boot else "boot-2").load("cam", later)
     assert again.dwell_s(later.mono_s) == pytest.approx(dwell_s)
     assert boot_id() == boot_id() != ""
+
+
+def test_an_alert_that_the_next_start_sends_shows_what_was_confirmed(tmp_path: Path) -> None:
+    house, site = House(tmp_path), site_view(new_id(), 1, AT)
+    then, now = frame_of(7, AT), frame_of(8, AT + timedelta(seconds=30))
+    house.recorder.prepare([Change("confirmed", site)], then, NOTHING, 320, 180)
+    again = house.again()
+    assert again.recorder.resume([site], now, NOTHING, 320, 180)
+    (event,) = (AlertEvent.model_validate_json(a.body) for a in again.outbox.next_alerts(5))
+    kinds = {e.kind: e for e in event.data.evidence}
+    assert {e.captured_at for e in event.data.evidence} == {AT}
+    (path,) = (f.path for f in again.outbox.next_files(9) if f.sha256 == kinds[EvidenceKind.CONFIRM].sha256)
+    shown, was, is_now = read(path.read_bytes()).astype(int), then.rgb().astype(int), now.rgb().astype(int)
+    assert np.abs(shown - was).mean() < 0.75 * np.abs(shown - is_now).mean()
+    assert kinds[EvidenceKind.CROP].width < kinds[EvidenceKind.CONTEXT].width == 320

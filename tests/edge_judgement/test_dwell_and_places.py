@@ -174,3 +174,10 @@ def test_one_alert_when_it_stood_long_enough_and_none_otherwise(
         assert found[0][0] == pytest.approx(begin + 60, abs=2 * slack)
     elif length < 60 - slack:
         assert not found
+
+
+def test_a_car_that_left_while_the_box_was_off_is_not_confirmed_by_its_start(tmp_path: Path) -> None:
+    first = judge([zone()], POLICY, SiteStore(tmp_path / "sites.db"))
+    assert not confirmed(play(first, [Actor("car", standing(CAR))], 40))
+    second = judge([zone()], POLICY, SiteStore(tmp_path / "sites.db"))
+    assert not confirmed(play(second, [], 60, begin=70))
