@@ -15,7 +15,7 @@ from api.errors import ApiError
 from api.geo import Spot, box_around
 from api.inspections import order
 from api.machine import OPEN_STATES
-from api.pack import CityPack
+from api.pack import CalloutPack, CityPack
 from api.tables import AlertRow, Callout, Camera, CaseRow, Device
 from contract import CalloutOrder, CalloutReport, CaseState, IssueClass, new_id
 
@@ -37,8 +37,8 @@ def ask(session: Session, case: CaseRow, message: str, by: str, now: datetime, p
         raise ApiError(422, f"message: choose one of {', '.join(fitting) or 'none'} for {case.issue}")
     if CaseState(case.state) not in OPEN_STATES:
         raise ApiError(409, f"case {case.number} is {case.state}; there is nobody to call", [])
-    local = now.astimezone(ZoneInfo(pack.timezone)).time()
-    if rules.is_quiet(local):
+    zone = ZoneInfo(pack.timezone)
+    if rules.is_quiet(now.astimezone(zone).time()):
         begin, end = (t.strftime("%H:%M") for t in rules.quiet)
         raise ApiError(409, f"quiet hours: no call-out from {begin} to {end}", [])
     alert = session.scalar(
@@ -52,7 +52,7 @@ def ask(session: Session, case: CaseRow, message: str, by: str, now: datetime, p
     _cool(session, case, camera.id, now, rules.per_hour)
     row = Callout(
         id=new_id(), case_id=case.id, camera_id=camera.id, device_id=device.id, tenant=case.tenant, lon=case.lon,
-        lat=case.lat, message=message, asked_by=by, asked_at=now, expires_at=now + PATIENCE, state=WAITING, reason="",
+        lat=case.lat, message=message, asked_by=by, asked_at=now, expires_at=_until(now, rules, zone), state=WAITING, reason="",
     )  # fmt: skip
     session.add(row)
     touch(case, now)
@@ -60,6 +60,14 @@ def ask(session: Session, case: CaseRow, message: str, by: str, now: datetime, p
     publish(session, case, "callout.asked", now)
     session.flush()
     return row
+
+
+def _until(now: datetime, rules: CalloutPack, zone: ZoneInfo) -> datetime:
+    """How long the box may still speak: not into the quiet hours."""
+    end = now + PATIENCE
+    while end > now and rules.is_quiet(end.astimezone(zone).time()):
+        end -= timedelta(seconds=1)
+    return end
 
 
 def _cool(session: Session, case: CaseRow, camera_id: str, now: datetime, per_hour: int) -> None:

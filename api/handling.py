@@ -13,9 +13,11 @@ from api.access import Principal
 from api.audit import record_case
 from api.calendar import LimitUnit, deadline, remaining, resume
 from api.casebook import count_reopening, publish, touch
+from api.core import Core
 from api.db import case_number
 from api.errors import ApiError
 from api.inspections import order
+from api.locating import locate
 from api.machine import STEPS
 from api.pack import CityPack
 from api.review import finish, step
@@ -112,8 +114,9 @@ def _clock(case: CaseRow, told: StepIn, now: datetime, pack: CityPack) -> None:
     case.held = notes
 
 
-def split(session: Session, case: CaseRow, alert_ids: list[str], who: Principal, now: datetime) -> CaseRow:
+def split(session: Session, case: CaseRow, alert_ids: list[str], who: Principal, core: Core) -> CaseRow:
     """Move alerts out of a case into a new one in review; both remember it."""
+    now = core.now()
     alerts = list(session.scalars(select(AlertRow).where(AlertRow.case_id == case.id)))
     moved = [a for a in alerts if a.id in set(alert_ids)]
     if len(moved) != len(set(alert_ids)):
@@ -129,6 +132,7 @@ def split(session: Session, case: CaseRow, alert_ids: list[str], who: Principal,
         opened_at=now, updated_at=now, dwell_s=max(a.body["dwell"]["dwell_s"] for a in moved),
         priority=case.priority, version=1, held={},
     )  # fmt: skip
+    locate(session, new, core.areas, core.pack, first.ground_cell)
     session.add(new)
     session.flush()
     for alert in moved:

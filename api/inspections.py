@@ -28,11 +28,13 @@ def order(
 ) -> Inspection | None:  # fmt: skip
     """Order a look at the place of the case's last alert by the same camera; the order that waits already stays.
 
+    A look that must not come before a moment (`not_before`) is no other look's, which may come too soon.
     Returns None where there is nothing to look with: no alert, or a box that is gone.
     """
-    waiting = session.scalar(
-        select(Inspection).where(Inspection.case_id == case.id, Inspection.state == WAITING).limit(1)
-    )
+    waits = select(Inspection).where(Inspection.case_id == case.id, Inspection.state == WAITING)
+    if not_before is not None:
+        waits = waits.where(Inspection.not_before >= not_before)
+    waiting = session.scalar(waits.order_by(Inspection.not_before).limit(1))
     if waiting is not None:
         return waiting
     alert = session.scalar(

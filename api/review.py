@@ -118,7 +118,9 @@ def give_verdict(
             report.case_id = target.id
         case.merged_into = target.id
         touch(target, now)
-        record_case(session, target, now, f"user:{who.name}", "case.took_in", {"case": case.id})
+        record_case(session, target, now, f"user:{who.name}", "case.took_in", {
+            "case": case.id, "alerts": before["moved"], "reports": before["reports"],
+        })  # fmt: skip
     if told.issue and told.kind is VerdictKind.CONFIRM:
         case.issue = told.issue.value
         locate(session, case, core.areas, core.pack)
@@ -169,6 +171,10 @@ def undo_verdict(
     before: dict[str, Any] = row.before
     if before["version"] != case.version:
         raise ApiError(409, f"case {case.number} has changed since the verdict", [])
+    target = session.get(CaseRow, case.merged_into) if case.merged_into != before["merged_into"] else None
+    if target is not None:
+        touch(target, now)
+        record_case(session, target, now, f"user:{who.name}", "case.gave_back", {"case": case.id})
     for alert in session.scalars(select(AlertRow).where(AlertRow.id.in_(before.get("moved", [])))):
         alert.case_id = case.id
     for report in session.scalars(select(Report).where(Report.id.in_(before.get("reports", [])))):

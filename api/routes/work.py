@@ -131,7 +131,7 @@ def split_case(
     """Move alerts into a new case; the history of both tells it."""
     with core.db.write() as session:
         case = find(session, case_id, who, update=True)
-        made = split(session, case, list(told.alerts), who, core.now())
+        made = split(session, case, list(told.alerts), who, core)
         body = views(session, [made])[0]
     return JSONResponse(body, 201, headers={"ETag": f'"{body["version"]}"'})
 
