@@ -99,7 +99,7 @@ class EvidenceStore:
         Raises `ApiError`: 409 on a gap or a parallel upload, 413 when too large, 415 on a type that does not
         fit its bytes, 422 on a wrong hash, 507 without space.
         """
-        if shutil.disk_usage(self._incoming).free < self._min_free:
+        if not self.has_room():
             raise ApiError(507, "no space left for evidence; free some or raise the quota")
         path = self._part(sha256)
         with path.open("ab") as file:
@@ -184,6 +184,10 @@ class EvidenceStore:
                     path.unlink()
                     gone += 1
         return gone
+
+    def has_room(self) -> bool:
+        """True while uploads are taken: they pass through this replica's disk, whatever the store is."""
+        return shutil.disk_usage(self._incoming).free >= self._min_free
 
     async def probe(self) -> None:
         """Write, read and delete a small object; raises when the store does not work."""

@@ -46,7 +46,7 @@ def _database(core: Core) -> None:
     "/readyz", responses=refusals(503), dependencies=[public("a probe has no credentials and learns little")]
 )
 async def readyz(core: CoreDep, request: Request) -> Health:
-    """Say whether requests can be served: database reachable and migrated, evidence store writable."""
+    """Say whether requests can be served: database reachable and migrated, evidence store writable, room on the disk."""
     if getattr(request.app.state, "draining", False):
         raise ApiError(503, "shutting down")
     try:
@@ -59,6 +59,8 @@ async def readyz(core: CoreDep, request: Request) -> Health:
         await asyncio.wait_for(core.store.probe(), 5)
     except Exception as exc:
         raise ApiError(503, f"evidence store: not writable ({type(exc).__name__})") from exc
+    if not core.store.has_room():
+        raise ApiError(503, "evidence store: the disk is full, uploads are refused; make room")
     return Health()
 
 
