@@ -17,7 +17,15 @@ import cv2
 import numpy as np
 import yaml
 
-from training.dataset_items import DatasetError, Item, format_yolo, label_path, parse_yolo, pictures_in
+from training.dataset_items import (
+    DatasetError,
+    Item,
+    format_yolo,
+    label_path,
+    parse_yolo,
+    pictures_in,
+    suffix_of,
+)
 from training.phash import phash
 
 SPLITS = ("train", "val", "test")
@@ -85,7 +93,7 @@ def save_dataset(dataset: Dataset, folder: Path, how: HOW_TO_PLACE = "link") -> 
     moved, rows = [], []
     for item in sorted(dataset.items, key=lambda i: (i.split, i.source, str(i.path))):
         sha = str(item.notes.get("sha256") or file_sha256(item.path))
-        name = f"{item.source}__{item.path.stem[:60]}_{sha[:8]}{item.path.suffix.lower()}"
+        name = f"{item.source}__{item.path.stem[:60]}_{sha[:8]}{suffix_of(item.path)}"
         target = folder / "images" / item.split / name
         _place(item.path, target, how)
         text = format_yolo(item.classes, item.boxes)

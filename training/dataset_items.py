@@ -5,6 +5,7 @@ Boxes are float32 (N, 4) centre x, centre y, width, height, normalised to the pi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,50 @@ def pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+
+
+_STARTS = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"BM", ".bmp"), (b"RIFF", ".webp"))
+
+
+def suffix_of(picture: Path) -> str:
+    """The suffix of a picture's name, or by its first bytes where the name has none: evidence is named by its hash.
+
+    Raises DatasetError where neither says what it is; ultralytics finds pictures by their suffix alone.
+    """
+    if picture.suffix.lower() in PICTURE_SUFFIXES:
+        return picture.suffix.lower()
+    with picture.open("rb") as file:
+        start = file.read(8)
+    for sign, suffix in _STARTS:
+        if start.startswith(sign):
+            return suffix
+    raise DatasetError(f"{picture}: neither its name nor its first bytes are those of a picture")
+
+
+class PictureFinder:
+    """Finds pictures that a labelling tool names without their folders: in `folder` itself, else anywhere below it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._below: dict[str, list[Path]] | None = None
+
+    def __call__(self, name: str) -> Path:
+        """The file of a name. Raises DatasetError where there is none, or more than one."""
+        direct = self._folder / name
+        if direct.is_file():
+            return direct
+        if self._below is None:
+            self._below = {}
+            for path in self._folder.rglob("*"):
+                self._below.setdefault(path.name, []).append(path)
+        # Label Studio puts eight characters and a dash before the name of an uploaded file.
+        names = (direct.name, re.sub(r"^[0-9a-f]{8}-", "", direct.name))
+        found = [p for n in dict.fromkeys(names) for p in self._below.get(n, []) if p.is_file()]
+        if len(found) != 1:
+            raise DatasetError(
+                f"{name}: {len(found)} files of that name in {self._folder}; give the folder that the pictures lie in"
+            )
+        return found[0]
 
 
 def label_path(picture: Path) -> Path:

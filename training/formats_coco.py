@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from training.dataset import Dataset
-from training.dataset_items import DatasetError, Floats, Item
+from training.dataset_items import DatasetError, Floats, Item, PictureFinder
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -69,10 +69,10 @@ def from_coco(path: Path, images: Path, split: str = "train", source: str = "coc
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: not COCO detection JSON: {type(error).__name__} {error}") from error
     names = tuple(c["name"] for c in categories)
-    items = []
+    items, find = [], PictureFinder(images)
     for key, picture in pictures.items():
         boxes: Floats = np.array([b for _, b in found[key]], np.float32).reshape(-1, 4)
         kinds = np.array([c for c, _ in found[key]], np.int32)
-        file = images / picture["file_name"]
+        file = find(str(picture["file_name"]))
         items.append(Item(file, kinds, boxes, source, split, frozenset(names), f"{source}:{file.stem}"))
     return Dataset(names, tuple(items))

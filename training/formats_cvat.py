@@ -10,7 +10,7 @@ from defusedxml import ElementTree as SafeXml
 from defusedxml.common import DefusedXmlException
 
 from training.dataset import Dataset
-from training.dataset_items import DatasetError, Item, to_centres, to_corners
+from training.dataset_items import DatasetError, Item, PictureFinder, to_centres, to_corners
 from training.formats_coco import picture_size
 
 
@@ -46,11 +46,12 @@ def from_cvat(path: Path, images: Path, classes: tuple[str, ...] = ()) -> Datase
     if root is None or root.tag != "annotations":
         raise DatasetError(f"{path}: the root element must be <annotations>; export as 'CVAT for images 1.1'")
     names = classes or tuple(str(n.text) for n in root.findall("./meta//labels/label/name"))
-    items = [_item(image, images, names) for image in root.findall("image")]
+    find = PictureFinder(images)
+    items = [_item(image, find, names) for image in root.findall("image")]
     return Dataset(names, tuple(items))
 
 
-def _item(image: Xml.Element, images: Path, names: tuple[str, ...]) -> Item:
+def _item(image: Xml.Element, find: PictureFinder, names: tuple[str, ...]) -> Item:
     name = PurePosixPath(image.get("name", "")).name
     width, height = float(image.get("width", 0)), float(image.get("height", 0))
     if width <= 0 or height <= 0:
@@ -65,7 +66,7 @@ def _item(image: Xml.Element, images: Path, names: tuple[str, ...]) -> Item:
     boxes = to_centres(np.clip(np.array(corners, np.float32).reshape(-1, 4), 0, 1))
     split = image.get("subset", "train").lower()
     return Item(
-        path=images / name,
+        path=find(name),
         classes=np.array(kinds, np.int32),
         boxes=boxes,
         source="cvat",

@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from training.dataset import Dataset
-from training.dataset_items import DatasetError, Item, to_centres
+from training.dataset_items import DatasetError, Item, PictureFinder, to_centres
 from training.formats_coco import picture_size
 
 
@@ -75,8 +75,9 @@ def from_tasks(path: Path, images: Path, classes: tuple[str, ...]) -> Dataset:
     the box round it. Raises DatasetError for a label that is no class."""
     try:
         tasks = json.loads(path.read_text("utf-8"))
+        find = PictureFinder(images)
         items = [
-            _item(t, images, classes)
+            _item(t, find, classes)
             for t in tasks
             if any(not a.get("was_cancelled") for a in t["annotations"])
         ]
@@ -87,7 +88,7 @@ def from_tasks(path: Path, images: Path, classes: tuple[str, ...]) -> Dataset:
     return Dataset(classes, tuple(items))
 
 
-def _item(task: dict[str, Any], images: Path, classes: tuple[str, ...]) -> Item:
+def _item(task: dict[str, Any], find: PictureFinder, classes: tuple[str, ...]) -> Item:
     data = task["data"]
     name = PurePosixPath(str(data["image"]).split("?d=")[-1]).name
     kinds, corners = [], []
@@ -101,7 +102,7 @@ def _item(task: dict[str, Any], images: Path, classes: tuple[str, ...]) -> Item:
         corners.append(_corners(one))
     boxes = to_centres(np.clip(np.array(corners, np.float32).reshape(-1, 4), 0, 1))
     return Item(
-        path=images / name,
+        path=find(name),
         classes=np.array(kinds, np.int32),
         boxes=boxes,
         source=str(data.get("source", "label_studio")),

@@ -145,6 +145,8 @@ def verdicts_command(
         taken = take_cases(read_cases(export / "cases.jsonl"), export / "evidence", Path(work), rule)
         for why, count in taken.left_out.most_common():
             click.echo(f"left out {count}: {why}")
+        if not taken.items:
+            raise click.ClickException(f"{export}: no case that teaches a class was left; see above why")
         items = split_items(taken.items, SplitRule(by_camera=by_camera))
         dataset = save_dataset(Dataset(names, tuple(items)), out, how="copy")
     _summary(dataset, out)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from training_parts import item, scene, write
 
-from training.dataset import Dataset
-from training.dataset_items import DatasetError
+from training.dataset import Dataset, load_dataset, save_dataset
+from training.dataset_items import DatasetError, PictureFinder, pictures_in, suffix_of
 from training.formats_coco import from_coco, to_coco
 from training.formats_cvat import from_cvat, to_cvat
 from training.formats_labelstudio import config_xml, from_tasks, to_tasks
@@ -91,3 +93,56 @@ def test_wrong_coco(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(DatasetError, match="not COCO"):
         from_coco(tmp_path / "c.json", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["cvat", "labelstudio", "coco"])
+def test_evidence_without_suffix_goes_out_and_comes_back(tmp_path: Path, kind: str) -> None:
+    """Evidence is named by its hash alone; the data set gives it a suffix, and a tool's file names no folders."""
+    made = item(write(tmp_path / "x.png", scene(3)), [(0, 0.5, 0.5, 0.2, 0.3)], split="val")
+    bare = made.path.rename(tmp_path / ("ab" * 32))
+    saved = save_dataset(Dataset(("a", "b"), (replace(made, path=bare),)), tmp_path / "set", how="copy")
+    (one,) = saved.items
+    assert one.path.suffix == ".png"
+    assert pictures_in(tmp_path / "set" / "images" / "val") == [one.path]
+    labels, out = tmp_path / "labels", tmp_path / "back"
+    run = CliRunner()
+    from curbwatch.__main__ import cli
+
+    sent = ["train", "data", "export", str(tmp_path / "set"), str(labels), "--to", kind, "--split", "val"]
+    assert run.invoke(cli, sent).exit_code == 0
+    if kind == "labelstudio":
+        tasks = json.loads(labels.read_text())
+        for task in tasks:
+            task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+            task["data"]["image"] = f"/data/upload/1/0a1b2c3d-{Path(task['data']['image']).name}"
+        labels.write_text(json.dumps(tasks))
+    back = [
+        "train",
+        "data",
+        "import",
+        str(labels),
+        str(tmp_path / "set"),
+        str(out),
+        "--from",
+        kind,
+        "--classes",
+        "a,b",
+    ]
+    told = run.invoke(cli, back)
+    assert told.exit_code == 0, told.output
+    (again,) = load_dataset(out).items
+    np.testing.assert_allclose(again.boxes, one.boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_a_picture_that_is_not_there_or_there_twice_is_refused(tmp_path: Path, copies: int) -> None:
+    for number in range(copies):
+        write(tmp_path / str(number) / "a.png", scene(number))
+    with pytest.raises(DatasetError, match=f"a.png: {copies} files"):
+        PictureFinder(tmp_path)("a.png")
+
+
+def test_what_is_no_picture_gets_no_suffix(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"GIF89a..")
+    with pytest.raises(DatasetError, match="those of a picture"):
+        suffix_of(tmp_path / "x")
