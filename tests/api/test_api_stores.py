@@ -138,6 +138,29 @@ def test_two_replicas_make_one_case_of_one_place(replicas: tuple[Centre, Centre]
         assert session.scalar(select(func.count()).select_from(CaseRow)) == 2
 
 
+def test_what_one_replica_revokes_the_other_refuses_at_once(replicas: tuple[Centre, Centre]) -> None:
+    one, two = replicas
+    two.core.__dict__["now"] = one.clock
+    root, file = one.person("root", "admin"), f"/evidence/{'0' * 64}"
+    old = two.box()
+    fresh = two.anonymous()
+    fresh.headers["Authorization"] = f"Bearer {root.post('/devices', json={'id': 'box-1'}).json()['secret']}"
+    assert (old.head(file).status_code, fresh.head(file).status_code) == (404, 404), "both, for a day"
+    one.clock.pass_s(24 * 3600 + 1)
+    assert (old.head(file).status_code, fresh.head(file).status_code) == (401, 404)
+    root = one.person("root")
+    made = root.post("/keys", json={"name": "k", "kind": "statistics"}).json()
+    key = two.anonymous()
+    key.headers["Authorization"] = f"Bearer {made['secret']}"
+    assert (key.get("/stats/hours").status_code, key.get("/cases").status_code) == (200, 403)
+    assert root.delete(f"/keys/{made['id']}").status_code == 204
+    assert root.delete("/devices/box-1").status_code == 204
+    assert (key.get("/stats/hours").status_code, fresh.head(file).status_code) == (401, 401)
+    rita = two.person()
+    assert root.delete("/users/rita").status_code == 204
+    assert rita.get("/session").status_code == 401
+
+
 def test_tries_at_one_moment_all_count(replicas: tuple[Centre, Centre]) -> None:
     one, _ = replicas
     one.person()
