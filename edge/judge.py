@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from contract import GeoPoint, IssueClass, ZoneKind
-from edge.geometry import GroundPlane, iou, lower_strip, share_inside
+from edge.boxes import without_twins
+from edge.geometry import GroundPlane, lower_strip, share_inside
 from edge.people import ShortTracks
 from edge.places import Places
 from edge.ruler import Ruler
@@ -177,11 +178,8 @@ class Judge:
             if numbers.enabled:
                 found += [(_rank(zone, s), s) for s in rule.find(scene, zone, numbers)]
         # An object in two zones is one issue.
-        kept: list[Sighting] = []
-        for _, sighting in sorted(found, key=lambda f: f[0]):
-            if not any(iou(sighting.box, k.box) > 0.6 for k in kept):
-                kept.append(sighting)
-        return kept
+        ranked = [sighting for _, sighting in sorted(found, key=lambda f: f[0])]
+        return [ranked[i] for i in without_twins([s.box for s in ranked], [0] * len(ranked), 0.6)]
 
     def _advance(self, site: Site, scene: Scene, now: Moment) -> None:
         rule = self._rule_of.get(site.issue)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from edge.boxes import FEW, array_of
 from edge.geometry import Box, contact, iou
 
 MAX_TRACKS = 256
@@ -12,6 +15,8 @@ MAX_TRACKS = 256
 DEPTH, FEET_SLACK = 0.5, 0.2
 # A path keeps no more than these points, so a minute at every rate.
 PATH_STEP_S, PATH_POINTS = 0.2, 300
+# A walker covers about one body height a second; boxes jitter by a third of one.
+STEP, LONGEST_GAP_S = 0.35, 1.5
 
 
 @dataclass
@@ -48,16 +53,12 @@ class ShortTracks:
         self.gone.extend(t for t in self.tracks if mono_s - t.last > self._memory)
         self.tracks = [t for t in self.tracks if mono_s - t.last <= self._memory]
         free = set(range(len(boxes)))
-        pairs = sorted(
-            ((_distance(t.box, b, aspect), t.id, i) for t in self.tracks for i, b in enumerate(boxes)),
-            key=lambda p: p[0],
-        )
+        pairs = sorted(_near(self.tracks, boxes, aspect), key=lambda p: p[0])
         by_id = {t.id: t for t in self.tracks}
         for distance, track_id, i in pairs:
             track = by_id.get(track_id)
             gap = mono_s - track.last if track else 0.0
-            # A walker covers about one body height a second.
-            if track is None or i not in free or distance > 0.35 + 1.0 * min(gap, 1.5):
+            if track is None or i not in free or distance > STEP + min(gap, LONGEST_GAP_S):
                 continue
             free.discard(i)
             del by_id[track_id]
@@ -68,6 +69,22 @@ class ShortTracks:
                 track.take(mono_s, boxes[i])
                 self.tracks.append(track)
                 self._next += 1
+
+
+def _near(tracks: list[Track], boxes: list[Box], aspect: float) -> list[tuple[float, int, int]]:
+    """Return (distance, track's id, box's index) of all pairs that may belong together."""
+    most = STEP + LONGEST_GAP_S
+    if len(tracks) * len(boxes) <= FEW * FEW:
+        pairs = ((_distance(t.box, b, aspect), t.id, i) for t in tracks for i, b in enumerate(boxes))
+        return [p for p in pairs if p[0] <= most]
+    a, b = array_of([t.box for t in tracks]), array_of(boxes)
+    dx = ((a[:, 0] + a[:, 2])[:, None] - (b[:, 0] + b[:, 2])[None, :]) / 2 * aspect
+    dy = a[:, 3][:, None] - b[:, 3][None, :]
+    tall = np.maximum((a[:, 3] - a[:, 1])[:, None], (b[:, 3] - b[:, 1])[None, :])
+    close = np.argwhere(dx * dx + dy * dy <= (1.01 * most * np.maximum(tall, 1e-3)) ** 2)
+    # Those whose boxes overlap well have contacts within a height of each other: none is left out.
+    found = [(_distance(tracks[n].box, boxes[i], aspect), tracks[n].id, int(i)) for n, i in close]
+    return [p for p in found if p[0] <= most]
 
 
 def _distance(a: Box, b: Box, aspect: float) -> float:

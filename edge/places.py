@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+import numpy as np
+
 from contract import IssueClass
+from edge.boxes import FEW, array_of, touching
 from edge.geometry import Box, covered, iou
 from edge.rules import Rule
 from edge.scene import Scene
@@ -38,6 +41,7 @@ class Places:
     def __init__(self, numbers: Callable[[Site], Numbers], ended: Ended) -> None:
         self.sites: list[Site] = []
         self._numbers, self._ended = numbers, ended
+        self._index = _Index()
 
     @property
     def open(self) -> list[Site]:
@@ -46,7 +50,9 @@ class Places:
 
     def attach(self, rule: Rule, sighting: Sighting, now: Moment, scene: Scene) -> tuple[Site | None, bool]:
         """Give a sighting to its site, or make a new one; returns the site and whether it is new."""
-        mine = [s for s in self.open if s.issue is rule.issue and s.takes(sighting)]
+        mine = [
+            s for s in self._near(sighting, now) if s.open and s.issue is rule.issue and s.takes(sighting)
+        ]
         if not mine:
             return self._new(rule, sighting, now, scene)
         site = max(
@@ -63,9 +69,10 @@ class Places:
             site.missed_in_row = FORGET
             return None, False
         site.hit(sighting, now)
+        self._index.moved(site)
         if site.moved():
             if site.state is SiteState.SEEN:
-                self.sites.remove(site)
+                self._drop(site)
             else:
                 self.clear(site, now, "gone: it moved on")
             return self._new(rule, sighting, now, scene)
@@ -76,9 +83,10 @@ class Places:
         for site in [s for s in self.open if s.id not in seen]:
             box = site.box
             last = site.last or site.first
-            others = [t.box for t in scene.things if iou(t.box, box) < 0.5]
+            things = scene.touching(box)
+            others = [t.box for t in things if iou(t.box, box) < 0.5]
             # Seen in its place and no issue at this moment, such as a bicycle with its rider on it: that is plain view.
-            excused = any(t.name in site.names and iou(t.box, box) >= 0.5 for t in scene.things)
+            excused = any(t.name in site.names and iou(t.box, box) >= 0.5 for t in things)
             same = None
             if excused or not hidden(box, others):
                 same = site.look(scene.grey, False, False, now.mono_s)
@@ -106,7 +114,7 @@ class Places:
         site.go(SiteState.CLEARED, now, words)
         self._ended(site, was)
         if was is not SiteState.CONFIRMED:
-            self.sites.remove(site)
+            self._drop(site)
 
     def a_case_already(self, site: Site) -> str | None:
         """Return why the place is a case already, under this class or one that says the same; None when it is not."""
@@ -124,13 +132,13 @@ class Places:
         main = min(mine, key=lambda s: (s.confirmed is None, s.first.mono_s))
         for other in mine:
             if other is not main and other.confirmed is None:
-                self.sites.remove(other)
+                self._drop(other)
                 self._ended(other, other.state)
         return main
 
     def _hidden(self, site: Site, scene: Scene) -> bool:
         box = site.box
-        return hidden(box, [t.box for t in scene.things if iou(t.box, box) < 0.3])
+        return hidden(box, [t.box for t in scene.touching(box) if iou(t.box, box) < 0.3])
 
     def _new(self, rule: Rule, sighting: Sighting, now: Moment, scene: Scene) -> tuple[Site | None, bool]:
         if (
@@ -149,7 +157,19 @@ class Places:
         site.look(scene.grey, True, self._hidden(site, scene), now.mono_s)
         site.say(first.at, f"first seen in zone {sighting.zone_id} as {sighting.name}")
         self.sites.append(site)
+        self._index.add(site)
         return site, True
+
+    def _near(self, sighting: Sighting, now: Moment) -> list[Site]:
+        """Return the sites that may take a sighting, in their order; more than these may be returned."""
+        # What is followed keeps its site wherever it goes, and is rare.
+        if len(self.sites) <= FEW or sighting.key is not None:
+            return self.sites
+        return self._index.near(sighting.box, self.sites, now.mono_s)
+
+    def _drop(self, site: Site) -> None:
+        self.sites.remove(site)
+        self._index.drop(site)
 
     def _part_of_a_place(self, rule: Rule, sighting: Sighting) -> bool:
         """True when a left object lies beside one that is known: a bag and its strap, a heap in pieces are one place."""
@@ -173,6 +193,47 @@ class Places:
             and now.mono_s - site.cleared.mono_s < self._numbers(site).cooldown_s
             for site in self.sites
         )
+
+
+class _Index:
+    """Where the sites of a frame lie: made once a frame, kept true while sightings come to them."""
+
+    def __init__(self) -> None:
+        self._at = float("nan")
+        self._sites: list[Site | None] = []
+        self._rows: dict[str, int] = {}
+        self._spans = array_of([])
+
+    def near(self, box: Box, sites: list[Site], mono_s: float) -> list[Site]:
+        """Return the sites whose place or reach shares some area with a box, in order."""
+        if self._at != mono_s:
+            self._at, self._sites = mono_s, list(sites)
+            self._rows = {s.id: n for n, s in enumerate(sites)}
+            self._spans = array_of([_span(s) for s in sites])
+        return [s for n in touching(box, self._spans) if (s := self._sites[n]) is not None]
+
+    def moved(self, site: Site) -> None:
+        """Note where a site is now."""
+        if (row := self._rows.get(site.id)) is not None:
+            self._spans[row] = _span(site)
+
+    def add(self, site: Site) -> None:
+        """Note a new site."""
+        self._rows[site.id] = len(self._sites)
+        self._sites.append(site)
+        self._spans = np.vstack([self._spans, _span(site)])
+
+    def drop(self, site: Site) -> None:
+        """Forget a site."""
+        if (row := self._rows.pop(site.id, None)) is not None:
+            self._sites[row] = None
+
+
+def _span(site: Site) -> Box:
+    box, reach = site.box, site.reach
+    if reach is None:
+        return box
+    return min(box[0], reach[0]), min(box[1], reach[1]), max(box[2], reach[2]), max(box[3], reach[3])
 
 
 def _reborn(site: Site, sighting: Sighting) -> bool:

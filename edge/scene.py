@@ -12,7 +12,8 @@ from shapely.geometry import Polygon
 from shapely.prepared import prep
 
 from contract import ZoneKind
-from edge.geometry import Box, iou, valid_box
+from edge.boxes import FEW, array_of, touching, without_twins
+from edge.geometry import Box, Floats, valid_box
 from edge.left_objects import LeftObject
 from edge.people import Track
 from edge.ruler import Ruler
@@ -76,6 +77,7 @@ class Scene:
     active: frozenset[str] = frozenset()
     ruler: Ruler = field(default_factory=Ruler)
     traffic: Traffic = field(default_factory=Traffic)
+    _arrays: list[Floats] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def zones_of(self, *kinds: ZoneKind, active: bool = True) -> list[ZoneShape]:
         """Return the zones of some kinds that hold at this moment, or those that do not."""
@@ -84,6 +86,14 @@ class Scene:
     def of(self, *roles: Role) -> list[Thing]:
         """Return the things of some roles."""
         return [t for t in self.things if t.role in roles]
+
+    def touching(self, box: Box) -> list[Thing]:
+        """Return the things whose boxes share some area with a box, in order; more than these may be returned."""
+        if len(self.things) <= FEW:
+            return list(self.things)
+        if not self._arrays:
+            self._arrays.append(array_of([t.box for t in self.things]))
+        return [self.things[i] for i in touching(box, self._arrays[0])]
 
 
 # Pixels of the judged picture. Below it a detector guesses: a bus on the horizon that touches a zone's far edge was
@@ -116,8 +126,5 @@ def things_of(
 
 def merge_twins(things: Sequence[Thing]) -> list[Thing]:
     """Keep the best of boxes of one role that lie on each other: a van is car and truck at once to a weak detector."""
-    kept: list[Thing] = []
-    for thing in sorted(things, key=lambda t: -t.score):
-        if not any(k.role == thing.role and iou(k.box, thing.box) > 0.6 for k in kept):
-            kept.append(thing)
-    return kept
+    best = sorted(things, key=lambda t: -t.score)
+    return [best[i] for i in without_twins([t.box for t in best], [t.role for t in best], 0.6)]

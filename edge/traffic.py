@@ -9,6 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from edge.boxes import FEW, array_of, ious
 from edge.geometry import Box, contact, covered, iou
 
 # Vehicles of a queue stop within this time of each other.
@@ -61,29 +64,35 @@ class Traffic:
         self._now = mono_s
         self._began = mono_s if self._began is None else self._began
         came = mono_s - self._began > WARM_UP_S
-        free = list(range(len(vehicles)))
-        known = sorted(
-            ((iou(s.box, vehicles[i]), n, i) for n, s in enumerate(self._all) for i in free), reverse=True
-        )
+        free = dict.fromkeys(range(len(vehicles)))
+        known = sorted(self._overlapping(vehicles), reverse=True)
         taken: set[int] = set()
-        for overlap, n, i in known:
+        for _, n, i in known:
             standing = self._all[n]
-            if overlap < 0.5 or n in taken or i not in free or not _rests(standing.box, vehicles[i]):
+            if n in taken or i not in free or not _rests(standing.box, vehicles[i]):
                 continue
             if standing.left:
                 standing.again.append(mono_s)
             standing.last, standing.hits, standing.missed = mono_s, standing.hits + 1, 0
             taken.add(n)
-            free.remove(i)
+            del free[i]
         for n, standing in enumerate(self._all):
             standing.looks += 1
-            hidden = any(covered(standing.box, b) >= 0.3 for b in vehicles)
-            standing.missed += n not in taken and not hidden
+            if n not in taken:
+                standing.missed += not any(covered(standing.box, b) >= 0.3 for b in vehicles)
         # What lies on a standing vehicle's place and does not rest passes in front of it: it has no part in its time.
         self._all += [Standing(vehicles[i], mono_s, mono_s, came) for i in free][
             : MAX_STANDING - len(self._all)
         ]
         self._all = [s for s in self._all if mono_s - s.last <= (MEMORY_S if s.hits >= 3 else PASSING_S)]
+
+    def _overlapping(self, vehicles: Sequence[Box]) -> list[tuple[float, int, int]]:
+        """Return (IoU, index of the standing one, index of the vehicle) of all pairs that overlap by half or more."""
+        if len(self._all) * len(vehicles) <= FEW * FEW:
+            pairs = ((iou(s.box, b), n, i) for n, s in enumerate(self._all) for i, b in enumerate(vehicles))
+            return [p for p in pairs if p[0] >= 0.5]
+        table = ious(array_of([s.box for s in self._all]), array_of(vehicles))
+        return [(float(table[n, i]), int(n), int(i)) for n, i in np.argwhere(table >= 0.5)]
 
     def beside(self, box: Box) -> list[Standing]:
         """Return the standing vehicles round a box, without its own."""

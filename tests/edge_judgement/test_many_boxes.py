@@ -1,0 +1,70 @@
+"""Arrays of boxes say what the plain functions say, and a frame of many is judged as box by box."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge import boxes as many
+from edge.geometry import Box, covered, iou
+from edge.people import STEP, ShortTracks, _distance
+
+side = st.floats(0.01, 0.4)
+box = st.tuples(st.floats(0, 0.9), st.floats(0, 0.9), side, side).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+several = st.lists(box, min_size=1, max_size=40)
+
+
+@given(several, several)
+@settings(max_examples=60)
+def test_tables_hold_the_same_numbers(a: list[Box], b: list[Box]) -> None:
+    overlap, under = (
+        many.ious(many.array_of(a), many.array_of(b)),
+        many.coverings(many.array_of(a), many.array_of(b)),
+    )
+    for n, one in enumerate(a):
+        assert list(many.touching(one, many.array_of(b))) == [
+            i for i, other in enumerate(b) if covered(one, other) > 0
+        ]
+        for i, other in enumerate(b):
+            assert overlap[n, i] == iou(one, other)
+            assert under[n, i] == covered(one, other)
+
+
+@given(st.lists(st.tuples(box, st.integers(0, 2)), max_size=60))
+@settings(max_examples=80)
+def test_twins_are_those_of_a_plain_loop(told: list[tuple[Box, int]]) -> None:
+    kept: list[int] = []
+    for i, (one, group) in enumerate(told):
+        if not any(told[k][1] == group and iou(one, told[k][0]) > 0.6 for k in kept):
+            kept.append(i)
+    assert many.without_twins([b for b, _ in told], [g for _, g in told], 0.6) == kept
+
+
+@given(several, several)
+@settings(max_examples=40)
+def test_many_people_are_followed_as_a_plain_loop_follows_them(first: list[Box], second: list[Box]) -> None:
+    tracks = ShortTracks()
+    tracks.observe(first, 0.0, 1.5)
+    before = {t.id: t.box for t in tracks.tracks}
+    tracks.observe(second, 1.0, 1.5)
+    free, left = set(range(len(second))), dict(before)
+    pairs = [(_distance(b, second[i], 1.5), t, i) for t, b in before.items() for i in range(len(second))]
+    expected = {}
+    for distance, t, i in sorted(pairs, key=lambda p: p[0]):
+        if t in left and i in free and distance <= STEP + 1.0:
+            expected[t] = second[i]
+            free.discard(i)
+            del left[t]
+    assert {t.id: t.box for t in tracks.tracks if t.id in before and t.last == 1.0} == expected
+    assert len(tracks.tracks) == len(before) + len(free)
+
+
+def test_arrays_of_nothing_are_empty() -> None:
+    nothing = many.array_of([])
+    assert many.touching((0, 0, 1, 1), nothing).size == 0
+    assert many.ious(nothing, many.array_of([(0, 0, 1, 1)])).shape == (0, 1)
+    assert many.without_twins([], [], 0.6) == []
+    assert np.isfinite(many.ious(many.array_of([(0, 0, 1, 1)]), many.array_of([(2, 2, 3, 3)]))).all()
