@@ -64,6 +64,7 @@ ROUTERS = (
     "exports",
     "custody",
     "keys",
+    "fleet",
     "stats",
     "thresholds",
     "inspections",

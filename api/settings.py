@@ -124,6 +124,15 @@ class Settings(BaseModel):
     unseal_key: Annotated[
         Path | None, Field(description="age key file that opens sealed originals, mode 0600.")
     ] = None
+    fleet_key: Annotated[
+        Path | None,
+        Field(
+            description="Ed25519 key (PEM, mode 0600) that signs boxes' configurations, the same for all replicas; made in `data` without."
+        ),
+    ] = None
+    releases: Annotated[
+        Path | None, Field(description="Folder of the model releases (TUF); `releases` in `data` without.")
+    ] = None
     tsa_url: Annotated[
         str | None,
         Field(pattern=r"^https?://", description="RFC 3161 authority that time-stamps every link."),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contract.base import Identifier, Message, Sha256, Slug, UtcTime
+from contract.fleet import BoxLoad, FleetReport, ModelPath, ShadowOrder
 from contract.orders import CalloutOrder, InspectionOrder
 from contract.taxonomy import IssueClass
 
@@ -87,6 +88,19 @@ class Heartbeat(Message):
     rss_bytes: Annotated[int, Field(ge=0)] = 0
     cpu_share: Annotated[float, Field(ge=0, description="Cores in use, 1.0 is one core.")] = 0.0
     disk_free_bytes: Annotated[int, Field(ge=0)] = 0
+    disk_bytes: Annotated[int, Field(ge=0, description="Size of the disk that holds the box's state.")] = 0
+    temperature_c: Annotated[
+        float | None, Field(ge=-60, le=200, description="Hottest sensor; none where the machine has none.")
+    ] = None
+    clock_offset_s: Annotated[
+        float | None, Field(description="Centre's clock less the box's, at the last heartbeat.")
+    ] = None
+    load: BoxLoad | None = None
+    versions: Annotated[
+        dict[str, Annotated[str, Field(max_length=120)]],
+        Field(max_length=16, description="Of what the box stands on: system, Python, runtime of the models."),
+    ] = Field(default_factory=dict)
+    fleet: FleetReport | None = None
 
 
 class ScoreThreshold(Message):
@@ -103,7 +117,11 @@ class DesiredState(Message):
     """What the centre wants a box to run; the answer to a heartbeat."""
 
     version: Annotated[int, Field(ge=0)] = 0
-    model: Annotated[str | None, Field(description="Bundle as name@version; none leaves it as it is.")] = None
+    model: Annotated[ModelPath | None, Field(description="Bundle to run; none leaves it as it is.")] = None
+    shadow: ShadowOrder | None = None
+    config_version: Annotated[
+        int, Field(ge=0, description="The centre's configuration for this box; 0 leaves the box its file.")
+    ] = 0
     config_sha256: Sha256 | None = None
     inspections: Annotated[tuple[InspectionOrder, ...], Field(max_length=64)] = ()
     callouts: Annotated[tuple[CalloutOrder, ...], Field(max_length=16)] = ()

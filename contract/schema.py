@@ -10,6 +10,7 @@ from contract.alert import Alert, AlertEvent
 from contract.base import Message
 from contract.case import Case
 from contract.evidence import EvidenceItem
+from contract.fleet import ConfigEnvelope, ConfigOrder, Enrolled, Enrolment
 from contract.heartbeat import DesiredState, Heartbeat
 from contract.orders import CalloutOrder, CalloutReport, InspectionOrder, InspectionReport
 from contract.setup import CameraSetup
@@ -24,6 +25,10 @@ MESSAGES: tuple[type[Message], ...] = (
     Heartbeat,
     DesiredState,
     CameraSetup,
+    Enrolment,
+    Enrolled,
+    ConfigOrder,
+    ConfigEnvelope,
     InspectionOrder,
     InspectionReport,
     CalloutOrder,

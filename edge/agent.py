@@ -35,8 +35,8 @@ class CentreAgent:
         """Take up other loudspeakers."""
         self._speakers = speakers
 
-    def obey(self, answer: httpx.Response) -> None:
-        """Take the answer to a heartbeat; what this version does not know is passed over."""
+    def obey(self, answer: httpx.Response) -> DesiredState | None:
+        """Take the answer to a heartbeat and return it; what this version does not know is passed over."""
         try:
             told: dict[str, Any] = answer.json()
             wanted = DesiredState.model_validate(
@@ -44,13 +44,14 @@ class CentreAgent:
             )
         except (ValueError, AttributeError, ValidationError) as exc:
             self._log.warning("desired.unreadable", status=answer.status_code, reason=type(exc).__name__)
-            return
+            return None
         if self._floor.set(wanted.thresholds):
             self._log.info("thresholds.changed", count=len(wanted.thresholds))
         self._book.accept(wanted.inspections, self._now())
         for order in wanted.callouts:
             self._call(order)
         self.report()
+        return wanted
 
     def report(self) -> None:
         """Send the finished inspections; one the centre refuses for good is dropped with a word in the log."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +24,8 @@ from edge.agent import CentreAgent
 from edge.changes import Changes, RefusedConfigError, check_addresses, compare
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
+from edge.fleet.agent import FleetAgent
+from edge.fleet.signs import Signs
 from edge.geometry import GroundPlane
 from edge.health import camera_health
 from edge.identity import public_key, signer_of
@@ -60,10 +62,15 @@ CLIP_PATIENCE_S = 30.0
 class Box:
     """One box beside its cameras."""
 
-    def __init__(self, config: BoxConfig, log: Any, clock: Clock | None = None) -> None:
-        self._config, self._log, self._clock = config, log, clock or SystemClock()
+    def __init__(
+        self, config: BoxConfig, log: Any, clock: Clock | None = None, env_file: Path | None = None
+    ) -> None:
+        """`env_file` has the secrets that the centre's configuration names, as the box's own file has them."""
         data = config.data_dir
         data.mkdir(parents=True, exist_ok=True)
+        self._fleet = FleetAgent(config, env_file, log)
+        config = self._fleet.central.merged(config)
+        self._config, self._log, self._clock = config, log, clock or SystemClock()
         self._tracing = tracing_of(config.otlp_endpoint, config.device, version("curbwatch"))
         bundle = load_bundle(config.model.bundle)
         self._detector = Detector(bundle, config.model.provider, config.model.threads, config.model.max_batch)
@@ -102,6 +109,7 @@ class Box:
         self.view_log = ViewLog(self._clock.now, log)
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._stop = threading.Event()
+        self._signs = Signs(self.worker, data)
         self.retention = BoxRetention(
             config.retention,
             config.outbox.max_age_h,
@@ -175,6 +183,11 @@ class Box:
     def config(self) -> BoxConfig:
         """The configuration that holds now."""
         return self._config
+
+    def apply_file(self, config: BoxConfig) -> Changes:
+        """Take up another file; what the centre gives stays over it. See `apply`."""
+        with self._fleet.lock:
+            return self.apply(self._fleet.central.merged(config))
 
     def apply(self, config: BoxConfig) -> Changes:
         """Take up another configuration: cameras go, come, start again or are drawn anew; the others are not touched.
@@ -310,12 +323,16 @@ class Box:
             if self._stop.is_set():
                 return
             self._renew_views()
+            self._fleet.watch(self._signs.look(), self.apply)
             try:
                 beat = self._heartbeat(process)
+                asked = self._clock.now()
                 answer = self._client.post("/heartbeats", json=beat.wire())
                 if answer.is_success:
                     self.view_log.sent(beat.camera_events)
-                    self._agent.obey(answer)
+                    if (wanted := self._agent.obey(answer)) is not None:
+                        self._signs.heard(asked, wanted.server_time, self._clock.now())
+                        self._fleet.obey(wanted, self._client, self.apply, self._signs.look)
             except (httpx.HTTPError, OSError) as exc:
                 self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")
 
@@ -343,7 +360,8 @@ class Box:
             outbox_bytes=level.bytes,
             rss_bytes=process.memory_info().rss,
             cpu_share=process.cpu_percent() / 100,
-            disk_free_bytes=psutil.disk_usage(os.fspath(self._config.data_dir)).free,
+            fleet=self._fleet.report(),
+            **self._signs.take(),
         )
 
 

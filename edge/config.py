@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from contract.base import Slug, Unit
 from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
+from edge.fleet.settings import FleetConfig
 from edge.supervise_config import SuperviseConfig
 from edge.yaml_source import load_yaml, read_env
 from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
@@ -390,6 +391,7 @@ class BoxConfig(Section):
     privacy: PrivacyConfig = PrivacyConfig()
     identity: IdentityConfig = IdentityConfig()
     supervise: SuperviseConfig = SuperviseConfig()
+    fleet: FleetConfig = FleetConfig()
     metrics_port: Annotated[
         int | None, Field(ge=1, le=65535, description="Prometheus metrics on 127.0.0.1; none means off.")
     ] = None
@@ -420,4 +422,9 @@ def load_box(path: Path) -> BoxConfig:
     Raises:
         edge.yaml_source.ConfigError: with one line a problem: file, line, field, mend.
     """
-    return load_yaml(path, BoxConfig, {**os.environ, **read_env(path.with_suffix(".env"))})
+    return load_yaml(path, BoxConfig, box_environ(path.with_suffix(".env")))
+
+
+def box_environ(env_file: Path | None) -> dict[str, str]:
+    """Return what `${NAME}` stands for: the process's variables, and over them those of the file."""
+    return {**os.environ, **(read_env(env_file) if env_file is not None else {})}

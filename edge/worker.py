@@ -51,6 +51,8 @@ class Worker:
         self._stop = threading.Event()
         # Never changed in place: the detector's, the metrics' and the heartbeat's threads read it at any time.
         self._lanes: dict[str, Lane] = {c.id: self._lane(c) for c in config.cameras if c.enabled}
+        # Pictures on which the detector or the judgement failed.
+        self.failures = 0
         # When the detector's thread last came round, monotonic seconds: the supervisor's watchdog looks at it.
         self.turned_s = time.monotonic()
 
@@ -127,6 +129,7 @@ class Worker:
                     self._judge(work)
                 except Exception as exc:
                     # One bad frame must not end the box; the frames are lost, and the log says why.
+                    self.failures += 1
                     self._log.error(
                         "frame.failed", cameras=[c for c, _ in work], error=f"{type(exc).__name__}: {exc}"
                     )

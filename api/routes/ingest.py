@@ -18,6 +18,7 @@ from api.errors import ApiError, refusals
 from api.evidence import Range, Stored
 from api.examples import ALERT_EVENT, HEARTBEAT
 from api.filing import file_alert
+from api.fleet import desired_of
 from api.proposals import of_box
 from api.retention import gone
 from api.tables import Device, Evidence, HeartbeatRow
@@ -205,6 +206,7 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
             device.last_seen_at, device.health = now, body
             camera_health.take(session, who, cameras, events, core)
         wanted = dict(device.desired or {})
+        wanted |= desired_of(session, who.id)
         wanted["inspections"] = inspections.orders_of(session, who.id, now)
         wanted["callouts"] = callouts.orders_of(session, who.id, now)
         wanted["thresholds"] = of_box(session, who.tenant, who.id)

@@ -94,12 +94,12 @@ def _work(config: Path, signs: Path, done: threading.Event) -> None:
     few_arenas()
     log = get_logger()
     # Before the file is read, so that no change of it in between is missed.
-    watch = ConfigWatch(config, lambda new: box.apply(new), log)
+    watch = ConfigWatch(config, lambda new: box.apply_file(new), log)
     loaded = _load(config)
     try:
         check_addresses(loaded, {c.id for c in loaded.cameras if c.enabled})
         held = hold(loaded.data_dir)
-        box = Box(loaded, log)
+        box = Box(loaded, log, env_file=config.with_suffix(".env"))
     except (ValueError, OSError) as exc:
         _refuse(exc)
     box.config_problem = lambda: watch.problem
@@ -160,6 +160,33 @@ def health(config: Path) -> None:
     told = {"mode": vitals.mode, "cameras": vitals.cameras, "live": vitals.live, "age_s": round(age, 1)}
     click.echo(json.dumps({"alive": alive} | told))
     sys.exit(0 if alive else 1)
+
+
+@cli.command()
+@click.option("--api", required=True, help="Address of the centre.")
+@click.option("--code", required=True, help="One-time code of the centre; - reads it from standard input.")
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False, path_type=Path), default=Path("var/edge"), show_default=True,
+    help="The box's `data_dir`.",
+)  # fmt: skip
+@click.option("--ca-file", type=_file, help="Certificates (PEM) that sign the centre's.")
+def enroll(api: str, code: str, data_dir: Path, ca_file: Path | None) -> None:
+    """Make this box's key, show it to the centre with a one-time code, and keep token and trust in the data folder."""
+    from edge.fleet.enrol import TOKEN, EnrolError, enrol
+    from edge.uplink import client_for
+
+    if not api.startswith(("https://", "http://")):
+        raise click.BadParameter("write http:// or https://", param_hint="--api")
+    told = sys.stdin.readline() if code == "-" else code
+    try:
+        with client_for(api.rstrip("/"), "none", ca_file=ca_file) as client:
+            got = enrol(data_dir, client, told)
+    except (EnrolError, OSError, ValueError) as exc:
+        raise click.ClickException(str(exc)) from None
+    click.echo(
+        f"device: {got.device_id}\ndata_dir: {data_dir}\napi: {{url: '{api}', token_file: {data_dir / TOKEN}}}\n"
+        f"# enrolled; these lines begin the box's file. Releases: {'trusted' if got.root else 'none at the centre yet'}"
+    )
 
 
 @cli.command()

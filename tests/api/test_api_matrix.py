@@ -119,6 +119,15 @@ MATRIX: dict[tuple[str, str], str] = {
     ("POST", "/open311/v2/requests.{shape}"): "report.write",
     ("GET", "/open311/v2/requests.{shape}"): "report.write",
     ("GET", "/open311/v2/requests/{request_id}.{shape}"): "report.write",
+    ("POST", "/fleet/codes"): "device.manage",
+    ("POST", "/enrol"): PUBLIC,
+    ("GET", "/fleet/boxes"): "device.manage audit.read",
+    ("GET", "/fleet/boxes/{device_id}"): "device.manage audit.read",
+    ("PUT", "/fleet/boxes/{device_id}"): "device.manage",
+    ("PUT", "/fleet/boxes/{device_id}/config"): "device.manage",
+    ("GET", "/fleet/boxes/{device_id}/configs"): "device.manage",
+    ("GET", "/devices/self/config/{version}"): "device.ingest",
+    ("GET", "/releases/{path}"): "device.ingest device.manage",
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/metrics"): "metrics.read",
@@ -136,7 +145,7 @@ def _call(client: object, method: str, path: str) -> int:
     for name, value in (
         ("sha256", "0" * 64), ("case_id", new_id()), ("verdict_id", new_id()), ("username", "nobody"),
         ("kind", "grid"), ("threshold_id", new_id()), ("order_id", new_id()), ("report_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
-        ("reading_id", new_id()), ("camera_id", "nobody"), ("request_id", new_id()), ("shape", "json"), ("service_code", "parking.motor"), ("version", "1"),
+        ("reading_id", new_id()), ("camera_id", "nobody"), ("request_id", new_id()), ("shape", "json"), ("service_code", "parking.motor"), ("version", "1"), ("path", "nothing"),
     ):  # fmt: skip
         url = url.replace(f"{{{name}}}", value)
     return int(

@@ -1,0 +1,235 @@
+"""The fleet at the centre: enrolment by code, what a box shall have, what it has, and where the two differ."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # no __all__
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from api.audit import record
+from api.core import Core
+from api.custody import enrol
+from api.db import lock
+from api.errors import ApiError
+from api.security import add_device, digest
+from api.settings import Settings
+from api.tables import Device
+from api.tables_fleet import BoxConfigRow, EnrolmentCode, FleetBox
+from contract.chain import read_public_key
+from contract.fleet import ConfigOrder, Enrolled, Enrolment, ShadowOrder
+from contract.signing import key_text, proves, sign_config
+
+CODE_TTL = timedelta(hours=24)
+KEEP_CONFIGS = 50
+CONFIG_PARTS = frozenset({"cameras", "messages"})
+WRONG_CODE = "code: it is wrong, used or too old; ask for a new one"
+
+
+def fleet_signer(settings: Settings) -> CryptoSigner:
+    """Return the key that signs boxes' configurations; made in `data` unless `fleet_key` names one.
+
+    Raises:
+        ApiError: 503, the key cannot be read.
+    """
+    path = settings.fleet_key or settings.data / "fleet.key"
+    try:
+        if settings.fleet_key is None and not path.exists():
+            _make_key(path)
+        key: Any = load_pem_private_key(path.read_bytes(), None)
+        return CryptoSigner(key)
+    except (OSError, ValueError, TypeError) as exc:
+        raise ApiError(
+            503, f"fleet_key: the key cannot be used ({type(exc).__name__}); set it anew"
+        ) from None
+
+
+def _make_key(path: Path) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, CryptoSigner.generate_ed25519().private_bytes)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        pass  # another process made one at the same moment; that one holds
+    finally:
+        part.unlink()
+
+
+def box_row(session: Session, device_id: str) -> FleetBox:
+    """Return what a box shall have; an empty wish is made where there is none."""
+    row = session.get(FleetBox, device_id)
+    if row is None:
+        row = FleetBox(device_id=device_id, labels={}, config_version=0, trouble="")
+        session.add(row)
+        session.flush()
+    return row
+
+
+def make_code(
+    session: Session, device_id: str, tenant: str, labels: dict[str, str], by: str, now: datetime,
+    ttl: timedelta = CODE_TTL,
+) -> tuple[str, datetime]:  # fmt: skip
+    """Make a one-time code of 160 bits for a box and return it with its end; codes of the box before it are void."""
+    code = f"{device_id}.{secrets.token_hex(20)}"
+    session.execute(delete(EnrolmentCode).where(EnrolmentCode.expires_at < now - timedelta(days=30)))
+    session.execute(
+        delete(EnrolmentCode).where(EnrolmentCode.device_id == device_id, EnrolmentCode.used_at.is_(None))
+    )
+    row = EnrolmentCode(
+        code_hash=digest(code), device_id=device_id, tenant=tenant, labels=dict(labels), made_by=by,
+        made_at=now, expires_at=now + ttl,
+    )  # fmt: skip
+    session.add(row)
+    record(session, "credentials", now, by, "device.code", {"id": device_id, "tenant": tenant})
+    return code, row.expires_at
+
+
+def enrol_box(session: Session, told: Enrolment, core: Core) -> Enrolled:
+    """Turn a good code into a box with a token and a believed key.
+
+    Raises:
+        ApiError: 403 wrong code or proof, 422 a key that is none or names another box.
+    """
+    now = core.now()
+    lock(session, [f"code:{digest(told.code)}"])
+    code = session.get(EnrolmentCode, digest(told.code))
+    if code is None or code.used_at is not None or code.expires_at <= now:
+        raise ApiError(403, WRONG_CODE)
+    try:
+        named, key = read_public_key(told.key)
+    except ValueError as exc:
+        raise ApiError(422, f"key: {exc}") from None
+    if named != code.device_id:
+        raise ApiError(422, f"key.device: the code is for {code.device_id}")
+    if not proves(key, told.code, told.proof):
+        raise ApiError(403, "proof: it is not by this key")
+    known = session.get(Device, code.device_id)
+    if known is not None and known.tenant != code.tenant:
+        raise ApiError(403, WRONG_CODE)
+    token = add_device(session, code.device_id, now, code.tenant)
+    enrol(session, code.device_id, token, told.key, now)
+    code.used_at = now
+    row = box_row(session, code.device_id)
+    row.labels = {**row.labels, **code.labels}
+    root = releases_of(core.settings) / "metadata" / "1.root.json"
+    return Enrolled(
+        device_id=code.device_id, token=token, fleet_key=key_text(fleet_signer(core.settings).public_key),
+        root=root.read_text(encoding="utf-8") if root.is_file() else None,
+    )  # fmt: skip
+
+
+def releases_of(settings: Settings) -> Path:
+    """Return the folder of the model releases (`metadata`, `targets`)."""
+    return settings.releases or settings.data / "releases"
+
+
+def save_config(session: Session, device_id: str, body: str, by: str, note: str, core: Core) -> BoxConfigRow:
+    """Sign and keep a new version of a box's configuration, and wish it.
+
+    Raises:
+        ApiError: 422, the text is no YAML of `cameras` and `messages`.
+    """
+    _check_body(body)
+    now = core.now()
+    lock(session, [f"config:{device_id}"])
+    last = session.scalar(select(func.max(BoxConfigRow.version)).where(BoxConfigRow.device_id == device_id))
+    version, sha = (last or 0) + 1, hashlib.sha256(body.encode()).hexdigest()
+    order = ConfigOrder(device_id=device_id, version=version, body=body, sha256=sha, issued_at=now)
+    row = BoxConfigRow(
+        device_id=device_id, version=version, body=body, sha256=sha,
+        envelope=sign_config(fleet_signer(core.settings), order), saved_by=by, saved_at=now, note=note,
+    )  # fmt: skip
+    session.add(row)
+    box = box_row(session, device_id)
+    box.config_version = version
+    session.execute(
+        delete(BoxConfigRow).where(
+            BoxConfigRow.device_id == device_id, BoxConfigRow.version <= version - KEEP_CONFIGS
+        )
+    )
+    record(
+        session,
+        f"box:{device_id}",
+        now,
+        by,
+        "config.saved",
+        {"version": version, "sha256": sha, "note": note},
+    )
+    return row
+
+
+def _check_body(body: str) -> None:
+    try:
+        told = yaml.safe_load(body)
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        line = getattr(getattr(exc, "problem_mark", None), "line", 0) + 1
+        raise ApiError(422, f"body: line {line}: not valid YAML; check indentation and quotes") from None
+    if not isinstance(told, dict) or not told:
+        raise ApiError(422, "body: write `cameras:` and `messages:` as in a box's file")
+    odd = sorted(str(k) for k in told if k not in CONFIG_PARTS)
+    if odd:
+        raise ApiError(
+            422,
+            f"body.{odd[0]}: the centre gives cameras and messages alone; the rest stays in the box's file",
+        )
+    cameras = told.get("cameras")
+    if not isinstance(cameras, list) or not cameras:
+        raise ApiError(422, "body.cameras: name at least one camera")
+    for i, camera in enumerate(cameras):
+        url = camera.get("url") if isinstance(camera, dict) else None
+        if not isinstance(url, str):
+            raise ApiError(422, f"body.cameras[{i}].url: missing")
+        _, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+        if at and "${" not in url:
+            raise ApiError(
+                422,
+                f"body.cameras[{i}].url: holds a password; write ${{NAME}} and set NAME in the box's .env file",
+            )
+
+
+def desired_of(session: Session, device_id: str) -> dict[str, Any]:
+    """Return the fields of `DesiredState` that the fleet knows."""
+    row = session.get(FleetBox, device_id)
+    if row is None:
+        return {}
+    wanted: dict[str, Any] = {"config_version": row.config_version}
+    if row.model:
+        wanted["model"] = row.model
+    if row.shadow:
+        wanted["shadow"] = ShadowOrder.model_validate(row.shadow)
+    return wanted
+
+
+def drift_of(row: FleetBox | None, health: dict[str, Any] | None) -> list[str]:
+    """Return in words where what a box reports differs from what it shall have; empty: nowhere."""
+    if row is None:
+        return []
+    told = (health or {}).get("fleet") or {}
+    found = []
+    if row.config_version and told.get("config_version", 0) != row.config_version:
+        why = told.get("config_reason") if told.get("config_refused") == row.config_version else ""
+        found.append(_word("configuration", str(row.config_version), str(told.get("config_version", 0)), why))
+    if row.model and told.get("model", "") != row.model:
+        why = told.get("model_reason") if told.get("model_refused") == row.model else ""
+        found.append(_word("model", row.model, told.get("model") or "the file's", why))
+    shadow = (row.shadow or {}).get("model")
+    if shadow != (told.get("shadow") or {}).get("model"):
+        found.append(_word("shadow", shadow or "none", (told.get("shadow") or {}).get("model") or "none", ""))
+    return found
+
+
+def _word(what: str, wanted: str, has: str, why: str | None) -> str:
+    return f"{what}: shall be {wanted}, is {has}" + (f" ({why})" if why else "")

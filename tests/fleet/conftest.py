@@ -1,0 +1,21 @@
+"""Fixtures of the fleet's tests: a real centre in uvicorn on loopback, with a clock that the test may move."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "api"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "edge_worker"))
+
+from fleet_parts import City, city
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[City]:
+    with city(tmp_path / "centre") as made:
+        yield made
