@@ -187,7 +187,7 @@ def test_a_box_takes_a_configuration_while_it_runs_and_takes_a_bad_one_back(tmp_
             assert box.worker.lane("a") is kept, "nothing was restarted"
             wait(lambda: fleet().get("config_phase") == "held")
             assert told()["drift"] == []
-            give(camera("a", str(tmp_path / "gone.mp4")), camera("b", str(tmp_path / "gone2.mp4")))
+            give(camera("a", "rtsp://127.0.0.1:1/gone"), camera("b", "rtsp://127.0.0.1:1/gone2"))
             wait(lambda: fleet().get("config_phase") == "rolled_back")
             state = told()
             assert state["reported"]["fleet"]["config_version"] == 1
