@@ -1,4 +1,4 @@
-"""The demo's box: one camera with one no-parking zone, written as the YAML that a real box has."""
+"""The demo's box: a car park and a street, written as the YAML that a real box has."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 
 import yaml
 
+from curbwatch.demo.street import STREET_ISSUES, STREET_ZONES
+
 # Where the clip was filmed: a campus car park in Reading, England. A camera point, since no map points are known.
 DEMO_PLACE = {"lon": -0.9430, "lat": 51.4380, "view_radius_m": 60.0}
+# The made street shows the same ground; a hundred metres further it is a place of its own on the map.
+STREET_PLACE = {"lon": -0.9417, "lat": 51.4386, "view_radius_m": 40.0}
 TIMEZONE = "Europe/London"
 DEMO_ZONES: list[dict[str, Any]] = [
     {
@@ -36,6 +40,7 @@ class DemoBox:
     token_file: Path
     data_dir: Path
     own_source: bool = False
+    street_url: str | None = None
     # The clip is short, so the dwell is: RULES ask for 60 s and 5 min in service.
     candidate_s: float = 5.0
     confirm_s: float = 20.0
@@ -56,13 +61,28 @@ class DemoBox:
             # The clip, or a file of one's own, plays again and again.
             "view_check": {"looped": False},
         }
+        cameras = [camera, self._street(policy)] if self.street_url else [camera]
         box = {
             "device": "demo-box",
             "data_dir": str(self.data_dir),
             "api": {"url": self.api_url, "token_file": str(self.token_file), "heartbeat_s": 5},
             "city_timezone": TIMEZONE,
-            "cameras": [camera],
+            "cameras": cameras,
         }
         path.write_text(yaml.safe_dump(box, sort_keys=False, allow_unicode=True), encoding="utf-8")
         path.chmod(0o600)
         return path
+
+    def _street(self, policy: dict[str, float]) -> dict[str, Any]:
+        act = {"settle_s": 10.0, "owner_gone_s": 10.0}
+        return {
+            "id": "street-cam",
+            "name": "Market street (made pictures)",
+            "url": self.street_url,
+            "place": STREET_PLACE,
+            "clip": {"pre_s": 10, "post_s": 10},
+            "zones": STREET_ZONES,
+            "policy": dict.fromkeys(STREET_ISSUES, policy) | {"dumping.act": act},
+            "detect_crops": True,
+            "view_check": {"looped": False},
+        }

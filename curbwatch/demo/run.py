@@ -21,8 +21,9 @@ from curbwatch.demo.box import TIMEZONE, DemoBox
 from curbwatch.demo.children import Child, Children
 from curbwatch.demo.clip import demo_clip
 from curbwatch.demo.show import Show
+from curbwatch.demo.street import STREET_ISSUES, street_clip
 
-NAME = "van"
+NAME, STREET = "van", "street"
 
 
 class DemoFailedError(RuntimeError):
@@ -70,8 +71,7 @@ class Demo:
         self._data.mkdir(parents=True)
         with Children(self._data / "logs") as children, self._http:
             self._start_api(children)
-            camera_url = self._camera(children)
-            self._start_edge(children, camera_url)
+            self._start_edge(children, *self._cameras(children))
             yield children
 
     def _start_api(self, children: Children) -> None:
@@ -94,9 +94,10 @@ class Demo:
             ).raise_for_status()
             step.done(self._api_url)
 
-    def _camera(self, children: Children) -> str:
+    def _cameras(self, children: Children) -> tuple[str, str | None]:
+        """Start the RTSP server; return the camera's address, and the made street's."""
         if self._source and "://" in self._source:
-            return self._source
+            return self._source, None
         with self._show.step("getting the clip of a real CCTV camera") as step:
             clip = Path(self._source) if self._source else demo_clip(self._cache, step.say)
             if not clip.is_file():
@@ -104,15 +105,23 @@ class Demo:
                     f"SOURCE: {clip} is no file; give an address like rtsp://user:password@camera/path or a video file"
                 )
             step.done(str(clip))
-        with self._show.step("starting an RTSP server that plays it in a loop") as step:
+        clips = {NAME: clip}
+        if not self._source:
+            with self._show.step(
+                "making a market street from it: stalls, bags, somebody who drops one"
+            ) as step:
+                clips[STREET] = street_clip(clip, self._cache)
+                step.done(str(clips[STREET]))
+        base = self._serve(children, clips)
+        return f"{base}/{NAME}", f"{base}/{STREET}" if STREET in clips else None
+
+    def _serve(self, children: Children, clips: dict[str, Path]) -> str:
+        with self._show.step("starting an RTSP server that plays them in a loop") as step:
             port = free_port()
+            played = [f"{name}={clip}" for name, clip in clips.items()]
             args = [
-                "camera_adapters.testing.loopcam",
-                str(port),
-                f"{NAME}={clip}",
-                "--cache",
-                str(self._cache / "h264"),
-            ]
+                "camera_adapters.testing.loopcam", str(port), *played, "--cache", str(self._cache / "h264")
+            ]  # fmt: skip
             camera = children.start("camera", args)
             self._wait(
                 children,
@@ -120,11 +129,10 @@ class Demo:
                 120,
                 "the RTSP server did not start",
             )
-            url = f"rtsp://127.0.0.1:{port}/{NAME}"
-            step.done(url)
-            return url
+            step.done(f"rtsp://127.0.0.1:{port}")
+            return f"rtsp://127.0.0.1:{port}"
 
-    def _start_edge(self, children: Children, camera_url: str) -> None:
+    def _start_edge(self, children: Children, camera_url: str, street_url: str | None) -> None:
         with self._show.step("starting the edge worker: RTSP, detector, rules, evidence") as step:
             box = DemoBox(
                 camera_url,
@@ -132,6 +140,7 @@ class Demo:
                 self._data / "device-token",
                 self._data / "edge",
                 bool(self._source),
+                street_url,
             )
             self._box_file = box.write(self._data / "box.yaml")
             self._edge_started = time.monotonic()
@@ -165,13 +174,34 @@ class Demo:
             def case_there() -> bool:
                 self._first_frame()
                 step.say(f"{self._edge_word()} ({time.monotonic() - self._edge_started:.0f} s)")
-                return bool(self._cases())
+                return bool(self._first_cases())
 
             self._wait(children, case_there, limit_s, "no case appeared", every_s=0.5)
             self.timings.case_s = round(time.monotonic() - self._edge_started, 2)
-            case = self.case(self._cases()[0]["id"])
+            case = self.case(self._first_cases()[0]["id"])
             step.done(f"case {case['number']} after {self.timings.case_s:.1f} s")
         return case
+
+    def _first_cases(self) -> list[dict[str, Any]]:
+        """Return the cases of the recording itself, or of one's own source."""
+        return [c for c in self._cases() if self._source or c["issue"] not in STREET_ISSUES]
+
+    def every_kind(self, children: Children, limit_s: float) -> dict[str, dict[str, Any]]:
+        """Wait for a case of each kind that the made street gives; return them by issue."""
+        with self._show.step("watching the market street: stalls, bags, an expired permit") as step:
+
+            def missing() -> list[str]:
+                there = {c["issue"] for c in self._cases()}
+                return sorted(set(STREET_ISSUES) - there)
+
+            def all_there() -> bool:
+                step.say(f"still to come: {', '.join(missing())}")
+                return not missing()
+
+            self._wait(children, all_there, limit_s, "not every kind of case appeared", every_s=0.5)
+            took = time.monotonic() - self._edge_started
+            step.done(f"{len(STREET_ISSUES)} kinds after {took:.0f} s")
+        return {c["issue"]: c for c in self._cases() if c["issue"] in STREET_ISSUES}
 
     def with_clip(self, children: Children, case_id: str, limit_s: float = 45.0) -> dict[str, Any]:
         """Wait until the case's clip has come and return the case; every file is fetched and its hash checked."""
