@@ -9,7 +9,7 @@ export YOLO_AUTOINSTALL ?= false
 
 .PHONY: demo test audit install install-dev install-training lint check clean constraints schema
 
-demo: install ## real CCTV clip -> RTSP -> edge -> case in the console; SOURCE=rtsp://... or a file shows your own camera
+demo: install ## two cameras -> RTSP -> edge -> cases in the console; SOURCE=rtsp://... or a file shows your own camera
 	@exec $(BIN)/curbwatch demo $(if $(SOURCE),--source '$(SOURCE)')
 
 install:

@@ -59,6 +59,7 @@ ROUTERS = (
     "places",
     "charts",
     "setup",
+    "checks",
     "start",
     "work",
     "exports",

@@ -78,6 +78,27 @@ class CameraSetupRow(Base):
     note: Mapped[str] = mapped_column(String(300), default="")
 
 
+class CameraCheck(Base):
+    """A question about a camera that its box answers. The last few of a camera are kept."""
+
+    __tablename__ = "camera_checks"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    camera_id: Mapped[str] = mapped_column(String(64))
+    device_id: Mapped[str] = mapped_column(String(64))
+    tenant: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(10))
+    question: Mapped[Body]
+    asked_by: Mapped[str] = mapped_column(String(120))
+    asked_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    report: Mapped[Body | None]
+    done_at: Mapped[datetime | None]
+    __table_args__ = (
+        Index("ix_camera_checks_device", "device_id", "done_at"),
+        Index("ix_camera_checks_camera", "camera_id", "asked_at"),
+    )
+
+
 class LabelItem(Base):
     """One line of the labelling queue: a case whose label would teach the model most. `rank` 0 is the first."""
 

@@ -181,7 +181,9 @@ def run_clip(
     judge = Judge(camera.id, camera.zones, camera.policy, camera.place.point(), roles=detector.bundle.roles)
     start = clock.now()
     names = {z.id: name for name, z in zones.items()}
-    pipeline = CameraPipeline(camera, judge, _Recorder(run, start, names, pictures, looker), inspector=looker)
+    pipeline = CameraPipeline(
+        camera, judge, _Recorder(run, start, names, pictures, looker), lookers=[looker] if looker else []
+    )
     sink = _Sink(pipeline, detector, run, change)
     began, used = time.perf_counter(), time.process_time()
     try:

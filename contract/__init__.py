@@ -24,10 +24,13 @@ from contract.ids import new_id
 from contract.orders import (
     CalloutOrder,
     CalloutReport,
+    CheckOrder,
+    CheckReport,
     InspectionLook,
     InspectionOrder,
     InspectionReport,
     InspectionResult,
+    TrialCase,
 )
 from contract.taxonomy import IssueClass, StreetClass, ZoneKind
 from contract.verdict import RejectReason, Verdict, VerdictKind
@@ -43,6 +46,8 @@ __all__ = [
     "Case",
     "CaseSource",
     "CaseState",
+    "CheckOrder",
+    "CheckReport",
     "DesiredState",
     "DwellFacts",
     "ErrorEllipse",
@@ -63,6 +68,7 @@ __all__ = [
     "ScoreThreshold",
     "StreetClass",
     "TimelineStep",
+    "TrialCase",
     "UtcTime",
     "Verdict",
     "VerdictKind",

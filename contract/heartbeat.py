@@ -8,7 +8,7 @@ from pydantic import Field
 
 from contract.base import Identifier, Message, Sha256, Slug, UtcTime
 from contract.fleet import BoxLoad, FleetReport, ModelPath, ShadowOrder
-from contract.orders import CalloutOrder, InspectionOrder
+from contract.orders import CalloutOrder, CheckOrder, InspectionOrder
 from contract.taxonomy import IssueClass
 
 View = Literal["unknown", "good", "moved", "covered", "blurred", "dazzled", "dark", "frozen", "looped"]
@@ -125,5 +125,6 @@ class DesiredState(Message):
     config_sha256: Sha256 | None = None
     inspections: Annotated[tuple[InspectionOrder, ...], Field(max_length=64)] = ()
     callouts: Annotated[tuple[CalloutOrder, ...], Field(max_length=16)] = ()
+    checks: Annotated[tuple[CheckOrder, ...], Field(max_length=16)] = ()
     thresholds: Annotated[tuple[ScoreThreshold, ...], Field(max_length=512)] = ()
     server_time: UtcTime

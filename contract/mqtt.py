@@ -18,7 +18,7 @@ REQUEST_HEADERS = frozenset(
 )
 ANSWER_HEADERS = frozenset({"content-type", "retry-after", "upload-offset", "upload-complete"})
 _ROUTES = re.compile(
-    r"POST /(alerts|heartbeats|(inspections|callouts)/[0-9a-f-]{36}/report)"
+    r"POST /(alerts|heartbeats|(inspections|callouts|checks)/[0-9a-f-]{36}/report)"
     r"|PUT /devices/self/key|(PUT|HEAD) /evidence/[0-9a-f]{64}",
     re.ASCII,
 )

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from contract.base import Box, Identifier, Message, Slug, UtcTime
 from contract.evidence import EvidenceItem
+from contract.setup import CameraSetup
 from contract.taxonomy import IssueClass
 
 
@@ -94,3 +95,57 @@ class CalloutReport(Message):
     played: bool
     reason: Annotated[str, Field(max_length=300, description="Why not; never holds a password.")] = ""
     at: UtcTime
+
+
+class CheckOrder(Message):
+    """An engineer's question about a camera. Only its box can answer: the centre has no way into the camera's network.
+
+    `probe`: what the stream is and what is wrong with it. `snapshot`: a picture of now. `trial`: which cases the rules
+    would have made of what the box has seen in the last hours, with the zones and the ground plane of `setup`.
+    """
+
+    id: Identifier
+    camera_id: Slug
+    kind: Literal["probe", "snapshot", "trial"]
+    setup: CameraSetup | None = None
+    hours: Annotated[float, Field(gt=0, le=24)] = 1.0
+    expires_at: UtcTime
+
+    @model_validator(mode="after")
+    def _asked(self) -> Self:
+        if (self.kind == "trial") != (self.setup is not None):
+            raise ValueError("setup: a trial needs one, and nothing else may have one")
+        return self
+
+
+class TrialCase(Message):
+    """A case that a draft would have raised."""
+
+    issue: IssueClass
+    zone_id: Slug
+    confirmed_at: UtcTime
+    dwell_s: Annotated[float, Field(ge=0)]
+    box: Box
+    class_name: Annotated[str, Field(max_length=60)] = ""
+
+
+class CheckReport(Message):
+    """What the box found. Addresses in it never hold a password."""
+
+    order_id: Identifier
+    camera_id: Slug
+    device_id: Slug
+    ok: bool
+    reason: Annotated[str, Field(max_length=300, description="Why not, with the mend.")] = ""
+    at: UtcTime
+    facts: Annotated[
+        tuple[tuple[Annotated[str, Field(max_length=40)], Annotated[str, Field(max_length=300)]], ...],
+        Field(max_length=40, description="Of a probe: name and value."),
+    ] = ()
+    picture: Annotated[
+        str, Field(max_length=600_000, description="Of a snapshot: JPEG in base64, blurred as the box blurs.")
+    ] = ""
+    seen_from: Annotated[UtcTime | None, Field(description="Of a trial: begin of the box's record.")] = None
+    looks: Annotated[int, Field(ge=0, description="Of a trial: judged pictures in the record.")] = 0
+    raised: Annotated[int, Field(ge=0, description="Of a trial: cases, those not listed included.")] = 0
+    cases: Annotated[tuple[TrialCase, ...], Field(max_length=100)] = ()

@@ -12,7 +12,14 @@ from contract.case import Case
 from contract.evidence import EvidenceItem
 from contract.fleet import ConfigEnvelope, ConfigOrder, Enrolled, Enrolment
 from contract.heartbeat import DesiredState, Heartbeat
-from contract.orders import CalloutOrder, CalloutReport, InspectionOrder, InspectionReport
+from contract.orders import (
+    CalloutOrder,
+    CalloutReport,
+    CheckOrder,
+    CheckReport,
+    InspectionOrder,
+    InspectionReport,
+)
 from contract.setup import CameraSetup
 from contract.verdict import Verdict
 
@@ -33,6 +40,8 @@ MESSAGES: tuple[type[Message], ...] = (
     InspectionReport,
     CalloutOrder,
     CalloutReport,
+    CheckOrder,
+    CheckReport,
 )
 
 

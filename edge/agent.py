@@ -1,4 +1,4 @@
-"""What the box does with the centre's answer to a heartbeat: orders, least scores, call-outs; and its reports back."""
+"""What the box does with the centre's answer to a heartbeat: orders, least scores, call-outs, checks; and its reports back."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from camera_adapters.speaker import Speaker, SpeakerError
 from contract import CalloutOrder, CalloutReport, DesiredState
+from edge.checks import Checks
 from edge.orders import OrderBook
 from edge.score_floor import ScoreFloor
 from edge.uplink import FINAL
@@ -24,10 +25,11 @@ class CentreAgent:
 
     def __init__(
         self, device_id: str, book: OrderBook, floor: ScoreFloor, speakers: dict[str, Speaker],
-        client: httpx.Client, now: Callable[[], datetime], log: Any,
+        client: httpx.Client, now: Callable[[], datetime], log: Any, checks: Checks | None = None,
     ) -> None:  # fmt: skip
         self._device, self._book, self._floor, self._speakers = device_id, book, floor, speakers
         self._client, self._now, self._log = client, now, log
+        self._checks = checks
         # What was played is not played again when the report of it was lost on the way.
         self._called: OrderedDict[str, CalloutReport] = OrderedDict()
 
@@ -50,6 +52,8 @@ class CentreAgent:
         self._book.accept(wanted.inspections, self._now())
         for order in wanted.callouts:
             self._call(order)
+        if self._checks is not None:
+            self._checks.accept(wanted.checks)
         self.report()
         return wanted
 
@@ -58,6 +62,11 @@ class CentreAgent:
         for report in self._book.reports():
             if self._send(f"/inspections/{report.order_id}/report", report.wire()):
                 self._book.told(report.order_id)
+        if self._checks is None:
+            return
+        for answer in self._checks.reports():
+            if self._send(f"/checks/{answer.order_id}/report", answer.wire()):
+                self._checks.told(answer.order_id)
 
     def _call(self, order: CalloutOrder) -> None:
         report = self._called.get(order.id)

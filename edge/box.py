@@ -22,6 +22,7 @@ from contract import Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
 from edge.changes import Changes, RefusedConfigError, check_addresses, compare
+from edge.checks import Checks, SnapshotLooker, Snapshots
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.fleet.agent import FleetAgent
@@ -47,6 +48,7 @@ from edge.retention import BoxRetention
 from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore, boot_id
 from edge.stills import StillStore
+from edge.tape import Tape
 from edge.trace import AlertTrace, tracing_of
 from edge.uplink import CHUNK, Uplink, client_of
 from edge.view_log import ViewLog
@@ -100,10 +102,22 @@ class Box:
         self._references = ReferenceStore(data / "references")
         self._floor = ScoreFloor(data / "thresholds.json", config.city_timezone)
         self._book = OrderBook(data / "orders", config.device, [c.id for c in config.cameras if c.enabled])
-        self._agent = CentreAgent(
-            config.device, self._book, self._floor, speakers_of(config), self._client, self._clock.now, log
-        )
         self._roles = {**bundle.roles, **config.model.roles}
+        self._snapshots = Snapshots()
+        checks = Checks(
+            config.device, self._camera, self._tape, self._snapshots, self._clock, config.city_timezone, self._roles,
+            config.privacy.blur, log,
+        )  # fmt: skip
+        self._agent = CentreAgent(
+            config.device,
+            self._book,
+            self._floor,
+            speakers_of(config),
+            self._client,
+            self._clock.now,
+            log,
+            checks,
+        )
         self._applying, self._stopped = threading.Lock(), False
         self._views = ViewStore(data / "views")
         self.view_log = ViewLog(self._clock.now, log)
@@ -264,7 +278,8 @@ class Box:
             main,
         )  # fmt: skip
         return CameraPipeline(
-            camera, self._judge(camera), recorder, lambda: self._governor.stretch, inspector, self._watch(camera),
+            camera, self._judge(camera), recorder, lambda: self._governor.stretch,
+            (inspector, SnapshotLooker(camera.id, self._snapshots)), self._watch(camera),
             lambda was, now: self.view_log.note(camera.id, was, now),
             lambda reason: self._log.error("sites.wait", camera=camera.id, reason=reason),
         )  # fmt: skip
@@ -275,6 +290,14 @@ class Box:
             return Sensitive()
         picture = picture_for(frame, self._detector.input_size)
         return sensitive_of(self._detector.detect([picture])[0], picture.shape[1], picture.shape[0])
+
+    def _camera(self, camera_id: str) -> CameraConfig | None:
+        lane = self.worker.lane(camera_id)
+        return lane.camera if lane is not None else None
+
+    def _tape(self, camera_id: str) -> Tape | None:
+        lane = self.worker.lane(camera_id)
+        return lane.pipeline.tape if lane is not None else None
 
     def _judge(self, camera: CameraConfig, resumed: str = "the box was started again") -> Judge:
         return Judge(

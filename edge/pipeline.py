@@ -25,6 +25,7 @@ from edge.judge import Change, Judge, Observation, SiteView
 from edge.left_objects import LeftObject, LeftObjectDetector
 from edge.rules import ALL_RULES
 from edge.scheduler import CameraScheduler, Plan
+from edge.tape import Tape
 from edge.zones import numbers_of
 from models.detections import Detections
 
@@ -65,7 +66,7 @@ class Recorder(Protocol):
 class Looker(Protocol):
     """Looks again at the places of older alerts."""
 
-    def due(self, frame: Frame) -> bool:
+    def due(self, frame: Frame, /) -> bool:
         """True when an order wants this frame judged."""
 
     def look(self, frame: Frame, detections: Detections, width: int, height: int) -> None:
@@ -91,7 +92,7 @@ class CameraPipeline:
         judge: Judge,
         recorder: Recorder,
         stretch: Callable[[], float] = lambda: 1.0,
-        inspector: Looker | None = None,
+        lookers: Sequence[Looker] = (),
         watch: ViewWatch | None = None,
         on_view: Callable[[View, View], None] = lambda _was, _now: None,
         on_trouble: Callable[[str], None] = lambda _reason: None,
@@ -103,7 +104,9 @@ class CameraPipeline:
         """
         self.watch, self._on_view, self._on_trouble = watch, on_view, on_trouble
         self._resumed = False
-        self._inspector = inspector
+        self._lookers = lookers
+        # What the detector saw lately; an engineer's draft of zones is tried on it.
+        self.tape = Tape()
         self.judge_ = judge
         self._recorder = recorder
         self._stretch = stretch
@@ -164,7 +167,7 @@ class CameraPipeline:
         moving = self._gate.observe(grey, meta.mono_s)
         self._moving += moving
         plan = self.scheduler.plan(meta.mono_s, moving, self.judge_.attentive)
-        if self._inspector is not None and not plan.judge and self._inspector.due(frame):
+        if not plan.judge and any(x.due(frame) for x in self._lookers):
             return replace(plan, judge=True)
         return plan
 
@@ -196,6 +199,7 @@ class CameraPipeline:
                 interval_s=interval,
                 grey=grey,
             )
+            self.tape.keep(seen)
             with METER.stage("rules"):
                 changes = self.judge_.observe(seen)
             with METER.stage("evidence"):
@@ -211,8 +215,8 @@ class CameraPipeline:
                     self._recorder.record(change, frame, detections, width, height)
                 for site in self.judge_.waiting():
                     self._recorder.middle(site, frame, detections, width, height)
-            if self._inspector is not None:
-                self._inspector.look(frame, detections, width, height)
+            for looker in self._lookers:
+                looker.look(frame, detections, width, height)
             return changes
 
     def _save(self, now: bool = False) -> None:

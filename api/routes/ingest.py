@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 from sqlalchemy import bindparam, delete, select
 
-from api import callouts, camera_health, inspections
+from api import callouts, camera_health, checks, inspections
 from api.access import Principal, needs
 from api.core import Core, CoreDep
 from api.errors import ApiError, refusals
@@ -209,5 +209,6 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
         wanted |= desired_of(session, who.id)
         wanted["inspections"] = inspections.orders_of(session, who.id, now)
         wanted["callouts"] = callouts.orders_of(session, who.id, now)
+        wanted["checks"] = checks.orders_of(session, who.id, now)
         wanted["thresholds"] = of_box(session, who.tenant, who.id)
     return DesiredState.model_validate(wanted | {"server_time": now})

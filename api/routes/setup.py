@@ -99,7 +99,7 @@ def _newest(session: Session, camera_id: str) -> CameraSetupRow | None:
     return session.scalar(query.order_by(CameraSetupRow.version.desc()).limit(1))
 
 
-def _camera(session: Session, camera_id: str, who: Principal) -> Camera:
+def find_camera(session: Session, camera_id: str, who: Principal) -> Camera:
     camera = session.scalar(select(Camera).where(Camera.id == camera_id, who.sees(Camera.tenant)))
     if camera is None:
         raise ApiError(404, f"no camera {camera_id} here; it appears with its box's first heartbeat")
@@ -135,7 +135,7 @@ def get_setup(
 ) -> JSONResponse:
     """Return the newest version and the list of all."""
     with core.db.read() as session:
-        _camera(session, camera_id, who)
+        find_camera(session, camera_id, who)
         return _answer(_view(session, camera_id))
 
 
@@ -146,7 +146,7 @@ def get_version(
 ) -> CameraSetup:  # fmt: skip
     """Return an older version, to look at it or to save it anew."""
     with core.db.read() as session:
-        _camera(session, camera_id, who)
+        find_camera(session, camera_id, who)
         row = session.get(CameraSetupRow, (camera_id, version))
     if row is None:
         raise ApiError(404, f"camera {camera_id} has no version {version}")
@@ -180,7 +180,7 @@ def put_setup(
     body = told.setup.wire()
     with core.db.write() as session:
         lock(session, [f"setup:{camera_id}"])
-        camera = _camera(session, camera_id, who)
+        camera = find_camera(session, camera_id, who)
         last = _newest(session, camera_id)
         version = last.version if last else 0
         if if_match not in {None, "*"} and str(if_match).strip('W/"') != str(version):
@@ -231,7 +231,7 @@ def try_setup(
     """Lay a draft over the stored alerts of the last hours: which would it have raised?"""
     check(told.setup)
     with core.db.read() as session:
-        _camera(session, camera_id, who)
+        find_camera(session, camera_id, who)
         bodies = session.scalars(
             select(AlertRow.body)
             .join(CaseRow, CaseRow.id == AlertRow.case_id)

@@ -75,6 +75,8 @@ class DemoBox:
 
     def _street(self, policy: dict[str, float]) -> dict[str, Any]:
         act = {"settle_s": 10.0, "owner_gone_s": 10.0}
+        # The bag on the lawn is an act before it is a heap.
+        heap = {"candidate_s": 10.0, "confirm_s": 45.0}
         return {
             "id": "street-cam",
             "name": "Market street (made pictures)",
@@ -82,7 +84,9 @@ class DemoBox:
             "place": STREET_PLACE,
             "clip": {"pre_s": 10, "post_s": 10},
             "zones": STREET_ZONES,
-            "policy": dict.fromkeys(STREET_ISSUES, policy) | {"dumping.act": act},
+            "policy": dict.fromkeys(STREET_ISSUES, policy) | {"dumping.act": act, "dumping.exposed": heap},
             "detect_crops": True,
+            # Six views a look: on a small machine the car park would have to wait for them.
+            "sampling": {"dense_interval_s": 2.0},
             "view_check": {"looped": False},
         }

@@ -44,13 +44,18 @@ class Demo:
     """One run of the demo. `data` is emptied of the last run; the fetched clip in `cache` stays."""
 
     def __init__(
-        self, data: Path, cache: Path, show: Show, source: str | None = None, port: int | None = None
-    ) -> None:
+        self, data: Path, cache: Path, show: Show, source: str | None = None, port: int | None = None,
+        street: bool = True,
+    ) -> None:  # fmt: skip
+        """`street`: the made market street from the start on; `open_street` adds it later."""
         self._data, self._cache, self._show, self._source = data, cache, show, source
         self._port = port or free_port()
         self._api_url = f"http://127.0.0.1:{self._port}"
         self._http = httpx.Client(base_url=self._api_url, timeout=10, trust_env=False)
         self._password = ""
+        self._with_street = street
+        self._camera_url = ""
+        self._street_url: str | None = None
         self._edge_log_at = 0
         self.timings = Timings()
 
@@ -134,19 +139,27 @@ class Demo:
 
     def _start_edge(self, children: Children, camera_url: str, street_url: str | None) -> None:
         with self._show.step("starting the edge worker: RTSP, detector, rules, evidence") as step:
-            box = DemoBox(
-                camera_url,
-                self._api_url,
-                self._data / "device-token",
-                self._data / "edge",
-                bool(self._source),
-                street_url,
-            )
-            self._box_file = box.write(self._data / "box.yaml")
+            self._camera_url, self._street_url = camera_url, street_url
+            self._box_file = self._write_box(street_url if self._with_street else None)
             self._edge_started = time.monotonic()
             self._edge = self.start_edge(children)
             self._wait(children, self._first_frame, 60, "no frame came from the camera")
             step.done(f"first frame after {self.timings.first_frame_s:.1f} s")
+
+    def _write_box(self, street_url: str | None) -> Path:
+        box = DemoBox(
+            self._camera_url,
+            self._api_url,
+            self._data / "device-token",
+            self._data / "edge",
+            bool(self._source),
+            street_url,
+        )
+        return box.write(self._data / "box.yaml")
+
+    def open_street(self) -> None:
+        """Give the box the made street as well; it is watched from the box's next start on."""
+        self._write_box(self._street_url)
 
     def start_edge(self, children: Children) -> Child:
         """Start the edge worker (again)."""
@@ -203,7 +216,7 @@ class Demo:
             step.done(f"{len(STREET_ISSUES)} kinds after {took:.0f} s")
         return {c["issue"]: c for c in self._cases() if c["issue"] in STREET_ISSUES}
 
-    def with_clip(self, children: Children, case_id: str, limit_s: float = 45.0) -> dict[str, Any]:
+    def with_clip(self, children: Children, case_id: str, limit_s: float = 120.0) -> dict[str, Any]:
         """Wait until the case's clip has come and return the case; every file is fetched and its hash checked."""
         with self._show.step(
             "waiting for the clip's last seconds, then checking every file by its hash"

@@ -19,30 +19,30 @@ from numpy.typing import NDArray
 from curbwatch.demo.things import Colour, Point, Sprite, bag, chair, lay, parasol, table
 
 Picture = NDArray[np.uint8]
-FPS, LENGTH_S = 10, 60
+FPS, LENGTH_S = 10, 75
 WIDTH, HEIGHT = 768, 576
 # Nothing before this second of the recording is used, and a gigabyte of memory spared.
 FROM_S = 54
 # A new number makes the clip anew where an older one lies in the cache.
 VERSION = 1
-RED: list[Colour] = [(0.82, 0.1, 0.1), (0.92, 0.9, 0.85)]
+YELLOW: list[Colour] = [(0.9, 0.7, 0.1), (0.75, 0.1, 0.1)]
 BLUE: list[Colour] = [(0.1, 0.25, 0.7)]
 GREEN: list[Colour] = [(0.1, 0.45, 0.2), (0.93, 0.9, 0.8)]
 WHITE: Colour = (0.92, 0.92, 0.9)
 GREY, NAVY = (0.75, 0.75, 0.78), (0.1, 0.25, 0.5)
-# Where the box of this camera is told to look, and for what.
+# Where the box of this camera is told to look, and for what. A parasol is seen by its cloth, so its zone begins behind it.
 STREET_ZONES: list[dict[str, Any]] = [
     {"id": "kerb-east", "kind": "no_vending", "street_class": "control",
-     "polygon": [[0.66, 0.66], [0.97, 0.66], [0.97, 0.78], [0.66, 0.78]]},
+     "polygon": [[0.64, 0.52], [0.95, 0.52], [0.95, 0.78], [0.64, 0.78]]},
     {"id": "path-north", "kind": "no_vending", "street_class": "control",
-     "polygon": [[0.2, 0.4], [0.42, 0.4], [0.42, 0.48], [0.2, 0.48]]},
+     "polygon": [[0.21, 0.31], [0.42, 0.31], [0.42, 0.48], [0.21, 0.48]]},
     {"id": "breakfast-point", "kind": "permitted_vending", "street_class": "control", "holder": "Breakfast stall 12",
      "schedule": [{"begin": "06:00", "end": "09:30", "valid_to": "2025-12-31"}],
      "polygon": [[0.02, 0.34], [0.195, 0.34], [0.195, 0.42], [0.02, 0.42]]},
     {"id": "verge", "kind": "pavement", "street_class": "control",
      "polygon": [[0.79, 0.36], [0.91, 0.36], [0.91, 0.44], [0.79, 0.44]]},
     {"id": "lawn", "kind": "no_dumping", "street_class": "control",
-     "polygon": [[0.2, 0.68], [0.45, 0.68], [0.45, 0.97], [0.2, 0.97]]},
+     "polygon": [[0.2, 0.68], [0.4, 0.68], [0.4, 0.97], [0.2, 0.97]]},
 ]  # fmt: skip
 # What is to be found there, each in its zone.
 STREET_ISSUES = {
@@ -58,14 +58,14 @@ WALK = np.array([
     (67, 254, 469, 125), (68, 175, 450, 119), (69, 141, 427, 120), (70, 122, 396, 110), (71, 86, 367, 101),
     (72, 77, 340, 92), (73, 111, 315, 85), (74, 142, 298, 81),
 ], np.float64)  # fmt: skip
-WALK_BEGINS_S, PUT_DOWN_S = 8.0, 67.2
-# Who stands by the red stall: these seconds of the recording, forth and back.
+WALK_BEGINS_S, PUT_DOWN_S = 24.0, 67.2
+# Who stands by the blue stall: these seconds of the recording, forth and back.
 VENDOR_FROM_S, VENDOR_TO_S = 54.6, 57.4
 VENDOR_WINDOW = (618, 296, 702, 420)
 
 
 def street_clip(recording: Path, cache: Path) -> Path:
-    """Return the made clip (H.264, 768 x 576, 60 s), made from the recording into `cache` where it is not yet there."""
+    """Return the made clip (H.264, 768 x 576, 75 s), made from the recording into `cache` where it is not yet there."""
     target = cache / f"street-{VERSION}.mp4"
     if target.is_file():
         return target
@@ -108,13 +108,13 @@ def furnish(picture: Picture) -> None:
     lay(picture, parasol(84, GREEN, 5), 85, 222)
     for left in (40, 130):
         lay(picture, chair(26, (0.9, 0.9, 0.9)), left, 226)
-    lay(picture, parasol(100, BLUE, 5), 235, 255)
+    lay(picture, parasol(96, YELLOW, 5), 235, 255)
     lay(picture, table(72, (0.85, 0.85, 0.9)), 225, 264)
     for left, seed in ((285, 3), (180, 9)):
         lay(picture, chair(30, (0.95, 0.95, 0.95), seed), left, 262)
-    lay(picture, parasol(150, RED), 590, 412)
+    lay(picture, parasol(125, BLUE), 590, 412)
     lay(picture, table(95), 590, 424)
-    lay(picture, chair(40, WHITE), 690, 436)
+    lay(picture, chair(38, WHITE), 694, 430)
     heap: list[tuple[Point, Colour]] = [((636.5, 229), NAVY), ((665, 230), GREY), ((650, 239), NAVY)]
     for seed, ((x, y), colour) in enumerate(heap, 4):
         lay(picture, bag(30, colour, seed), x, y)

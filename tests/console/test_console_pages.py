@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import re
+import time
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import numpy as np
@@ -14,7 +17,18 @@ import pytest
 from console_parts import Town, page_of, shown, town, violations
 from playwright.sync_api import Browser, Page, expect
 
+from api.examples import HEARTBEAT
+from camera_adapters.clock import SystemClock
 from contract import CaseState, ZoneKind, new_id, utc_now
+from edge.agent import CentreAgent
+from edge.checks import Checks, Snapshots
+from edge.config import CameraConfig
+from edge.log import get_logger
+from edge.orders import OrderBook
+from edge.score_floor import ScoreFloor
+from edge.site_view import Observation
+from edge.tape import Tape
+from models.detections import Detections
 
 STATIC = Path(__file__).parents[2] / "api" / "console" / "static"
 PAGES = ("review", "labels", "wall", "setup", "setup/cam-1", "stats", "quality", "start")
@@ -141,6 +155,48 @@ def test_the_map_has_the_citys_areas_and_clusters(browser: Browser, centre: Town
     expect(page.locator(".pin.many")).to_have_text("4")
 
 
+def box_answers(town: Town, camera_id: str) -> None:
+    """Let a box with a record of ten minutes hear the heartbeat's answer, work, and report."""
+    car = Detections(
+        np.array([[512, 360, 768, 504]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32), ("car",)
+    )
+    tape, now, log = Tape(), utc_now(), get_logger()
+    for n in range(300):
+        tape.keep(Observation(now - timedelta(seconds=600 - 2 * n), 2.0 * n, 1280, 720, car))
+    told = {
+        "id": camera_id,
+        "url": "rtsp://viewer:geheim7@127.0.0.1:1/x",
+        "place": {"lon": 116.4, "lat": 39.9},
+    }
+    camera = CameraConfig.model_validate(told)
+    checks = Checks(
+        "box-1",
+        lambda _: camera,
+        lambda _: tape,
+        Snapshots(),
+        SystemClock(),
+        "Asia/Shanghai",
+        None,
+        True,
+        log,
+    )
+    with (
+        httpx.Client(
+            base_url=town.url, headers={"Authorization": f"Bearer {town.token}"}, trust_env=False
+        ) as client,
+        TemporaryDirectory() as folder,
+    ):
+        book = OrderBook(Path(folder), "box-1", [camera_id])
+        floor = ScoreFloor(Path(folder) / "floor.json", "Asia/Shanghai")
+        agent = CentreAgent("box-1", book, floor, {}, client, utc_now, log, checks)
+        for _ in range(100):
+            agent.obey(client.post("/heartbeats", json=HEARTBEAT | {"id": new_id()}))
+            if checks.settled:
+                return
+            time.sleep(0.1)
+    raise AssertionError("the box did not answer")
+
+
 @pytest.mark.browser
 def test_a_zone_is_drawn_tried_and_saved_by_keyboard(browser: Browser, centre: Town) -> None:
     centre.post_case(1)
@@ -163,6 +219,18 @@ def test_a_zone_is_drawn_tried_and_saved_by_keyboard(browser: Browser, centre: T
         "Of 1 alerts of the last 1 h this draft would have raised 1"
     )
     expect(page.locator("#tried")).to_contain_text("only the box could tell")
+    # The box judges its own record of ten minutes with the draft: a car stood there.
+    expect(page.locator("#trial")).to_contain_text("The box is asked with its next heartbeat")
+    box_answers(centre, "cam-1")
+    expect(page.locator("#trial")).to_contain_text(
+        "The box would have raised 1 in the last 10 min (300 looks judged anew)"
+    )
+    expect(page.locator("#trial li")).to_contain_text("zone-1 · 5:00")
+    page.locator("#probe-now").click()
+    expect(page.locator("#probed")).to_contain_text("The box is asked")
+    box_answers(centre, "cam-1")
+    expect(page.locator("#probed")).to_contain_text("The stream is not in order")
+    expect(page.locator("#probed")).not_to_contain_text("geheim7")
     page.get_by_role("button", name="Add a time").click()
     page.get_by_label("from", exact=True).fill("06:30")
     page.locator("#save-version").click()

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from curbwatch.commands.explain import cli as explain
 from curbwatch.demo.run import Demo
 from curbwatch.demo.show import Show
+from curbwatch.demo.street import STREET_ISSUES
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ def explained(case: dict[str, Any], folder: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_parked_van_becomes_one_confirmed_case_though_the_edge_is_killed(tmp_path: Path) -> None:
-    demo = Demo(tmp_path / "demo", ROOT / "var" / "cache", Show())
+    demo = Demo(tmp_path / "demo", ROOT / "var" / "cache", Show(), street=False)
     with demo.running() as children:
         time.sleep(8)
         os.kill(demo.edge.process.pid, signal.SIGKILL)
@@ -72,9 +73,16 @@ def test_a_parked_van_becomes_one_confirmed_case_though_the_edge_is_killed(tmp_p
         os.kill(demo.edge.process.pid, signal.SIGKILL)
         demo.edge.process.wait()
         children.started.remove(demo.edge)
+        demo.open_street()
         demo.restart_edge(children)
-        time.sleep(30)
-        assert len(demo.cases()) == 1, "the restart of the edge made a second case of the same van"
+        street = demo.every_kind(children, 240)
+        for issue, zone in STREET_ISSUES.items():
+            told = demo.case(street[issue]["id"])["alerts"][0]
+            assert (told["zone"]["id"], told["camera_id"]) == (zone, "street-cam"), issue
+        permit = demo.case(street["vendor.out_of_permit"]["id"])["alerts"][0]["zone"]["permit"]
+        assert "Breakfast stall 12" in permit
+        vans = [c for c in demo.cases() if c["camera_id"] == "yard-cam"]
+        assert len(vans) == 1, "the restart of the edge made a second case of the same van"
         assert len(demo.case(case["id"])["alerts"]) == 1
 
         confirmed = demo.confirm(case["id"])

@@ -62,7 +62,7 @@ class EdgeBox:
         judge = Judge(
             "cam", self.camera.zones, self.camera.policy, self.camera.place.point(), store=self.sites
         )
-        self.pipeline = CameraPipeline(self.camera, judge, self.recorder, inspector=inspector)
+        self.pipeline = CameraPipeline(self.camera, judge, self.recorder, lookers=[inspector])
         self.detector = ColourDetector()
 
     def on_frame(self, frame: Any) -> None:

@@ -58,3 +58,5 @@ export const setupAt = (camera, version) => call("GET", `/cameras/${camera}/setu
 export const saveSetup = (camera, told, version) => call("PUT", `/cameras/${camera}/setup`, told, { "If-Match": `"${version}"` });
 export const trySetup = (camera, told) => call("POST", `/cameras/${camera}/setup/try`, told);
 export const setGold = (id, told) => call("PUT", `/cases/${id}/gold`, told);
+export const askCheck = (camera, told) => call("POST", `/cameras/${camera}/checks`, told);
+export const getCheck = (camera, id) => call("GET", `/cameras/${camera}/checks/${id}`);

@@ -1,6 +1,7 @@
 // Camera setup for the engineer: what the box says, zones on the picture, weeks, ground plane, try, save as a version.
 import * as api from "./api.js";
 import { button, el, field, select } from "./dom.js";
+import * as checks from "./checks.js";
 import { make as canvas } from "./draw.js";
 import { when } from "./facts.js";
 import { make as ground, complete } from "./pairs.js";
@@ -9,7 +10,7 @@ import { issueName, t } from "./strings.js";
 import { week } from "./week.js";
 
 const KINDS = ["no_parking", "no_dumping", "no_vending", "pavement", "frontage", "fire_lane", "tactile_path", "bus_stop", "moving_lane", "non_motor_parking", "parking_bay", "loading", "permitted_vending", "terrace", "collection_point", "bin", "privacy_mask"];
-let model = null, parts = {}, pane = null, plane = null, camera = null, session = null;
+let model = null, parts = {}, pane = null, plane = null, camera = null, session = null, visit = 0;
 
 // The box's own words; `unknown` and `offline` say all there is.
 const spoken = (c) => (c.reason && !["unknown", "offline"].includes(c.state) ? ` · ${c.reason}` : "");
@@ -45,13 +46,33 @@ function finish() {
   model.chosen = model.zones.length - 1;
   changed("");
 }
+// The box judges its own record with the draft; beside it stands what the centre knows, the alerts that came.
 async function run(hours) {
-  const found = await guarded(() => api.trySetup(camera.id, { setup: draft(), hours }));
-  if (!found) return;
-  model.seen = found.tried.filter((x) => x.outcome === "raised").map((x) => x.box);
-  parts.tried.replaceChildren(el("p", {}, el("strong", { text: found.seen ? t("trySaid").replace("{seen}", found.seen).replace("{hours}", found.hours).replace("{raised}", found.raised) : t("tryNone") })), el("p", { class: "dim", text: t("tryHonest") }),
-    el("ul", {}, found.tried.slice(0, 12).map((x) => el("li", { text: `${when(x.at)} · ${issueName(x.issue)} · ${t(`t_${x.outcome}`)}${x.zone ? ` · ${x.zone}` : ""}` }))));
+  const draftNow = { setup: draft(), hours }, stored = await guarded(() => api.trySetup(camera.id, draftNow));
+  if (!stored) return;
+  const known = el("details", {}, el("summary", { text: stored.seen ? t("trySaid").replace("{seen}", stored.seen).replace("{hours}", stored.hours).replace("{raised}", stored.raised) : t("tryNone") }), el("p", { class: "dim", text: t("tryHonest") }),
+    el("ul", {}, stored.tried.slice(0, 12).map((x) => el("li", { text: `${when(x.at)} · ${issueName(x.issue)} · ${t(`t_${x.outcome}`)}${x.zone ? ` · ${x.zone}` : ""}` }))));
+  const boxSays = el("div", { id: "trial" });
+  parts.tried.replaceChildren(boxSays, known);
+  model.seen = stored.tried.filter((x) => x.outcome === "raised").map((x) => x.box);
   pane.draw();
+  if (!may()) return;
+  const found = await question({ kind: "trial", ...draftNow, hours: Math.min(24, hours) }, boxSays);
+  if (!found) return;
+  boxSays.replaceChildren(...checks.tried(found));
+  if (found.ok) { model.seen = found.cases.map((c) => c.box); pane.draw(); }
+}
+const may = () => session.permissions.includes("device.manage");
+function question(asked, place) {
+  const mine = visit, waiting = el("p", { class: "dim", text: t("checkWaits") });
+  place.replaceChildren(waiting);
+  return checks.ask(camera.id, asked, () => mine !== visit, () => {}).then((found) => { if (!found) waiting.remove(); return found; });
+}
+async function probe() { const found = await question({ kind: "probe" }, parts.probed); if (found) parts.probed.replaceChildren(...checks.probed(found)); }
+async function shoot() {
+  const found = await question({ kind: "snapshot" }, parts.shot);
+  if (!found) return;
+  if (found.has_picture) { pane.picture(`/cameras/${camera.id}/checks/${found.id}/picture`); parts.shot.replaceChildren(el("p", { class: "dim", text: `${t("shotOf")} ${when(found.answered_at)}` })); } else parts.shot.replaceChildren(checks.failed(found));
 }
 function take(view, setup) {
   Object.assign(model, { version: view.version, zones: structuredClone(setup.zones), pairs: structuredClone(setup.ground?.pairs ?? []), chosen: -1, draft: null, pairing: null, seen: [] });
@@ -72,14 +93,14 @@ async function keep() {
 function box() {
   const h = camera.health, rows = [[t("state"), `${t(`c_${camera.state}`)}${spoken(camera)}`]];
   if (h) rows.push([t("lastFrame"), h.last_frame_at ? when(h.last_frame_at) : "–"], [t("decoded"), String(h.frames_decoded)], [t("tainted"), `${(100 * h.tainted_ratio).toFixed(1)} %`], [t("skew"), h.clock_skew_s == null ? "–" : `${h.clock_skew_s.toFixed(2)} s`], [t("camera"), t(`v_${h.view}`)]);
-  return el("section", { class: "card" }, el("h2", { text: t("whatBoxSays") }), el("dl", { class: "boxfacts" }, rows.flatMap(([k, v]) => [el("dt", { text: k }), el("dd", { text: v })])), el("p", { class: "dim", text: t("probeHelp") }), el("pre", { tabindex: "0", "aria-label": t("probe") }, el("code", { text: "curbwatch camera probe rtsp://user:password@camera/path" })));
+  return el("section", { class: "card" }, el("h2", { text: t("whatBoxSays") }), el("dl", { class: "boxfacts" }, rows.flatMap(([k, v]) => [el("dt", { text: k }), el("dd", { text: v })])), may() ? el("div", { class: "tools" }, button(t("probeNow"), probe, { id: "probe-now" })) : el("p", { class: "dim", text: t("onlyAdmin") }), parts.probed, el("details", {}, el("summary", { text: t("probe") }), el("p", { class: "dim", text: t("probeHelp") }), el("pre", { tabindex: "0", "aria-label": t("probe") }, el("code", { text: "curbwatch camera probe rtsp://user:password@camera/path" }))));
 }
 function background(pictures) {
   const show = (i) => { const p = pictures[i]; if (p) pane.picture(api.fileUrl(p.sha256), p.width, p.height); };
   const own = el("input", { type: "file", accept: "image/*", onchange: (e) => { const file = e.target.files[0]; if (file) pane.picture(URL.createObjectURL(file)); } });
   if (pictures.length) show(0);
   const choose = pictures.length ? field(t("background"), select(pictures.map((p, i) => [i, `${t(`shot_${p.kind}`)} · ${when(p.captured_at)}`]), 0, (i) => show(Number(i)))) : el("p", { class: "dim", text: t("noPicture") });
-  return el("div", { class: "filters" }, choose, field(t("ownPicture"), own));
+  return el("div", {}, el("div", { class: "filters" }, choose, field(t("ownPicture"), own), may() ? button(t("shootNow"), shoot, { id: "shoot-now" }) : null), parts.shot);
 }
 
 async function overview(host) {
@@ -96,13 +117,12 @@ export async function enter(host, who) {
   camera = all.find((c) => c.id === id);
   model = {};
   take(view, view.setup);
-  parts = { said: el("p", { id: "page-said", role: "status", class: "said" }), zones: el("ul", { class: "zonelist" }), form: el("div", { id: "zone-form" }), finish: button(t("finish"), finish, { class: "go", hidden: true, id: "finish-zone" }), tried: el("div", { id: "tried", role: "status" }), versions: el("ul", { class: "versions" }), note: el("input", { maxlength: 300, name: "note" }) };
+  parts = { said: el("p", { id: "page-said", role: "status", class: "said" }), zones: el("ul", { class: "zonelist" }), form: el("div", { id: "zone-form" }), finish: button(t("finish"), finish, { class: "go", hidden: true, id: "finish-zone" }), tried: el("div", { id: "tried", role: "status" }), probed: el("div", { id: "probed", role: "status" }), shot: el("div", { id: "shot", role: "status" }), versions: el("ul", { class: "versions" }), note: el("input", { maxlength: 300, name: "note" }) };
   pane = canvas(model, { pick: (i) => { model.chosen = i; changed(); }, corner: (at) => { model.draft.push(at); pane.draw(); }, point: (at) => { model.pairs[model.pairing].picture = at; changed(); }, changed: () => changed() });
   plane = ground(model, camera, changed);
   const hours = el("input", { type: "number", min: "1", max: "168", value: "1", name: "hours" });
   const trying = el("section", { class: "card" }, el("h2", { text: t("tryTitle") }), el("div", { class: "filters" }, field(t("tryHours"), hours), button(t("tryRun"), () => run(Number(hours.value) || 1), { id: "try-run" })), parts.tried);
-  const may = session.permissions.includes("device.manage");
-  const saving = el("section", { class: "card" }, el("h2", { text: t("saveTitle") }), may ? el("div", { class: "filters" }, field(t("note"), parts.note), button(t("saveVersion"), keep, { class: "go", id: "save-version" })) : el("p", { text: t("onlyAdmin") }), el("h3", { text: t("versions") }), view.versions.length ? null : el("p", { class: "dim", text: t("noVersion") }), parts.versions);
+  const saving = el("section", { class: "card" }, el("h2", { text: t("saveTitle") }), may() ? el("div", { class: "filters" }, field(t("note"), parts.note), button(t("saveVersion"), keep, { class: "go", id: "save-version" })) : el("p", { text: t("onlyAdmin") }), el("h3", { text: t("versions") }), view.versions.length ? null : el("p", { class: "dim", text: t("noVersion") }), parts.versions);
   host.replaceChildren(el("h1", { text: `${camera.name || camera.id}` }), parts.said, el("div", { class: "setup" },
     el("div", {}, el("section", { class: "card" }, background(pictures), pane.host, el("div", { class: "tools" }, button(t("newZone"), begin, { id: "new-zone" }), parts.finish)), plane.host),
     el("div", {}, el("section", { class: "card" }, el("h2", { text: t("zones") }), parts.zones, parts.form), trying, saving, box())));
@@ -110,4 +130,4 @@ export async function enter(host, who) {
   versions(view);
   changed();
 }
-export function leave() { plane?.gone(); plane = null; }
+export function leave() { visit += 1; plane?.gone(); plane = null; }
