@@ -103,6 +103,7 @@ class BatchDone(BaseModel):
     """What became of each case."""
 
     judged: list[Identifier]
+    verdicts: Annotated[dict[str, Identifier], Field(description="Case -> its verdict, to take it back.")]
     refused: Annotated[dict[str, str], Field(description="Case -> why it was left as it is.")]
 
 
@@ -237,7 +238,7 @@ def _item(case: CaseRow, alert: dict[str, Any]) -> ClusterItem:
 
 @router.post("/queue/batch", responses=refusals(401, 403, 404, 409, 413, 422))
 def batch(told: BatchIn, who: Reviewer, core: CoreDep) -> BatchDone:
-    """Judge several cases of one cluster at once. Each keeps its own verdict, and can be taken back by itself."""
+    """Judge several cases of one cluster at once. Each keeps its own verdict, and each can be taken back."""
     if (
         told.verdict.kind not in {VerdictKind.CONFIRM, VerdictKind.REJECT}
         or told.verdict.box
@@ -246,7 +247,8 @@ def batch(told: BatchIn, who: Reviewer, core: CoreDep) -> BatchDone:
         raise ApiError(
             422, "verdict: a batch is confirmed or rejected as it is; open a case to say more of it"
         )
-    now, done, refused = core.now(), [], {}
+    now, refused = core.now(), {}
+    done: dict[str, str] = {}
     with core.db.write() as session:
         lead = find(session, told.cases[0].id, who)
         inside = {c.id for c in _like(session, lead, who, now)}
@@ -267,10 +269,10 @@ def batch(told: BatchIn, who: Reviewer, core: CoreDep) -> BatchDone:
                 refused[item.id] = exc.detail
                 continue
             offer(session, case, row, was, core.settings.second_share)
-            done.append(item.id)
+            done[item.id] = row.id
     reason = str(int(told.verdict.reason)) if told.verdict.reason else ""
     core.metrics.verdicts.labels(told.verdict.kind.value, reason).inc(len(done))
-    return BatchDone(judged=done, refused=refused)
+    return BatchDone(judged=list(done), verdicts=done, refused=refused)
 
 
 @router.get("/session/preferences", responses=refusals(401, 403))

@@ -142,6 +142,9 @@ def test_merge_and_batch(browser: Browser, centre: Town) -> None:
     said(page, "3 cases judged")
     title(page, "Street 14")
     assert [centre.case(c)["state"] for c in same] == ["rejected"] * 3 + ["in_review"]
+    page.keyboard.press("z")
+    said(page, "3 verdicts taken back")
+    assert [centre.case(c)["state"] for c in same] == ["in_review"] * 4
 
 
 def test_a_new_case_appears_by_itself(browser: Browser, centre: Town) -> None:

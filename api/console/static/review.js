@@ -124,7 +124,8 @@ async function decide(told) {
   const box = told.kind === "confirm" ? boxes.current() : null;
   const body = { ...told, ...(box ? { box } : {}), seconds: Math.round((performance.now() - state.shownAt) / 10) / 100 };
   const done = await guarded(() => (task.reading ? api.read(task.reading, body).then(() => ({})) : send(task, body)), async (error) => {
-    if (error.status === 409) { leases.drop(task); await advance(); }
+    // Judged by somebody else, or a reading whose first verdict was taken back meanwhile.
+    if (error.status === 409 || error.status === 404) { leases.drop(task); await advance(); }
   });
   state.busy = false;
   if (!done) return;
@@ -148,9 +149,10 @@ function offerUndo() {
 
 async function takeBack() {
   if (!state.last) return;
-  const { task, verdict, at } = state.last;
+  const { task, verdict, at, batch: many } = state.last;
   state.last = null;
   offerUndo();
+  if (many) { await takeBackAll(Object.entries(many)); return; }
   await guarded(async () => {
     if (task.reading) await api.unread(task.reading);
     else {
@@ -162,6 +164,18 @@ async function takeBack() {
     said(`${task.whole.number}: ${t("saidUndo")}`);
     refresh();
   });
+}
+
+async function takeBackAll(verdicts) {
+  let done = 0, why = "";
+  for (const [id, verdict] of verdicts) {
+    try { await api.undo(id, verdict); done += 1; } catch (error) {
+      if (!(error instanceof api.Refused)) { await guarded(() => { throw error; }); break; }
+      why = `; ${error.message}`;
+    }
+  }
+  said(t("batchUndone").replace("{n}", done) + why);
+  await refresh();
 }
 
 async function defer() {
@@ -190,6 +204,8 @@ async function batch() {
   const done = await openBatch(task.whole);
   if (!done) return;
   for (const id of done.judged) { const held = leases.held.find((h) => h.whole.id === id); if (held) leases.drop(held); }
+  state.last = done.judged.length ? { batch: done.verdicts } : null;
+  offerUndo();
   said(t("batchDone").replace("{n}", done.judged.length) + Object.values(done.refused).map((why) => `; ${why}`).join(""));
   await guarded(advance);
 }

@@ -24,7 +24,7 @@ export const WORDS = {
   saidConfirm: ["confirmed", "已确认"], saidReject: ["rejected", "已驳回"], saidUnsure: ["goes to a second reader", "转二次复核"], saidMerge: ["merged", "已合并"],
   saidUndo: ["verdict taken back", "裁决已撤销"], saidDefer: ["comes back at", "稍后再审："],
   batchTitle: ["Cases that look alike", "同类案件"], batchHelp: ["{n} waiting cases of this class and camera within a day. Take out what differs.", "此摄像机一天内共有 {n} 件同类待审案件，请取消不同的。"],
-  batchAlone: ["No other waiting case of this class and camera within a day", "此摄像机一天内没有其他同类待审案件"], batchConfirm: ["Confirm all marked", "全部确认"], batchReject: ["Reject all marked", "全部驳回"], batchDone: ["{n} cases judged", "已裁决 {n} 件"],
+  batchAlone: ["No other waiting case of this class and camera within a day", "此摄像机一天内没有其他同类待审案件"], batchConfirm: ["Confirm all marked", "全部确认"], batchReject: ["Reject all marked", "全部驳回"], batchDone: ["{n} cases judged", "已裁决 {n} 件"], batchUndone: ["{n} verdicts taken back", "已撤销 {n} 件裁决"],
   clipConverts: ["This browser does not play the clip (H.265 perhaps); a copy in H.264 is being made.", "此浏览器无法播放该视频(可能为H.265),正在转码。"],
   clipConverted: ["A copy in H.264 for this browser; the evidence is the original file.", "为此浏览器转码的副本;证据为原始文件。"],
   clipFails: ["The clip cannot be played here; download it.", "此处无法播放该视频,请下载。"],
