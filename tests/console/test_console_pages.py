@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import numpy as np
 import pytest
-from console_parts import Town, page_of, shown, town, violations
+from console_parts import Town, page_of, picture, shown, town, violations
 from playwright.sync_api import Browser, Page, expect
 
 from api.examples import HEARTBEAT
@@ -31,7 +32,7 @@ from edge.tape import Tape
 from models.detections import Detections
 
 STATIC = Path(__file__).parents[2] / "api" / "console" / "static"
-PAGES = ("review", "labels", "wall", "setup", "setup/cam-1", "stats", "quality", "start")
+PAGES = ("review", "labels", "wall", "setup", "setup/cam-1", "visits", "stats", "quality", "start")
 HEADS = {"review": "#case-title", "setup": "#page h1"}
 
 
@@ -100,6 +101,43 @@ def test_every_page_is_accessible_and_translated(
     count, report = violations(page)
     assert count == 0, report
     assert faults == []
+
+
+@pytest.mark.browser
+def test_a_look_shows_before_and_after(browser: Browser, centre: Town) -> None:
+    case = centre.post_case(1)
+    with centre.person("ada") as ada:
+        ada.post(f"/cases/{case}/verdicts", json={"kind": "confirm"}).raise_for_status()
+    page = page_of(browser, centre, name="ada", path="#/visits")
+    page.locator(".camgrid a").click()
+    expect(page.locator("#page")).to_contain_text("Nobody has looked again yet")
+    page.locator("#look-again").click()
+    expect(page.locator("#page-said")).to_contain_text("looks within minutes")
+    data = picture(9, "after")
+    item = {
+        "kind": "after", "sha256": hashlib.sha256(data).hexdigest(), "media_type": "image/jpeg", "size": len(data),
+        "captured_at": utc_now().isoformat(), "width": 1280, "height": 720,
+    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {centre.token}"}
+    with httpx.Client(base_url=centre.url, headers=headers, trust_env=False) as box:
+        (order,) = box.post("/heartbeats", json=HEARTBEAT | {"id": new_id()}).json()["inspections"]
+        looks = [{"at": utc_now().isoformat(), "found": "clear"}] * 3
+        report = {
+            "order_id": order["id"], "alert_id": order["alert_id"], "camera_id": order["camera_id"], "device_id": "box-1",
+            "result": "cleared", "reason": "3 of 3 looks are clear", "finished_at": utc_now().isoformat(), "looks": looks,
+            "after": item,
+        }  # fmt: skip
+        box.post(f"/inspections/{order['id']}/report", json=report).raise_for_status()
+        put = {"Content-Type": "image/jpeg"}
+        box.put(f"/evidence/{item['sha256']}", content=data, headers=put).raise_for_status()
+    page.reload()
+    expect(page.locator(".looks")).to_contain_text("cleared · asked for")
+    expect(page.locator(".pair img")).to_have_count(2)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.pair img')].every((i) => i.naturalWidth > 0)"
+    )
+    count, report_of_axe = violations(page)
+    assert count == 0, report_of_axe
 
 
 @pytest.mark.browser

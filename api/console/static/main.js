@@ -15,6 +15,7 @@ const NEWS = ["hello", "case.opened", "case.joined", "case.reopened", "case.judg
 // Each page is loaded when it is first opened; `may` is the permission that its data needs.
 const PAGES = {
   review: { may: "case.review" }, labels: { may: "case.review", load: () => import("./labels.js") }, wall: { may: "case.read", load: () => import("./wall.js") }, setup: { may: "camera.read", load: () => import("./setup.js") },
+  visits: { may: "case.read", load: () => import("./visits.js") },
   stats: { may: "stats.read", load: () => import("./stats.js") }, quality: { may: "stats.read", load: () => import("./quality.js") }, start: { may: "case.read", load: () => import("./start.js") },
 };
 let session = null, feed = null, now = null, soon = null;

@@ -8,7 +8,7 @@ from alembic import op
 from api.db import Json, UtcDateTime
 
 revision = "g2"
-down_revision = "c2a"
+down_revision = "h1"
 branch_labels = None
 depends_on = None
 
