@@ -1,0 +1,130 @@
+"""Two slots for released models, and which of them runs: an atomic switch, a trial, and the way back.
+
+`slots.json` is the one truth and is replaced in one step: {"active": {"slot", "model"}, "trial": {...}, "boots", "refused",
+"reason"}. The slot that runs is never written to. A trial that was booted once and did not become good is over at the next
+boot: a model that ends its process comes up once, and the one before runs again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from contract.fleet import Phase
+from edge.fleet.state import read_state, write_state
+
+SLOTS = ("a", "b")
+
+
+class QuotaError(RuntimeError):
+    """The release does not fit into the disk space that is allowed, or that is free."""
+
+
+class Slots:
+    """The two slots under a folder. Not for two processes at once; the box holds its data folder alone."""
+
+    def __init__(self, folder: Path, quota_bytes: int) -> None:
+        self._folder, self._quota = folder, quota_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+        self._state = read_state(folder / "slots.json")
+
+    @property
+    def model(self) -> str:
+        """The released model that runs, on trial or held; empty for the file's own."""
+        running = self._state.get("trial") or self._state.get("active") or {}
+        return str(running.get("model", ""))
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands."""
+        if self._state.get("trial"):
+            return "trial"
+        if self._state.get("refused"):
+            return "rolled_back" if self._state.get("taken_back") else "refused"
+        return "held" if self._state.get("active") else "none"
+
+    @property
+    def refused(self) -> tuple[str, str]:
+        """The model that was refused or taken back, and why."""
+        return str(self._state.get("refused") or ""), str(self._state.get("reason") or "")
+
+    def boot(self) -> Path | None:
+        """Return the folder of the bundle to run; None: the file's own. Call once a start of the box."""
+        trial = self._state.get("trial")
+        if trial and int(self._state.get("boots", 0)) >= 1:
+            self.fall_back("the box ended while the model was on trial")
+            trial = None
+        if trial:
+            self._write(self._state | {"boots": int(self._state.get("boots", 0)) + 1})
+        running = trial or self._state.get("active")
+        return self._path(str(running["slot"])) if running else None
+
+    def free(self) -> Path:
+        """Return the slot that does not run: what is fetched goes there, and a cut download is found there again."""
+        busy = {str(s["slot"]) for s in (self._state.get("active"), self._state.get("trial")) if s}
+        slot = next(s for s in SLOTS if s not in busy)
+        return self._path(slot)
+
+    def make_room(self, wanted_bytes: int, keep: Callable[[Path], bool]) -> Path:
+        """Return the free slot with room for a release; what `keep` does not want there is deleted first.
+
+        Raises:
+            QuotaError: the running release and this one are more than the quota, or than the disk has.
+        """
+        slot = self.free()
+        slot.mkdir(parents=True, exist_ok=True)
+        for path in slot.iterdir():
+            if not keep(path):
+                path.unlink()
+        here = sum(p.stat().st_size for p in slot.iterdir())
+        other = sum(p.stat().st_size for s in SLOTS for p in self._path(s).glob("*") if self._path(s) != slot)
+        if other + wanted_bytes > self._quota:
+            raise QuotaError(
+                f"the release has {wanted_bytes >> 20} MiB, the one that runs {other >> 20} MiB; fleet.quota_mib allows "
+                f"{self._quota >> 20} MiB for both"
+            )
+        free = shutil.disk_usage(self._folder).free
+        if wanted_bytes - here > free - 64 * 2**20:
+            raise QuotaError(
+                f"the disk has {free >> 20} MiB left; the release needs {wanted_bytes >> 20} MiB"
+            )
+        return slot
+
+    def switch(self, slot: Path, model: str) -> None:
+        """Let the next boot run `slot` on trial."""
+        active = self._state.get("active")
+        self._write(
+            {"trial": {"slot": slot.name, "model": model}, "boots": 0}
+            | ({"active": active} if active else {})
+        )
+
+    def keep(self) -> None:
+        """The trial was good: it is the active one."""
+        self._write({"active": self._state["trial"]})
+
+    def own(self) -> None:
+        """Go back to the file's own model."""
+        self._write({})
+
+    def fall_back(self, reason: str) -> None:
+        """The trial was bad: the next boot runs the one before."""
+        refused = str((self._state.get("trial") or {}).get("model", ""))
+        self._refuse(refused, reason, taken_back=True)
+
+    def refuse(self, model: str, reason: str) -> None:
+        """Note that a release was not taken; nothing else changes."""
+        self._refuse(model, reason, taken_back=False)
+
+    def _refuse(self, model: str, reason: str, taken_back: bool) -> None:
+        active = self._state.get("active")
+        told: dict[str, Any] = {"refused": model, "reason": reason[:300], "taken_back": taken_back}
+        self._write(told | ({"active": active} if active else {}))
+
+    def _path(self, slot: str) -> Path:
+        return self._folder / slot
+
+    def _write(self, state: dict[str, Any]) -> None:
+        write_state(self._folder / "slots.json", state)
+        self._state = state
