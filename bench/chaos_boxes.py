@@ -96,10 +96,8 @@ class StreetBox:
     def ended(self) -> None:
         """Nothing is seen any more."""
         with self._lock:
-            now = time.monotonic()
-            for camera, since in self._since.items():
-                self._seeing[camera].append((since, now))
-            self._since, self._log = {}, None
+            self._blind()
+            self._log = None
 
     def quiet(self) -> None:
         """Empty the street."""
@@ -159,6 +157,12 @@ class StreetBox:
                 else:
                     self._open.add(alert["id"])
 
+    def _blind(self) -> None:
+        now = time.monotonic()
+        for camera, since in self._since.items():
+            self._seeing[camera].append((since, now))
+        self._since = {}
+
     def _read_log(self) -> None:
         if self._log is None or not self._log.exists():
             return
@@ -168,7 +172,10 @@ class StreetBox:
                 if not line.endswith(b"\n"):
                     break
                 self._read += len(line)
-                if b"camera.first_frame" in line:
+                if b"worker.ended" in line:
+                    # The supervisor lives on and starts another; meanwhile nobody looks.
+                    self._blind()
+                elif b"camera.first_frame" in line:
                     self._since[json.loads(line)["camera"]] = time.monotonic()
 
 
