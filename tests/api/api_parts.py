@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,23 @@ class Clock:
         self.at += timedelta(seconds=seconds)
 
 
+class Turns:
+    """Replicas behind one address: each request goes to the next of them."""
+
+    def __init__(self, apps: list[FastAPI]) -> None:
+        self.apps, self._next = apps, cycle(apps)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await next(self._next)(scope, receive, send)
+
+
 @dataclass
 class Centre:
-    """One running app and its clients."""
+    """A running centre, of one replica or more, and its clients. `app` and `core` are the first replica's."""
 
     app: FastAPI
     clock: Clock
+    door: Turns | None = None
     tokens: dict[str, str] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
 
@@ -58,8 +70,13 @@ class Centre:
         core: Core = self.app.state.core
         return core
 
+    @property
+    def cores(self) -> list[Core]:
+        """Of every replica."""
+        return [app.state.core for app in (self.door.apps if self.door else [self.app])]
+
     def anonymous(self) -> TestClient:
-        return TestClient(self.app, base_url="http://centre", client=("203.0.113.9", 5))
+        return TestClient(self.door or self.app, base_url="http://centre", client=("203.0.113.9", 5))
 
     def box(self, name: str = "box-1", tenant: str = "/") -> TestClient:
         if name not in self.tokens:
@@ -85,13 +102,14 @@ class Centre:
 
 
 @contextmanager
-def centre(data: Path, **settings: Any) -> Iterator[Centre]:
+def centre(data: Path, replicas: int = 1, **settings: Any) -> Iterator[Centre]:
     clock = Clock()
-    app = create_app(Settings(data=data, min_free_bytes=0, **settings), now=clock)
+    apps = [create_app(Settings(data=data, min_free_bytes=0, **settings), now=clock) for _ in range(replicas)]
     try:
-        yield Centre(app, clock)
+        yield Centre(apps[0], clock, Turns(apps) if replicas > 1 else None)
     finally:
-        app.state.core.db.close()
+        for app in apps:
+            app.state.core.db.close()
 
 
 def event(now: datetime, stage: str = "opened", **changes: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MIGRATED = "cw_migrated"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Centre]:
-    """A centre on an empty database, once on each kind of store."""
+    """A centre on an empty database: one replica on SQLite, and two on PostgreSQL that take turns by request."""
     if request.param == "sqlite":
         with centre(tmp_path / "data") as made:
             yield made
@@ -31,7 +31,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Centre]:
     server = request.getfixturevalue("pg_migrated")
     url = new_database(server, f"cw_{new_id()}", MIGRATED)
     try:
-        with centre(tmp_path / "data", database_url=url, migrate_at_start=False) as made:
+        with centre(tmp_path / "data", 2, database_url=url, migrate_at_start=False, pool_size=3) as made:
             yield made
     finally:
         drop_database(url)

@@ -32,8 +32,9 @@ def test_backup_and_restore(
     sqlite = house.core.settings.is_sqlite
     if evidence == "bucket":
         told = house.core.settings.model_dump() | request.getfixturevalue("bucket")
-        house.core.__dict__["settings"] = Settings(**told)
-        house.core.__dict__["store"] = EvidenceStore(house.core.settings)
+        for core in house.cores:
+            core.__dict__["settings"] = Settings(**told)
+            core.__dict__["store"] = EvidenceStore(core.settings)
     url = None if sqlite else new_database(request.getfixturevalue("pg_url"), f"cw_{new_id()}")
     fresh = {"database_url": url} if url else {}
     more = {k: v for k, v in house.core.settings.model_dump().items() if k.startswith(("evidence", "s3"))}
