@@ -162,8 +162,8 @@ def alert_event(n: int, issue: str, camera: str, near: int) -> tuple[dict[str, A
 
 
 @contextmanager
-def town(data: Path, **settings: Any) -> Iterator[Town]:
-    """Serve a centre on a free loopback port."""
+def town(data: Path, port: int | None = None, **settings: Any) -> Iterator[Town]:
+    """Serve a centre on `port`, or a free one, of loopback."""
     app = create_app(Settings(data=data, **settings))
     core = app.state.core
     with core.db.write() as session:
@@ -171,7 +171,7 @@ def town(data: Path, **settings: Any) -> Iterator[Town]:
         others = {n: add_user(session, n, r, core.now()) for n, r in (("li", "reviewer"), ("ada", "admin"))}
         token = add_device(session, "box-1", core.now())
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("127.0.0.1", port or 0))
         port = probe.getsockname()[1]
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from api.examples import HEARTBEAT
 from camera_adapters.clock import SystemClock
-from contract import CaseState, ZoneKind, new_id, utc_now
+from contract import CaseState, IssueClass, ZoneKind, new_id, utc_now
 from edge.agent import CentreAgent
 from edge.checks import Checks, Snapshots
 from edge.config import CameraConfig
@@ -431,6 +431,16 @@ def test_both_languages_are_complete() -> None:
     used = set(re.findall(r"data-t=\"(\w+)\"", (STATIC / "index.html").read_text("utf-8")))
     for path in STATIC.glob("*.js"):
         used |= set(re.findall(r"\bt\(\"(\w+)\"\)", path.read_text("utf-8")))
+        # One word of two: t(x ? "a" : "b"); and families of words, of which at least one must be there.
+        for pair in re.findall(r"\bt\([^()\"`]*\? \"(\w+)\" : \"(\w+)\"\)", path.read_text("utf-8")):
+            used |= set(pair)
+        for family in re.findall(r"\bt\(`(\w+)\$\{", path.read_text("utf-8")):
+            assert any(key.startswith(family) for key in told), f"{path.name}: no word begins with {family}"
+    names = re.findall(
+        r'"([a-z_]+\.[a-z_]+)": \["([^"]+)", "([^"]+)"\]', (STATIC / "strings.js").read_text("utf-8")
+    )
+    assert {n[0] for n in names} == {i.value for i in IssueClass}, "each class has its two names"
+    assert all(re.search(r"[\u4e00-\u9fff]", n[2]) and not re.search(r"[\u4e00-\u9fff]", n[1]) for n in names)
     used |= {f"s_{s.value}" for s in CaseState} | {f"z_{k.value}" for k in ZoneKind}
     assert used <= set(told), f"without words: {used - set(told)}"
     plain = {k for k in told if not re.match(r"[a-z]+\d|[a-zA-Z0-9]+_|arrival$", k)}

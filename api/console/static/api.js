@@ -26,6 +26,7 @@ export const fileUrl = (sha256) => `/evidence/${sha256}`;
 export const playableUrl = (sha256) => `/evidence/${sha256}/playable`;
 
 export const login = (username, password) => call("POST", "/session", { username, password });
+export const ways = () => call("GET", "/session/ways");
 export const logout = () => call("DELETE", "/session");
 export const me = () => call("GET", "/session");
 export const preferences = () => call("GET", "/session/preferences");
@@ -58,6 +59,9 @@ export const setup = (camera) => call("GET", `/cameras/${camera}/setup`);
 export const setupAt = (camera, version) => call("GET", `/cameras/${camera}/setup/${version}`);
 export const saveSetup = (camera, told, version) => call("PUT", `/cameras/${camera}/setup`, told, { "If-Match": `"${version}"` });
 export const trySetup = (camera, told) => call("POST", `/cameras/${camera}/setup/try`, told);
+export const hooks = () => call("GET", "/hooks");
+export const deadLetters = (hook) => get(`/hooks/${hook}/deliveries`, { state: "dead" });
+export const sendAgain = (hook, delivery) => call("POST", `/hooks/${hook}/deliveries/${delivery}`);
 export const setGold = (id, told) => call("PUT", `/cases/${id}/gold`, told);
 export const askCheck = (camera, told) => call("POST", `/cameras/${camera}/checks`, told);
 export const getCheck = (camera, id) => call("GET", `/cameras/${camera}/checks/${id}`);

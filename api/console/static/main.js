@@ -70,6 +70,8 @@ function leave() {
   for (const id of ["review", "page", "logout", "help", "pages"]) $(id).hidden = true;
   $("login").hidden = false;
   $("login-form").elements.username.focus();
+  // Only a centre with a provider of its own has this way in; without an answer the password is the way that stays.
+  api.ways().then((ways) => { $("city-login").hidden = !ways.oidc; }, () => {});
 }
 
 async function enter(found) {

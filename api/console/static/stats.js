@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { bars, figure, heat, lines, precision, table } from "./chart.js";
 import { el, field, select } from "./dom.js";
 import { when } from "./facts.js";
+import { letters } from "./letters.js";
 import { go, params } from "./shell.js";
 import { issueName, t } from "./strings.js";
 
@@ -45,10 +46,11 @@ function load(found) {
   return figure("load", t("f_load"), "", lines(series, days, t("f_load")), head, rows, table(head, rows.slice(-30).reverse()));
 }
 
-export async function enter(host) {
+export async function enter(host, session) {
   const now = wanted(), { days, by } = now;
   const parts = await Promise.all([api.get("/stats/indicators", { days, by }), api.get("/charts/heat", { days }), api.get("/stats/precision", { days }), api.get("/charts/models", { days }), api.get("/charts/load", { days })]);
+  const dead = session.permissions.includes("hook.manage") ? await letters() : null;
   host.replaceChildren(el("h1", { text: t("statsTitle") }), el("div", { class: "filters" },
     field(t("days"), select(["1", "7", "30", "90", "365"].map((d) => [d, d]), days, (d) => go("stats", { ...now, days: d }))), field(t("by"), select(BY.map((b) => [b, t(`by_${b}`)]), by, (b) => go("stats", { ...now, by: b })))),
-  el("p", { id: "page-said", role: "status" }), el("div", { class: "figures" }, indicators(parts[0], by), hours(parts[1]), precisions(parts[2]), models(parts[3]), load(parts[4])));
+  el("p", { id: "page-said", role: "status" }), el("div", { class: "figures" }, indicators(parts[0], by), hours(parts[1]), precisions(parts[2]), models(parts[3]), load(parts[4])), ...(dead ? [dead] : []));
 }

@@ -1,6 +1,6 @@
 // Words of the frame and of the review page: each key with English, then Chinese.
 export const WORDS = {
-  skip: ["To the content", "跳到内容"], keys: ["Keys", "按键"], logout: ["Log out", "退出"], login: ["Log in", "登录"], lang: ["中文", "English"],
+  skip: ["To the content", "跳到内容"], keys: ["Keys", "按键"], logout: ["Log out", "退出"], login: ["Log in", "登录"], lang: ["中文", "English"], cityLogin: ["Sign in with the city's account", "使用城市统一账号登录"],
   username: ["User name", "用户名"], password: ["Password", "密码"], wrong: ["Wrong name or password", "用户名或密码错误"], pages: ["Pages", "页面"],
   offline: ["No connection to the centre. This page tries again by itself. A key pressed now is not stored: press it again when this bar is gone.", "与中心的连接已断开，页面会自动重试。此时的按键不会保存：提示条消失后请再按一次。"],
   p_review: ["Review", "审核"], p_labels: ["Label next", "优先标注"], p_wall: ["Live", "实时"], p_setup: ["Cameras", "摄像机"], p_stats: ["Statistics", "统计"], p_quality: ["Quality", "质量"], p_visits: ["At work", "处置中"], p_start: ["First steps", "入门"],
