@@ -21,6 +21,7 @@ from api.audit import record
 from api.core import Core, CoreDep
 from api.db import lock, plain
 from api.errors import ApiError, refusals
+from api.fleet_setup import give_setup
 from api.routes.cases import IfMatch
 from api.routes.charts import zone_of
 from api.tables import AlertRow, Camera, CaseRow, Device
@@ -168,13 +169,16 @@ def check(setup: CameraSetup) -> None:
 
 @router.put(
     "/cameras/{camera_id}/setup", response_model=SetupView, status_code=201,
-    responses=refusals(401, 403, 404, 412, 413, 422),
+    responses=refusals(401, 403, 404, 412, 413, 422, 503),
 )  # fmt: skip
 def put_setup(
     camera_id: CameraId, told: SetupIn, core: CoreDep, who: Annotated[Principal, needs("device.manage")],
     if_match: IfMatch = None,
 ) -> JSONResponse:  # fmt: skip
-    """Save a version. The hash of all setups of the box goes into its desired state."""
+    """Save a version. The hash of all setups of the box goes into its desired state.
+
+    A box that the centre configures gets it at once, as a new signed version of its configuration.
+    """
     check(told.setup)
     now = core.now()
     body = told.setup.wire()
@@ -194,7 +198,11 @@ def put_setup(
         )  # fmt: skip
         session.flush()
         _desire(session, camera.device_id)
-        detail = {"camera": camera_id, "version": version + 1, "sha256": digest}
+        note = f"setup of {camera_id}, version {version + 1}"
+        given = give_setup(session, camera.device_id, camera_id, told.setup, f"user:{who.name}", note, core)
+        detail = {"camera": camera_id, "version": version + 1, "sha256": digest} | (
+            {"config_version": given} if given else {}
+        )
         record(session, f"setup:{camera_id}", now, f"user:{who.name}", "setup.saved", detail)
         view = _view(session, camera_id)
     return _answer(view, 201)

@@ -333,6 +333,32 @@ def test_a_blind_reading_looks_like_any_case(browser: Browser, tmp_path: Path) -
         expect(boss.locator("#page")).to_contain_text("wang: reject (not this class)")
 
 
+def test_a_reading_whose_first_verdict_was_taken_back_leaves_the_page(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with town(tmp_path, second_share=1.0) as centre:
+        case_id = centre.post_case(1)
+        with centre.person("li") as other:
+            first = other.post(f"/cases/{case_id}/verdicts", json={"kind": "confirm"}).raise_for_status()
+            page = page_of(browser, centre)
+            title(page, "Street 1")
+            shown(page)
+            path = f"/cases/{case_id}/verdicts/{first.headers['Verdict-Id']}"
+            other.delete(path).raise_for_status()
+        assert centre.case(case_id)["state"] == "in_review"
+        page.keyboard.press("r")
+        with page.expect_response("**/readings/*") as answer:
+            page.keyboard.press("1")
+        assert answer.value.status == 404
+        # Nothing of it counts; the case comes again, now as one that waits for its first verdict.
+        assert centre.case(case_id)["state"] == "in_review"
+        title(page, "Street 1")
+        shown(page)
+        page.keyboard.press("c")
+        said(page, "confirmed")
+        assert centre.case(case_id)["state"] == "confirmed"
+
+
 def test_each_view_is_logged(browser: Browser, centre: Town) -> None:
     ids = [centre.post_case(n) for n in (1, 2)]
     page = page_of(browser, centre)
