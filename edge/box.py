@@ -54,7 +54,6 @@ from edge.uplink import CHUNK, Uplink, client_of
 from edge.view_log import ViewLog
 from edge.views import ViewStore
 from edge.worker import Worker, picture_for
-from models.bundle import load_bundle
 from models.detector import Detector
 
 # Services are given 90 s to stop; the rest is for cameras and the uplink.
@@ -74,7 +73,7 @@ class Box:
         config = self._fleet.central.merged(config)
         self._config, self._log, self._clock = config, log, clock or SystemClock()
         self._tracing = tracing_of(config.otlp_endpoint, config.device, version("curbwatch"))
-        bundle = load_bundle(config.model.bundle)
+        bundle = self._fleet.models.bundle(config.model.bundle)
         self._detector = Detector(bundle, config.model.provider, config.model.threads, config.model.max_batch)
         signer = signer_of(config.identity, data)
         self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now)
@@ -192,6 +191,10 @@ class Box:
         self._sites.close()
         self._ledger.close()
         self._log.info("box.stopped", device=self._config.device)
+
+    def on_restart(self, restart: Callable[[], None]) -> None:
+        """Set what starts the worker again when the centre's model is there, or is taken back; before `start`."""
+        self._fleet.restart = restart
 
     @property
     def config(self) -> BoxConfig:

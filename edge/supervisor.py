@@ -27,6 +27,8 @@ from edge.vitals import Vitals, read_vitals, vitals_file
 
 # The worker's word for "my configuration or my model cannot be used": starting it again would change nothing.
 REFUSED = 2
+# Its word for "start me again", such as on another model. No crash.
+AGAIN = 75
 STOP_S = 85.0
 ABORT_S = 5.0
 TURN_S = 0.5
@@ -173,6 +175,10 @@ class Supervisor:
             self._log.error(
                 "worker.refused", config=group.config.name, mend="correct the file; it is tried again then"
             )
+            return
+        if code == AGAIN and not asked:
+            self._log.info("worker.again", config=group.config.name)
+            group.start_at_s = now
             return
         if asked in {"safe mode is over", "reload"}:
             group.safe, group.start_at_s = False, now

@@ -16,7 +16,7 @@ import click
 
 from edge.alone import end_with, hold
 from edge.log import configure, get_logger
-from edge.supervisor import REFUSED, Supervisor, settings_of
+from edge.supervisor import AGAIN, REFUSED, Supervisor, settings_of
 from edge.vitals import Vitals, VitalsWriter, read_vitals, starting, vitals_file, write_vitals
 
 if TYPE_CHECKING:
@@ -103,6 +103,13 @@ def _work(config: Path, signs: Path, done: threading.Event) -> None:
     except (ValueError, OSError) as exc:
         _refuse(exc)
     box.config_problem = lambda: watch.problem
+    again = threading.Event()
+
+    def restart() -> None:
+        again.set()
+        done.set()
+
+    box.on_restart(restart)
     signal.signal(signal.SIGHUP, lambda *_: watch.poke())
     box.start()
     watch.start()
@@ -113,6 +120,8 @@ def _work(config: Path, signs: Path, done: threading.Event) -> None:
     writer.close()
     box.stop()
     held.close()
+    if again.is_set():
+        sys.exit(AGAIN)
 
 
 def _work_safe(config: Path, signs: Path, done: threading.Event) -> None:

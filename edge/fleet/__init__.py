@@ -1,1 +1,1 @@
-"""The box's side of the fleet: enrolment, the centre's configuration, released models, shadow."""
+"""The box's side of the fleet: enrolment, the centre's configuration, released models."""

@@ -27,9 +27,3 @@ class FleetConfig(BaseModel):
     quota_mib: Annotated[int, Field(ge=16, le=65536, description="Disk space for released models, MiB.")] = (
         1024
     )
-    shadow: Annotated[bool, Field(description="Run a candidate beside the model when the centre asks.")] = (
-        True
-    )
-    shadow_share: Annotated[
-        float, Field(gt=0, le=1, description="Most of the detector's time that a candidate may take, 0-1.")
-    ] = 0.2

@@ -136,6 +136,13 @@ def test_a_crash_loop_ends_in_safe_mode_and_a_reload_ends_that(tmp_path: Path) -
         wait_for(lambda: len(played.lines("start")) == 3, "a normal start")
 
 
+def test_a_worker_that_asks_for_a_new_start_is_no_crash(tmp_path: Path) -> None:
+    part = "if len(notes.read_text().splitlines()) < 4:\n    sys.exit(75)\n" + STAY
+    with Played(tmp_path, part, "{crashes: 2}") as played:
+        wait_for(lambda: len(played.lines("start")) == 4, "the fourth start")
+        assert not played.lines("safe")
+
+
 def test_a_refused_file_is_not_tried_again_until_it_changes(tmp_path: Path) -> None:
     part = "if config.name == 'box1.yaml' and 'good' not in config.read_text():\n    sys.exit(2)\n" + STAY
     with Played(tmp_path, part, configs=2) as played:

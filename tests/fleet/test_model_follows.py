@@ -1,0 +1,200 @@
+"""A box follows the centre's model over real HTTP: fetched, run on trial, kept, taken back; and a bundle that ends its worker."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from fleet_parts import city
+
+from contract import utc_now
+from curbwatch.releasing.repository import Repository
+from edge.fleet.enrol import ROOT
+from edge.fleet.health_window import Look
+from edge.fleet.models import ModelFromCentre
+from edge.fleet.settings import FleetConfig
+from edge.fleet.state import write_bytes
+from edge.log import get_logger
+from models.bundle import embedded, write_manifest
+from models.bundle import load_bundle as load
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        return
+
+
+def wait(met: Callable[[], Any], limit_s: float = 30.0) -> None:
+    end = time.monotonic() + limit_s
+    while not met():
+        assert time.monotonic() < end, "did not come to pass in time"
+        time.sleep(0.02)
+
+
+class Box:
+    """A box that starts again as the supervisor lets it, and asks its model."""
+
+    def __init__(self, folder: Path, url: str, root: bytes) -> None:
+        self.data, self.url = folder / "data", url
+        write_bytes(self.data / "fleet" / ROOT, root)
+        self.asked, self.centre = Event(), httpx.Client(trust_env=False)
+        self.start()
+
+    def start(self) -> None:
+        settings = FleetConfig(window_s=10.0, releases_url=self.url)
+        self.models = ModelFromCentre(self.data, settings, "http://127.0.0.1:9", get_logger())
+        self.asked.clear()
+        bundle = self.models.bundle("default")
+        self.runs = f"{bundle.manifest.name}@{bundle.manifest.version}"
+
+    def wish(self, model: str | None) -> None:
+        self.models.obey(model, self.centre, lambda: self.look(0.0), self.asked.set)
+
+    def look(self, at_s: float, live: str = "ab") -> Look:
+        return Look(at_s, frozenset(live), frozenset("ab"))
+
+    def watch(self, at_s: float, live: str = "ab") -> None:
+        self.models.watch(self.look(at_s, live), self.asked.set)
+
+    def on_trial(self, model: str) -> None:
+        self.wish(model)
+        wait(self.asked.is_set)
+        self.start()
+        assert (self.runs, self.models.slots.phase) == (model.partition("/")[2], "trial")
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    repo, keys = tmp_path / "repo", tmp_path / "keys"
+    signer = Repository(repo, keys, datetime.now(UTC))
+    signer.create()
+    signer.delegate("north")
+    for version in ("7", "8"):
+        folder = tmp_path / f"bundle{version}"
+        shutil.copytree(embedded().parent / "centernet", folder)
+        write_manifest(folder, load(folder).manifest.model_copy(update={"version": version}))
+        signer.publish("north", folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(repo)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield Box(
+        tmp_path, f"http://127.0.0.1:{server.server_port}", (repo / "metadata" / "1.root.json").read_bytes()
+    )
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_good_model_is_kept_and_stays(box: Box) -> None:
+    own = box.runs
+    box.on_trial("north/centernet-mbv3-coco@7")
+    assert box.runs != own
+    for at in (0.0, 6.0, 11.0):
+        box.watch(at)
+    assert box.models.slots.phase == "held"
+    assert not box.asked.is_set()
+    box.start()
+    assert box.runs == "centernet-mbv3-coco@7"
+    box.wish("north/centernet-mbv3-coco@7")
+    box.wish(None)
+    assert not box.asked.wait(0.3)
+
+
+def test_a_model_under_which_cameras_go_down_is_taken_back_and_not_tried_again(box: Box) -> None:
+    own = box.runs
+    box.on_trial("north/centernet-mbv3-coco@7")
+    for at in (0.0, 6.0, 8.0):
+        box.watch(at, "a")
+    assert box.asked.is_set()
+    box.start()
+    assert box.runs == own
+    assert box.models.slots.phase == "rolled_back"
+    assert box.models.slots.refused[0] == "north/centernet-mbv3-coco@7"
+    assert "cameras that were live are down" in box.models.slots.refused[1]
+    box.wish("north/centernet-mbv3-coco@7")
+    assert not box.asked.wait(0.3)
+    box.on_trial("north/centernet-mbv3-coco@8")
+
+
+def test_a_model_that_ends_its_worker_is_gone_at_the_next_start(box: Box) -> None:
+    own = box.runs
+    box.on_trial("north/centernet-mbv3-coco@7")
+    box.start()  # the worker ended, and nobody judged the trial
+    assert (box.runs, box.models.slots.phase) == (own, "rolled_back")
+
+
+def test_a_release_that_nobody_signed_is_refused_once(box: Box) -> None:
+    box.wish("north/centernet-mbv3-coco@9")
+    wait(lambda: box.models.slots.phase == "refused")
+    assert "no trusted role" in box.models.slots.refused[1]
+    assert not box.asked.is_set()
+
+
+def test_a_slot_that_rots_on_the_disk_gives_way_to_the_files_own(box: Box) -> None:
+    own = box.runs
+    box.on_trial("north/centernet-mbv3-coco@7")
+    for at in (0.0, 6.0, 11.0):
+        box.watch(at)
+    onnx = next((box.data / "models").rglob("*.onnx"))
+    onnx.write_bytes(b"rot" + onnx.read_bytes()[3:])
+    box.start()
+    assert box.runs == own
+
+
+def test_a_real_box_fetches_runs_and_takes_back_what_the_centre_wishes(tmp_path: Path) -> None:
+    """Supervisor, worker, centre and releases as they are in service; the box's one camera is away, so that no trial is good."""
+    releases = tmp_path / "centre" / "releases"
+    signer = Repository(releases, tmp_path / "keys", datetime.now(UTC))
+    signer.create()
+    signer.delegate("north")
+    folder = tmp_path / "bundle"
+    shutil.copytree(embedded().parent / "centernet", folder)
+    write_manifest(folder, load(folder).manifest.model_copy(update={"version": "7"}))
+    model = signer.publish("north", folder)
+    with city(tmp_path / "centre", utc_now) as town:
+        data = tmp_path / "data"
+        town.enrolled(data).close()
+        camera = {
+            "id": "away", "url": "rtsp://127.0.0.1:9/none", "place": {"lon": 0.0, "lat": 0.0},
+            "zones": [{"id": "kerb", "kind": "no_parking", "polygon": [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]}],
+        }  # fmt: skip
+        told = {
+            "device": "box-1", "data_dir": str(data), "fleet": {"window_s": 5},
+            "api": {"url": town.url, "token_file": str(data / "box.token"), "heartbeat_s": 1},
+            "cameras": [camera],
+        }  # fmt: skip
+        (tmp_path / "box.yaml").write_text(yaml.safe_dump(told))
+        seen: list[str] = []
+
+        def reported() -> dict[str, Any]:
+            state = town.admin.get("/fleet/boxes/box-1").json()["reported"] or {}
+            now = f"{state.get('model_name', '')} {(state.get('fleet') or {}).get('model_phase', '')}"
+            if state and (not seen or seen[-1] != now):
+                seen.append(now)
+            return state.get("fleet") or {}
+
+        process = subprocess.Popen(
+            [sys.executable, "-m", "curbwatch", "edge", "run", str(tmp_path / "box.yaml")]
+        )
+        try:
+            wait(lambda: bool(reported()), 90)
+            town.admin.put("/fleet/boxes/box-1", json={"model": model}).raise_for_status()
+            wait(lambda: reported().get("model_phase") == "rolled_back", 120)
+            assert reported()["model_refused"] == model
+            assert "no camera is live" in reported()["model_reason"]
+            assert "centernet-mbv3-coco trial" in seen
+            own = seen[0].split(" ")[0]
+            wait(lambda: bool(reported()) and seen[-1] == f"{own} rolled_back", 60)
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
