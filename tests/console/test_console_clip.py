@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import av
+import cv2
 import httpx
 import numpy as np
 import pytest
@@ -61,3 +62,24 @@ def test_a_clip_in_h265_is_converted_when_it_is_opened(
     if h264:
         assert page.evaluate("document.getElementById('clip').videoWidth") == 320
     assert list((centre.core.settings.data / "playable").glob("*.mp4"))
+
+
+def test_the_dwell_is_one_picture_to_take_away(browser: Browser, centre: Town, tmp_path: Path) -> None:
+    case_id = centre.post_case(1)
+    page = page_of(browser, centre)
+    shown(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Strip as one picture").click()
+    assert download.value.suggested_filename == f"{centre.case(case_id)['number']}.jpg"
+    download.value.save_as(tmp_path / "strip.jpg")
+    strip = cv2.imread(str(tmp_path / "strip.jpg"))
+    assert strip is not None
+    # Three panels of 480 x 270 with a caption, and below them a line for each of the box's steps.
+    assert strip.shape == (270 + 46 + 3 * 18 + 16, 3 * 486 - 6, 3)
+    for panel in range(3):
+        blue, green, red = strip[107, panel * 486 + 200].astype(int)  # the line is two wide, round 270 * 0.4
+        assert red > 180, "the zone's edge"
+        assert green > 130
+        assert blue < 110
+    words = strip[270 + 46 :]
+    assert [int(words[4 + 18 * i : 18 + 18 * i].max()) > 180 for i in range(3)] == [True] * 3

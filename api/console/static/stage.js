@@ -4,6 +4,7 @@ import * as boxes from "./boxes.js";
 import { $, button, el, svg } from "./dom.js";
 import { dwell } from "./facts.js";
 import { issueName, t } from "./strings.js";
+import { takeAway, timed } from "./strip.js";
 
 const ORDER = ["confirm", "context", "first", "middle", "crop", "clip"];
 const SPEEDS = [0.5, 1, 2, 4];
@@ -24,7 +25,7 @@ export function preload(whole) {
 export function show(whole) {
   const alert = latest(whole), same = shown && shown.id === whole.id;
   const kind = same ? shown.kind : null;
-  shown = { id: whole.id, kind: null, alert, item: null };
+  shown = { id: whole.id, number: whole.number, kind: null, alert, item: null };
   if (!same) { zones = []; boxes.reset(); $("overlay").setAttribute("aria-hidden", "true"); zoom(1); }
   $("figure").hidden = !alert;
   const items = alert ? ORDER.map((k) => alert.evidence.find((e) => e.kind === k)).filter(Boolean) : [];
@@ -32,6 +33,7 @@ export function show(whole) {
   strip.replaceChildren(...items.map((item) => tile(item, alert)));
   strip.setAttribute("aria-label", t("strip"));
   timeline(alert, items);
+  $("strip-picture").hidden = !timed(alert).length;
   if (alert) pick(items.find((i) => i.kind === kind) || items[0], alert);
 }
 
@@ -165,6 +167,7 @@ export function wire() {
   video.addEventListener("error", unplayable);
   video.addEventListener("loadeddata", () => { $("clipnote").textContent = converted.has(shown?.item?.sha256) ? t("clipConverted") : ""; });
   $("loupe").addEventListener("click", loupe);
+  $("strip-picture").addEventListener("click", async () => { if (shown?.alert && !(await takeAway(shown.alert, `${shown.number}.jpg`))) $("clipnote").textContent = t("stripNone"); });
   video.addEventListener("timeupdate", () => { if (video.duration) scrub.value = String((video.currentTime / video.duration) * 1000); });
   scrub.addEventListener("input", () => { video.pause(); if (video.duration) video.currentTime = (Number(scrub.value) / 1000) * video.duration; });
   $("speed").addEventListener("change", () => { video.playbackRate = Number($("speed").value); });
