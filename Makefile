@@ -24,7 +24,7 @@ install-training: install-dev
 test: install-training
 	@scripts/install system
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q $(ARGS)
+	$(BIN)/pytest -q -n 2 --dist loadfile $(ARGS)
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -279,9 +279,8 @@ def test_a_sealed_original_opens_by_role_and_reason_and_leaves_an_entry(tmp_path
         refused = sue.post(path, json=ask)
         assert (refused.status_code, "chmod 600" in refused.text) == (503, True)
     with centre(tmp_path / "none") as house:
-        assert (
-            house.person("sue", "supervisor").post(f"/cases/{new_id()}/original", json=ask).status_code == 503
-        )
+        case = SigningBox(house, tmp_path).send(sealed, kind="sealed")
+        assert house.person("sue", "supervisor").post(f"/cases/{case}/original", json=ask).status_code == 503
 
 
 @contextmanager

@@ -87,6 +87,8 @@ LISTS: dict[Route, tuple[str, bool] | None] = {
     ("GET", "/city/requests"): ("", True),
     ("POST", "/open311/v2/requests.{shape}"): None,
     ("GET", "/open311/v2/requests.{shape}"): ("", True),
+    ("GET", "/fleet/boxes"): ("", True),
+    ("POST", "/fleet/codes"): None,
     ("GET", "/geo/{kind}"): ("", True),
     ("PUT", "/geo/{kind}"): None,
 }
@@ -104,6 +106,11 @@ BODIES: dict[Route, dict[str, Any]] = {
     ("POST", "/cases/{case_id}/defer"): {"minutes": 5},
     ("PUT", "/cases/{case_id}/gold"): ANSWER,
     ("PUT", "/cameras/{camera_id}/setup"): {"setup": {}},
+    ("POST", "/cameras/{camera_id}/checks"): {"kind": "probe"},
+    ("PUT", "/fleet/boxes/{device_id}"): {"labels": {"ring": "early"}},
+    ("PUT", "/fleet/boxes/{device_id}/config"): {
+        "body": "cameras: [{id: north-cam, url: 'rtsp://a/1', place: {lon: 0, lat: 0}}]"
+    },
     ("POST", "/cameras/{camera_id}/setup/try"): {"setup": {}},
     ("POST", "/cases/{case_id}/steps"): {"step": "file"},
     ("POST", "/cases/{case_id}/original"): {"reason": "a court asks for it", "sha256": sha(JPEG)},
@@ -113,6 +120,8 @@ BODIES: dict[Route, dict[str, Any]] = {
 # What the owner is told where the row is there and the act does not fit it just then.
 FITS_NOT: dict[Route, int] = {
     ("POST", "/cases/{case_id}/original"): 404,  # not sealed
+    ("GET", "/cameras/{camera_id}/checks/{check_id}/picture"): 404,  # a probe has none
+    ("POST", "/cameras/{camera_id}/checks"): 202,
     ("GET", "/evidence/{sha256}/playable"): 415,  # a picture
     ("GET", "/cases/{case_id}/export.zip"): 409,  # its box signs nothing
     ("POST", "/cases/{case_id}/defer"): 409,
@@ -140,6 +149,8 @@ class World:
         names = {"shape": "json", "kind": "district", "version": "1"} | self.ids
         if "/callouts/" in path and "{order_id}" in path:
             names["order_id"] = self.ids["callout_id"]
+        if path.startswith("/checks/"):
+            names["order_id"] = self.ids["check_id"]
         asks = "?reason=the court is done" if (method, path) == ("DELETE", "/cases/{case_id}/hold") else ""
         return re.sub(r"\{(\w+)\}", lambda m: names[m[1]], path) + asks
 
@@ -151,6 +162,10 @@ class World:
             ("POST", "/cases/{case_id}/split"): {"alerts": [self.alert]},
             ("POST", "/reports/{report_id}/link"): {"case_id": self.ids["case_id"]},
             ("POST", "/inspections/{order_id}/report"): who | late | LOOK,
+            ("POST", "/checks/{order_id}/report"): {
+                "order_id": self.ids["check_id"], "camera_id": "north-cam", "device_id": box, "ok": True,
+                "at": self.house.clock().isoformat(),
+            },
             ("POST", "/callouts/{order_id}/report"): {
                 "order_id": self.ids["callout_id"], "camera_id": "north-cam", "device_id": box,
                 "played": True, "at": self.house.clock().isoformat(),
@@ -224,6 +239,7 @@ def world(house: Centre) -> World:
     }  # fmt: skip
     ids["report_id"] = ids["request_id"] = nora.post("/reports", json=report).json()["id"]
     assert nora.put("/cameras/north-cam/setup", json={"setup": {}, "note": MARK}).is_success
+    ids["check_id"] = nora.post("/cameras/north-cam/checks", json={"kind": "probe"}).json()["id"]
     ring = [[112.5, 37.8], [112.6, 37.8], [112.6, 37.9], [112.5, 37.8]]
     area = {
         "geometry": {"type": "Polygon", "coordinates": [ring]},
@@ -237,7 +253,8 @@ def world(house: Centre) -> World:
 
 
 # A file is known by its hash alone: who can name the hash has the file already, so a box is told that it need not send it.
-BY_HASH = {("HEAD", "/evidence/{sha256}"), ("PUT", "/evidence/{sha256}")}
+# A release is nobody's own: its signatures say for which city it is.
+BY_HASH = {("HEAD", "/evidence/{sha256}"), ("PUT", "/evidence/{sha256}"), ("GET", "/releases/{path}")}
 NAMED = [
     r for r in MATRIX if re.search(r"\{(?!shape\}|kind\})", r[1]) and r not in BY_HASH and MATRIX[r] != PUBLIC
 ]
