@@ -401,7 +401,9 @@ def test_gold_items_are_made_on_the_page(browser: Browser, centre: Town) -> None
 @pytest.mark.browser
 def test_a_reviewer_sees_the_pages_of_a_reviewer(browser: Browser, centre: Town) -> None:
     page = page_of(browser, centre, path="#/stats")
-    expect(page.locator("#pages a")).to_have_text(["Review", "Label next", "Live", "Cameras", "First steps"])
+    expect(page.locator("#pages a")).to_have_text(
+        ["Review", "Label next", "Live", "Cameras", "At work", "First steps"]
+    )
     expect(page.locator("#review")).to_be_visible()
 
 
