@@ -80,7 +80,12 @@ class ShadowReport(Message):
     model: ModelPath
     frames: Count = 0
     skipped: Annotated[int, Field(ge=0, description="Frames left out since the box had no time.")] = 0
-    failures: Count = 0
+    failures: Annotated[
+        int, Field(ge=0, description="Frames that the candidate failed on, or on which its process ended.")
+    ] = 0
+    problem: Annotated[
+        str, Field(max_length=300, description="Why the candidate does not run; empty while it does.")
+    ] = ""
     both: Annotated[int, Field(ge=0, description="Objects that both saw (same class, IoU 0.5).")] = 0
     champion_only: Count = 0
     candidate_only: Count = 0
@@ -88,8 +93,12 @@ class ShadowReport(Message):
         dict[str, tuple[Count, Count, Count]],
         Field(max_length=SHADOW_CLASSES, description="Class: both, champion only, candidate only."),
     ] = Field(default_factory=dict)
-    champion_ms: Annotated[float, Field(ge=0, description="Mean time of a frame, milliseconds.")] = 0.0
-    candidate_ms: Annotated[float, Field(ge=0)] = 0.0
+    champion_ms: Annotated[float, Field(ge=0, description="Mean time of a compared frame, milliseconds.")] = (
+        0.0
+    )
+    candidate_ms: Annotated[
+        float, Field(ge=0, description="The candidate's; both are 0 where the two ran on different hardware.")
+    ] = 0.0
 
 
 class BoxLoad(Message):
