@@ -25,7 +25,7 @@ from api.settings import Settings
 from api.tables import Device
 from api.tables_fleet import BoxConfigRow, EnrolmentCode, FleetBox
 from contract.chain import read_public_key
-from contract.fleet import ConfigOrder, Enrolled, Enrolment, ShadowOrder
+from contract.fleet import OWN, ConfigOrder, Enrolled, Enrolment, ShadowOrder
 from contract.signing import key_text, proves, sign_config
 
 CODE_TTL = timedelta(hours=24)
@@ -222,9 +222,9 @@ def drift_of(row: FleetBox | None, health: dict[str, Any] | None) -> list[str]:
     if row.config_version and told.get("config_version", 0) != row.config_version:
         why = told.get("config_reason") if told.get("config_refused") == row.config_version else ""
         found.append(_word("configuration", str(row.config_version), str(told.get("config_version", 0)), why))
-    if row.model and told.get("model", "") != row.model:
+    if row.model and (told.get("model") or OWN) != row.model:
         why = told.get("model_reason") if told.get("model_refused") == row.model else ""
-        found.append(_word("model", row.model, told.get("model") or "the file's", why))
+        found.append(_word("model", row.model, told.get("model") or OWN, why))
     shadow = (row.shadow or {}).get("model")
     if shadow != (told.get("shadow") or {}).get("model"):
         found.append(_word("shadow", shadow or "none", (told.get("shadow") or {}).get("model") or "none", ""))

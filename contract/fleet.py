@@ -15,6 +15,12 @@ ModelPath = Annotated[
     ),
     Field(description="A released bundle: city/name@version."),
 ]
+# The model that the box's own file names: how a fleet that was never given a release gets back to where it was.
+OWN: Literal["own"] = "own"
+WantedModel = Annotated[
+    ModelPath | Literal["own"],
+    Field(description="A released bundle: city/name@version; `own` is the one that the box's file names."),
+]
 Phase = Literal["none", "held", "trial", "rolled_back", "fetching", "refused"]
 Count = Annotated[int, Field(ge=0)]
 ENROL_WORD = "curbwatch enrol v1"

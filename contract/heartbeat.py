@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contract.base import Identifier, Message, Sha256, Slug, UtcTime
-from contract.fleet import BoxLoad, FleetReport, ModelPath, ShadowOrder
+from contract.fleet import BoxLoad, FleetReport, ShadowOrder, WantedModel
 from contract.orders import CalloutOrder, CheckOrder, InspectionOrder
 from contract.taxonomy import IssueClass
 
@@ -117,7 +117,7 @@ class DesiredState(Message):
     """What the centre wants a box to run; the answer to a heartbeat."""
 
     version: Annotated[int, Field(ge=0)] = 0
-    model: Annotated[ModelPath | None, Field(description="Bundle to run; none leaves it as it is.")] = None
+    model: Annotated[WantedModel | None, Field(description="Bundle to run; none leaves it as it is.")] = None
     shadow: ShadowOrder | None = None
     config_version: Annotated[
         int, Field(ge=0, description="The centre's configuration for this box; 0 leaves the box its file.")

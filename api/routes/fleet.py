@@ -20,7 +20,7 @@ from api.fleet import box_row, drift_of, enrol_box, make_code, releases_of, save
 from api.tables import Device
 from api.tables_fleet import BoxConfigRow, FleetBox
 from contract.base import Slug
-from contract.fleet import ConfigEnvelope, Enrolled, Enrolment, ModelPath, ShadowOrder
+from contract.fleet import ConfigEnvelope, Enrolled, Enrolment, ShadowOrder, WantedModel
 
 router = APIRouter(tags=["fleet"])
 Manager = Annotated[Principal, needs("device.manage")]
@@ -55,7 +55,7 @@ class WishIn(_In):
     """What a box shall have; fields left out stay as they are."""
 
     labels: Labels | None = None
-    model: ModelPath | None = None
+    model: WantedModel | None = None
     shadow: ShadowOrder | None = None
     config_version: Annotated[
         int | None,

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from contract.fleet import OWN
 from edge.fleet.enrol import ROOT
 from edge.fleet.health_window import HealthWindow, Look
 from edge.fleet.releases import ReleaseError, Releases
@@ -34,6 +35,7 @@ class ModelFromCentre:
         self.slots = Slots(self._folder, settings.quota_mib * 2**20)
         self._window: HealthWindow | None = None
         self._fetching: threading.Thread | None = None
+        self._wanted: str | None = None
 
     def bundle(self, own: str) -> Bundle:
         """Return the bundle to run at this start: the released one on trial or held, else the file's own.
@@ -74,9 +76,22 @@ class ModelFromCentre:
     def obey(
         self, wanted: str | None, client: httpx.Client, look: Callable[[], Look], restart: Callable[[], None]
     ) -> None:
-        """Begin to fetch the wished model unless it runs, was refused, or another one is on trial; `client` is the centre's."""
+        """Go towards the wished model unless it runs, was refused, or another one is on trial; `client` is the centre's.
+
+        The one before is taken at once, in the middle of a trial too: the centre knows of other boxes what this one would
+        find out at the trial's end.
+        """
         slots = self.slots
-        if not self._settings.models or wanted is None or not self._root.is_file():
+        self._wanted = wanted
+        if not self._settings.models or wanted is None:
+            return
+        if slots.model and wanted in (slots.before if slots.phase == "trial" else {OWN}):
+            self._log.warning("model.called_back", model=slots.model, to=wanted)
+            slots.give_up(own=wanted == OWN)
+            self._window = None
+            restart()
+            return
+        if wanted == OWN or not self._root.is_file():
             return
         busy = self._fetching is not None and self._fetching.is_alive()
         if busy or slots.phase == "trial" or wanted in {slots.model, slots.refused[0]}:
@@ -111,6 +126,9 @@ class ModelFromCentre:
             return
         except OSError as exc:
             self._log.error("model.not_taken", model=wanted, reason=f"{type(exc).__name__}: {exc}")
+            return
+        if self._wanted != wanted:
+            self._log.info("model.not_wanted_any_more", model=wanted)
             return
         write_state(self._folder / "before.json", {"live": sorted(look().live)})
         self.slots.switch(slot, wanted)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from contract.fleet import Phase
+from contract.fleet import OWN, Phase
 from edge.fleet.state import read_state, write_state
 
 SLOTS = ("a", "b")
@@ -103,6 +103,16 @@ class Slots:
     def keep(self) -> None:
         """The trial was good: it is the active one."""
         self._write({"active": self._state["trial"]})
+
+    @property
+    def before(self) -> frozenset[str]:
+        """What runs again when a trial is given up: the active model; `own` for the file's, which is always there."""
+        return frozenset({str((self._state.get("active") or {}).get("model", OWN)), OWN})
+
+    def give_up(self, own: bool) -> None:
+        """End a trial without a word against its model; with `own` the file's model runs at the next boot."""
+        active = self._state.get("active")
+        self._write({"active": active} if active and not own else {})
 
     def own(self) -> None:
         """Go back to the file's own model."""

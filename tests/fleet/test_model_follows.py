@@ -133,6 +133,28 @@ def test_a_model_that_ends_its_worker_is_gone_at_the_next_start(box: Box) -> Non
     assert (box.runs, box.models.slots.phase) == (own, "rolled_back")
 
 
+def test_the_centre_calls_a_model_back_in_the_middle_of_its_trial(box: Box) -> None:
+    own, kept = box.runs, "north/centernet-mbv3-coco@7"
+    box.on_trial(kept)
+    box.wish("own")
+    assert box.asked.is_set(), "at once, not after the trial"
+    box.start()
+    assert (box.runs, box.models.slots.phase, box.models.slots.refused[0]) == (own, "none", "")
+    box.wish("own")
+    assert not box.asked.is_set()
+    box.on_trial(kept)
+    for at in (0.0, 6.0, 11.0):
+        box.watch(at)
+    box.on_trial("north/centernet-mbv3-coco@8")
+    box.wish(kept)
+    assert box.asked.is_set()
+    box.start()
+    assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@7", "held")
+    box.wish("own")
+    box.start()
+    assert box.runs == own, "a model that was kept goes too"
+
+
 def test_a_release_that_nobody_signed_is_refused_once(box: Box) -> None:
     box.wish("north/centernet-mbv3-coco@9")
     wait(lambda: box.models.slots.phase == "refused")
