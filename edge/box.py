@@ -26,6 +26,7 @@ from edge.checks import Checks, SnapshotLooker, Snapshots
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.fleet.agent import FleetAgent
+from edge.fleet.shadow import Champion
 from edge.fleet.signs import Signs
 from edge.geometry import GroundPlane
 from edge.health import camera_health
@@ -121,6 +122,10 @@ class Box:
         self._views = ViewStore(data / "views")
         self.view_log = ViewLog(self._clock.now, log)
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
+        self._fleet.shadow.begin(
+            Champion(self._detector.provider, config.model.threads, lambda: self._governor.overloaded)
+        )
+        self.worker.beside = self._fleet.shadow.offer
         self._stop = threading.Event()
         self._signs = Signs(self.worker, data)
         self.retention = BoxRetention(
@@ -173,6 +178,7 @@ class Box:
         with self._applying:
             self._stopped = True
         self.worker.stop()
+        self._fleet.shadow.close()
         # The stream of each is closed, its ring is still there: clips end earlier, and are not lost.
         until = time.monotonic() + CLIP_PATIENCE_S
         for lane in self.worker.lanes:

@@ -48,6 +48,11 @@ class LoadGovernor:
         """The factor on every interval, 1 to `MAX_STRETCH`."""
         return self._stretch
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether the box has too much to do, or had a moment ago."""
+        return self._overloaded
+
     def detected(self, age_s: float) -> None:
         """Note how old a picture was when it was detected."""
         with self._lock:

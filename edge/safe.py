@@ -6,17 +6,22 @@ and the engineer reads the state of every camera there.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from camera_adapters.clock import Clock, SystemClock
 from contract import CameraHealth, Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.config import BoxConfig
+from edge.fleet.agent import FleetAgent
+from edge.fleet.signs import temperature_c, versions
 from edge.identity import public_key, signer_of
 from edge.outbox import Outbox
 from edge.uplink import CHUNK, Uplink, client_of
@@ -28,9 +33,14 @@ NO_MODEL = "0" * 64
 class SafeBox:
     """The uplink and the heartbeat of a box, without its cameras."""
 
-    def __init__(self, config: BoxConfig, log: Any, clock: Clock | None = None) -> None:
-        self._config, self._log, self._clock = config, log, clock or SystemClock()
+    def __init__(
+        self, config: BoxConfig, log: Any, clock: Clock | None = None, env_file: Path | None = None
+    ) -> None:
+        """See `edge.box.Box`."""
         config.data_dir.mkdir(parents=True, exist_ok=True)
+        self._fleet = FleetAgent(config, env_file, log)
+        config = self._fleet.central.merged(config)
+        self._config, self._log, self._clock = config, log, clock or SystemClock()
         signer = signer_of(config.identity, config.data_dir)
         self._outbox = Outbox(
             config.data_dir / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now
@@ -67,6 +77,7 @@ class SafeBox:
     def heartbeat(self) -> Heartbeat:
         """Return what the box says of itself: every camera failed, and the reason."""
         level = self._outbox.level()
+        disk = psutil.disk_usage(os.fspath(self._config.data_dir))
         return Heartbeat(
             id=new_id(), device_id=self._config.device, at=self._clock.now(), mode="safe",
             uptime_s=time.monotonic() - self._began, software_version=version("curbwatch"),
@@ -75,7 +86,8 @@ class SafeBox:
                 CameraHealth(camera_id=c.id, state="failed", reason=REASON)
                 for c in self._config.cameras if c.enabled
             ),
-            outbox_items=level.alerts + level.files, outbox_bytes=level.bytes,
+            outbox_items=level.alerts + level.files, outbox_bytes=level.bytes, fleet=self._fleet.report(),
+            disk_free_bytes=disk.free, disk_bytes=disk.total, temperature_c=temperature_c(), versions=versions(),
         )  # fmt: skip
 
     def _beat(self) -> None:

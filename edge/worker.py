@@ -21,6 +21,7 @@ from edge.lane import Lane, Look, Rings
 from edge.load import Load, LoadGovernor
 from edge.pipeline import CameraPipeline
 from edge.pump import LatestSlots
+from edge.shadow.spent import Spent
 from edge.trace import detected
 from edge.trace import now as wall
 from models.detections import Detections, Floats, Picture
@@ -29,6 +30,8 @@ from models.detector import Detector
 # 20 ms apart, 50 cameras connect within a second and an NVR is not stormed.
 START_GAP_S = 0.02
 PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
+# Is shown each judged frame: regions, what was found, the picture it was found in, milliseconds. Must not wait.
+Beside = Callable[[Frame, Floats | None, Detections, Picture, float], None]
 
 
 class Worker:
@@ -51,6 +54,8 @@ class Worker:
         self._stop = threading.Event()
         # Never changed in place: the detector's, the metrics' and the heartbeat's threads read it at any time.
         self._lanes: dict[str, Lane] = {c.id: self._lane(c) for c in config.cameras if c.enabled}
+        # Another model looks at some of the frames too; what it sees goes nowhere but into its report.
+        self.beside: Beside | None = None
         # Pictures on which the detector or the judgement failed.
         self.failures = 0
         # When the detector's thread last came round, monotonic seconds: the supervisor's watchdog looks at it.
@@ -154,7 +159,8 @@ class Worker:
         began = wall()
         with METER.stage("detect"):
             pictures = [self._picture(x.frame, r) for x, r in zip(looks, regions, strict=True)]
-            found = self._detect(regions, pictures)
+            with Spent() as spent:
+                found = self._detect(regions, pictures)
         now, ended = self._clock.monotonic(), wall()
         for look, picture, detections in zip(looks, pictures, found, strict=True):
             lane, meta = look.lane, look.frame.meta
@@ -166,6 +172,9 @@ class Worker:
                 )
             with detected(began, ended, len(looks)):
                 lane.pipeline.judge(look.frame, detections, picture.shape[1], picture.shape[0])
+        if (beside := self.beside) is not None:
+            for look, region, picture, detections in zip(looks, regions, pictures, found, strict=True):
+                beside(look.frame, region, detections, picture, spent.ms / len(looks))
 
     def _picture(self, frame: Frame, regions: Floats | None) -> Picture:
         return frame.rgb() if regions is not None else picture_for(frame, self._detector.input_size)

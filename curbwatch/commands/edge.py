@@ -130,7 +130,7 @@ def _work_safe(config: Path, signs: Path, done: threading.Event) -> None:
     loaded = _load(config)
     try:
         held = hold(loaded.data_dir)
-        box = SafeBox(loaded, get_logger())
+        box = SafeBox(loaded, get_logger(), env_file=config.with_suffix(".env"))
     except (ValueError, OSError) as exc:
         _refuse(exc)
     box.start()

@@ -17,6 +17,7 @@ from edge.fleet.central_config import ConfigFromCentre
 from edge.fleet.enrol import FLEET_KEY
 from edge.fleet.health_window import Look
 from edge.fleet.models import ModelFromCentre
+from edge.fleet.shadow import ShadowFromCentre
 
 Apply = Callable[[BoxConfig], Changes]
 
@@ -28,6 +29,7 @@ class FleetAgent:
         self._settings, self._log = config.fleet, log
         self.lock = threading.RLock()
         self.models = ModelFromCentre(config.data_dir, config.fleet, config.api.url, log)
+        self.shadow = ShadowFromCentre(config.data_dir, config.fleet, self.models, log)
         # Starts the worker again; whoever runs the box sets it.
         self.restart: Callable[[], None] = lambda: None
         self.central = ConfigFromCentre(config.data_dir, env_file, config.device, log)
@@ -48,7 +50,13 @@ class FleetAgent:
         if self._settings.config:
             with self.lock:
                 self.central.take(wanted.config_version, client, apply, look, self._settings.window_s)
+        # A model that shall run goes before one that shall be looked at: both need the slot that does not run.
+        first = self._settings.models and self.models.wants(wanted.model)
+        if first:
+            self.shadow.give_way(wanted)
         self.models.obey(wanted.model, client, look, self.restart)
+        if not first:
+            self.shadow.obey(wanted.shadow, client)
 
     def report(self) -> FleetReport:
         """Return what the heartbeat says of it."""
@@ -63,4 +71,5 @@ class FleetAgent:
             model_phase=self.models.slots.phase,
             model_refused=model_refused,
             model_reason=model_reason,
+            shadow=self.shadow.report(),
         )

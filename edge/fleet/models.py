@@ -93,17 +93,46 @@ class ModelFromCentre:
             return
         if wanted == OWN or not self._root.is_file():
             return
-        busy = self._fetching is not None and self._fetching.is_alive()
-        if busy or slots.phase == "trial" or wanted in {slots.model, slots.refused[0]}:
+        if self.busy or slots.phase == "trial" or not self.wants(wanted):
             return
         self._fetching = threading.Thread(
-            target=self._fetch, args=(wanted, client, look, restart), name="model", daemon=True
+            target=self._take, args=(wanted, client, look, restart), name="model", daemon=True
         )
         self._fetching.start()
 
-    def _fetch(
-        self, wanted: str, client: httpx.Client, look: Callable[[], Look], restart: Callable[[], None]
-    ) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether a release is being fetched."""
+        return self._fetching is not None and self._fetching.is_alive()
+
+    def wants(self, wanted: str | None) -> bool:
+        """Whether a wish is still to be gone towards."""
+        return wanted is not None and wanted not in {self.slots.model or OWN, self.slots.refused[0]}
+
+    def fetch_beside(self, model: str, client: httpx.Client, told: Callable[[Path | None, str], None]) -> str:
+        """Fetch a release into the slot that does not run, and leave it there; return why that cannot be now, or "".
+
+        `told` is called by another thread with the slot, or with None and a reason; a line that broke is not told of, and
+        the next call goes on where it ended.
+        """
+        if not self._settings.models:
+            return "fleet.models is off in the box's file"
+        if not self._root.is_file():
+            return "the box has no trust in releases; enrol it again"
+        if self.busy or self.slots.phase == "trial":
+            return "it waits for the model that is fetched or on trial"
+
+        def fetch() -> None:
+            slot, reason, final = self._fetch(model, client)
+            if slot is not None or final:
+                told(slot, reason)
+
+        self._fetching = threading.Thread(target=fetch, name="shadow-model", daemon=True)
+        self._fetching.start()
+        return "it is being fetched"
+
+    def _fetch(self, wanted: str, client: httpx.Client) -> tuple[Path | None, str, bool]:
+        """Return the slot that holds a release now; or None, why, and whether asking again gives the same answer."""
         began = time.monotonic()
         try:
             # At somebody else's server without the box's token: signatures are what counts.
@@ -115,24 +144,27 @@ class ModelFromCentre:
                     release.size, lambda p: p.name.removesuffix(".part") in release.files
                 )
                 releases.fetch(release, slot)
-        except ReleaseError as exc:
-            self._log.warning("model.not_taken", model=wanted, reason=str(exc), final=exc.final)
-            if exc.final:
-                self.slots.refuse(wanted, str(exc))
-            return
-        except QuotaError as exc:
-            self._log.error("model.not_taken", model=wanted, reason=str(exc))
-            self.slots.refuse(wanted, str(exc))
-            return
-        except OSError as exc:
-            self._log.error("model.not_taken", model=wanted, reason=f"{type(exc).__name__}: {exc}")
+        except (ReleaseError, QuotaError, OSError) as exc:
+            final = exc.final if isinstance(exc, ReleaseError) else isinstance(exc, QuotaError)
+            reason = f"{type(exc).__name__}: {exc}" if isinstance(exc, OSError) else str(exc)
+            self._log.warning("model.not_taken", model=wanted, reason=reason, final=final)
+            return None, reason, final
+        self._log.info(
+            "model.fetched", model=wanted, bytes=release.size, seconds=round(time.monotonic() - began, 1)
+        )
+        return slot, "", True
+
+    def _take(
+        self, wanted: str, client: httpx.Client, look: Callable[[], Look], restart: Callable[[], None]
+    ) -> None:
+        slot, reason, final = self._fetch(wanted, client)
+        if slot is None:
+            if final:
+                self.slots.refuse(wanted, reason)
             return
         if self._wanted != wanted:
             self._log.info("model.not_wanted_any_more", model=wanted)
             return
         write_state(self._folder / "before.json", {"live": sorted(look().live)})
         self.slots.switch(slot, wanted)
-        self._log.info(
-            "model.fetched", model=wanted, bytes=release.size, seconds=round(time.monotonic() - began, 1)
-        )
         restart()

@@ -27,3 +27,6 @@ class FleetConfig(BaseModel):
     quota_mib: Annotated[int, Field(ge=16, le=65536, description="Disk space for released models, MiB.")] = (
         1024
     )
+    shadow_mib: Annotated[
+        int, Field(ge=128, le=65536, description="Memory that a model in the shadow may take, MiB.")
+    ] = 1024

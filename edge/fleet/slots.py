@@ -61,11 +61,13 @@ class Slots:
         running = trial or self._state.get("active")
         return self._path(str(running["slot"])) if running else None
 
-    def free(self) -> Path:
-        """Return the slot that does not run: what is fetched goes there, and a cut download is found there again."""
+    def free(self) -> Path | None:
+        """Return the slot that does not run: what is fetched goes there, and a cut download is found there again.
+
+        None while one is on trial and the other is the way back.
+        """
         busy = {str(s["slot"]) for s in (self._state.get("active"), self._state.get("trial")) if s}
-        slot = next(s for s in SLOTS if s not in busy)
-        return self._path(slot)
+        return next((self._path(s) for s in SLOTS if s not in busy), None)
 
     def make_room(self, wanted_bytes: int, keep: Callable[[Path], bool]) -> Path:
         """Return the free slot with room for a release; what `keep` does not want there is deleted first.
@@ -74,6 +76,8 @@ class Slots:
             QuotaError: the running release and this one are more than the quota, or than the disk has.
         """
         slot = self.free()
+        if slot is None:
+            raise QuotaError("both slots are in use: a model is on trial")
         slot.mkdir(parents=True, exist_ok=True)
         for path in slot.iterdir():
             if not keep(path):
