@@ -225,9 +225,11 @@ def drift_of(row: FleetBox | None, health: dict[str, Any] | None) -> list[str]:
     if row.model and (told.get("model") or OWN) != row.model:
         why = told.get("model_reason") if told.get("model_refused") == row.model else ""
         found.append(_word("model", row.model, told.get("model") or OWN, why))
-    shadow = (row.shadow or {}).get("model")
-    if shadow != (told.get("shadow") or {}).get("model"):
-        found.append(_word("shadow", shadow or "none", (told.get("shadow") or {}).get("model") or "none", ""))
+    shadow, runs = (row.shadow or {}).get("model"), told.get("shadow") or {}
+    if shadow != runs.get("model"):
+        found.append(_word("shadow", shadow or "none", runs.get("model") or "none", ""))
+    elif runs.get("problem"):
+        found.append(f"shadow: {shadow} does not run ({runs['problem']})")
     return found
 
 

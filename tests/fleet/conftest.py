@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "api"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "edge_worker"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 from fleet_parts import City, city
 
