@@ -115,7 +115,7 @@ class Frame:
         if grey.shape == (h, w):
             return cut(np.array(grey, np.uint8), self._masks)
         # INTER_AREA: sampling single pixels instead turned sensor noise and compression grain into motion.
-        scaled = cv2.resize(np.ascontiguousarray(grey), (w, h), interpolation=cv2.INTER_AREA)
+        scaled = cv2.resize(_shrunk(grey, w, h), (w, h), interpolation=cv2.INTER_AREA)
         return cut(np.asarray(scaled, np.uint8), self._masks)
 
 
@@ -130,6 +130,20 @@ def cut(picture: Picture, masks: Masks) -> Picture:
         cv2.fillPoly(picture, corners, (0, 0, 0))
         cv2.polylines(picture, corners, True, (0, 0, 0), 2)
     return picture
+
+
+def _shrunk(grey: Picture, width: int, height: int) -> Picture:
+    """Return the picture shrunk by a whole number, to no less than the size asked for.
+
+    By whole numbers OpenCV takes 0.6 ms for 1920 x 1080, by others (1920 x 1072 to 320 x 179) 1.7 ms. Less than one
+    block is cut off at the right and at the bottom, by which a place moves less than a pixel of the small picture.
+    """
+    factor = min(grey.shape[1] // width, grey.shape[0] // height)
+    if factor < 2:
+        return np.ascontiguousarray(grey)
+    w, h = grey.shape[1] // factor, grey.shape[0] // factor
+    whole = grey[: h * factor, : w * factor]
+    return np.asarray(cv2.resize(whole, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _planar_luma(video: av.VideoFrame) -> bool:

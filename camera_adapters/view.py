@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera_adapters.levels import level_at
 from contract import View
 
 Grey = NDArray[np.uint8]
@@ -152,7 +153,7 @@ def read_view(picture: Grey, reference: ViewReference, limits: ViewLimits = View
     energy = _ratio(float(np.mean(edges)), float(np.mean(reference.edges)))
     detail = _ratio(_detail(small), reference.detail)
     bright = float(np.mean(small >= 250))
-    level = float(np.percentile(small, 99))
+    level = level_at(small, 0.99)
     # Sensor noise on a covered lens has edges too, and, unlike what is out of focus, fine ones.
     if _is_flat(small, edges, limits) and energy < 0.5 and detail >= limits.blurred_detail:
         energy = min(energy, 0.5 * limits.covered_energy)
@@ -178,7 +179,7 @@ def read_bare(picture: Grey, limits: ViewLimits = ViewLimits()) -> ViewReading:
     """Say of one grey picture (uint8, (h, w)) what needs no reference: dark, dazzled, covered; otherwise "unknown"."""
     small = _small(picture)
     edges, detail = _edges(small), _detail(small)
-    bright, level = float(np.mean(small >= 250)), float(np.percentile(small, 99))
+    bright, level = float(np.mean(small >= 250)), level_at(small, 0.99)
     verdict: View = "unknown"
     if level < limits.dark_level:
         verdict = "dark"

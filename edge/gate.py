@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera_adapters.levels import level_at
+
 Grey = NDArray[np.uint8]
 # Grey levels above the noise, and the share of the zones' pixels that must change.
 LEVEL, SHARE = 14, 0.002
 MIN_PIXELS = 12
+_SPECK = np.ones((3, 3), np.uint8)
 
 
 class MotionGate:
@@ -24,29 +27,33 @@ class MotionGate:
     def __init__(self, polygons: Sequence[NDArray[np.float32]]) -> None:
         self._polygons = list(polygons)
         self._mask: Grey | None = None
-        self._before: NDArray[np.float32] | None = None
+        self._least = MIN_PIXELS
+        self._before: tuple[Grey, float] | None = None
 
     def observe(self, luma: Grey, _mono_s: float) -> bool:
         """Take a grey picture uint8 (h, w) and return True when the zones moved since the one before."""
-        grey = cv2.GaussianBlur(luma, (5, 5), 0).astype(np.float32)
+        grey = np.asarray(cv2.GaussianBlur(luma, (5, 5), 0), np.uint8)
         if self._mask is None or self._mask.shape != luma.shape:
             self._mask, self._before = self._draw(luma.shape), None
-        if self._before is None:
-            self._before = grey
+            self._least = max(MIN_PIXELS, int(SHARE * cv2.countNonZero(self._mask)))
+        now, before = (grey, level_at(grey, 0.5)), self._before
+        self._before = now
+        if before is None:
             return True
         # The whole picture's change of light is not motion.
-        shift = float(np.median(grey) - np.median(self._before))
-        moved = (np.abs(grey - self._before - shift) > LEVEL).astype(np.uint8) & self._mask
-        moved = cv2.morphologyEx(moved, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        self._before = grey
-        return int(moved.sum()) >= max(MIN_PIXELS, int(SHARE * int(self._mask.sum())))
+        shift = now[1] - before[1]
+        change = cv2.subtract(grey, before[0], dtype=cv2.CV_32F)
+        still = cv2.inRange(change, shift - LEVEL, shift + LEVEL)
+        moved = cv2.bitwise_and(cv2.bitwise_not(still), self._mask)
+        moved = cv2.morphologyEx(moved, cv2.MORPH_OPEN, _SPECK)
+        return cv2.countNonZero(moved) >= self._least
 
     def _draw(self, shape: tuple[int, ...]) -> Grey:
         mask = np.zeros(shape, np.uint8)
         scale = np.array([shape[1], shape[0]], np.float32)
         for polygon in self._polygons:
-            cv2.fillPoly(mask, [np.round(polygon * scale).astype(np.int32)], 1)
+            cv2.fillPoly(mask, [np.round(polygon * scale).astype(np.int32)], 255)
         if not self._polygons:
-            mask[:] = 1
+            mask[:] = 255
         # People and vehicles touch a zone with their feet: what they do begins a little above it.
         return np.asarray(cv2.dilate(mask, np.ones((9, 9), np.uint8)), np.uint8)

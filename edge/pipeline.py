@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from camera_adapters.frame import Frame
+from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.meter import METER
 from camera_adapters.view_watch import ViewWatch
 from contract import IssueClass, View, ZoneKind
@@ -115,6 +115,8 @@ class CameraPipeline:
         self._lock = threading.Lock()
         self._offered = self._judged = self._moving = self._tainted = 0
         self._last_judged: float | None = None
+        # The grey picture of the last frame that was worth the detector, so that it is made once.
+        self._grey: tuple[FrameMeta, NDArray[np.uint8]] | None = None
 
     def _draw(self, camera: CameraConfig) -> None:
         self.camera = camera
@@ -168,7 +170,9 @@ class CameraPipeline:
         self._moving += moving
         plan = self.scheduler.plan(meta.mono_s, moving, self.judge_.attentive)
         if not plan.judge and any(x.due(frame) for x in self._lookers):
-            return replace(plan, judge=True)
+            plan = replace(plan, judge=True)
+        if plan.judge:
+            self._grey = (meta, grey)
         return plan
 
     def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> list[Change]:
@@ -182,7 +186,8 @@ class CameraPipeline:
             )
             self._last_judged = meta.mono_s
             self._judged += 1
-            grey = small_grey(frame)
+            kept = self._grey
+            grey = kept[1] if kept is not None and kept[0] is meta else small_grey(frame)
             with METER.stage("left"):
                 # Another view would become the background of the left objects.
                 watch = self.watch

@@ -51,7 +51,7 @@ class Worker:
         self._slots: LatestSlots[Look] = LatestSlots()
         self.governor = governor or LoadGovernor()
         self._pump = threading.Thread(target=self._run_pump, name="detector", daemon=True)
-        self._stop = threading.Event()
+        self._stop, self._shares = threading.Event(), _Shares()
         # Never changed in place: the detector's, the metrics' and the heartbeat's threads read it at any time.
         self._lanes: dict[str, Lane] = {c.id: self._lane(c) for c in config.cameras if c.enabled}
         # Another model looks at some of the frames too; what it sees goes nowhere but into its report.
@@ -122,23 +122,31 @@ class Worker:
     def _lane(self, camera: CameraConfig) -> Lane:
         return Lane(camera, self._pipeline_of, self._slots, self._clock, self._log)
 
+    def turn(self, timeout_s: float = 0.0) -> int:
+        """Judge one batch of what waits, for up to `timeout_s` seconds until something does; return its size.
+
+        For one thread: the detector's, which does nothing else while the box runs.
+        """
+        work = self._slots.take(self._config.model.max_batch, timeout_s)
+        self.turned_s = time.monotonic()
+        self._watch_load(self._shares)
+        if work:
+            self._shares.begin()
+            try:
+                self._judge(work)
+            except Exception as exc:
+                # One bad frame must not end the box; the frames are lost, and the log says why.
+                self.failures += 1
+                self._log.error(
+                    "frame.failed", cameras=[c for c, _ in work], error=f"{type(exc).__name__}: {exc}"
+                )
+            self._shares.end()
+        return len(work)
+
     def _run_pump(self) -> None:
-        shares = _Shares()
+        self._shares = _Shares()
         while not self._stop.is_set():
-            work = self._slots.take(self._config.model.max_batch, 0.5)
-            self.turned_s = time.monotonic()
-            self._watch_load(shares)
-            if work:
-                shares.begin()
-                try:
-                    self._judge(work)
-                except Exception as exc:
-                    # One bad frame must not end the box; the frames are lost, and the log says why.
-                    self.failures += 1
-                    self._log.error(
-                        "frame.failed", cameras=[c for c, _ in work], error=f"{type(exc).__name__}: {exc}"
-                    )
-                shares.end()
+            self.turn(0.5)
 
     def _watch_load(self, shares: _Shares) -> None:
         taken = shares.take()

@@ -1,0 +1,42 @@
+"""Shortcuts over grey pictures give what the long way gives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.levels import level_at
+
+
+@given(
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)),
+    st.sampled_from((0.0, 0.25, 0.5, 0.99, 1.0)),
+)
+def test_a_level_is_numpys_quantile(picture: np.ndarray, share: float) -> None:
+    assert level_at(picture, share) == pytest.approx(float(np.quantile(picture, share)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "size", [(1920, 1080), (1920, 1072), (1280, 720), (704, 576), (642, 362), (200, 100)]
+)
+def test_a_small_grey_picture_shows_things_where_they_are(size: tuple[int, int]) -> None:
+    width, height = size
+    ramp = np.linspace(16, 235, width, dtype=np.float32)[None] + np.linspace(0, 20, height)[:, None]
+    grey = np.ascontiguousarray(np.clip(ramp, 16, 235).astype(np.uint8))
+    video = av.VideoFrame.from_ndarray(grey, format="gray").reformat(format="yuv420p")
+    meta = FrameMeta("c", 0, datetime.now(UTC), 0.0, "file", None, True, False, 1, width, height)
+    wanted = (320, max(2, round(height * 320 / width)))
+    got = Frame(meta, video).luma(*wanted)
+    assert got.shape == wanted[::-1]
+    source = Frame(meta, video).luma()
+    exact = cv2.resize(source, wanted, interpolation=cv2.INTER_AREA).astype(int)
+    # A grey level here is 1.5 pixels of the small picture.
+    assert np.abs(got.astype(int) - exact).max() <= 1
