@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import cv2
@@ -132,7 +132,7 @@ def cut(picture: Picture, masks: Masks) -> Picture:
     return picture
 
 
-def _shrunk(grey: Picture, width: int, height: int) -> Picture:
+def _shrunk(grey: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """Return the picture shrunk by a whole number, to no less than the size asked for.
 
     By whole numbers OpenCV takes 0.6 ms for 1920 x 1080, by others (1920 x 1072 to 320 x 179) 1.7 ms. Less than one
@@ -143,7 +143,7 @@ def _shrunk(grey: Picture, width: int, height: int) -> Picture:
         return np.ascontiguousarray(grey)
     w, h = grey.shape[1] // factor, grey.shape[0] // factor
     whole = grey[: h * factor, : w * factor]
-    return np.asarray(cv2.resize(whole, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+    return cv2.resize(whole, (w, h), interpolation=cv2.INTER_AREA)
 
 
 def _planar_luma(video: av.VideoFrame) -> bool:
