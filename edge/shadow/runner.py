@@ -82,6 +82,7 @@ class ShadowRunner:
         self._job: _Job | None = None
         self._open = False  # the place takes a frame
         self._waiting_since: float | None = None  # for an answer of the process
+        self._silent = False  # and was ended for it
         self._process: subprocess.Popen[bytes] | None = None
         self._in_row = 0
         self._stop = False
@@ -135,6 +136,7 @@ class ShadowRunner:
     def _end_the_silent(self) -> None:
         since = self._waiting_since
         if since is not None and time.monotonic() - since > ANSWER_S:
+            self._silent = True
             self._kill()
 
     def _kill(self) -> None:
@@ -154,7 +156,8 @@ class ShadowRunner:
                 if self._stop:
                     return
                 ends += 1
-                why = "gave no answer" if isinstance(exc, TimeoutError) else f"ended ({self._word()})"
+                silent = self._silent or isinstance(exc, TimeoutError)
+                why = "gave no answer" if silent else f"ended ({self._word()})"
                 self._fail(f"its process {why}", again=False)
                 if ends >= ENDS:
                     self._give_up(f"its process {why}, {ends} times")
@@ -166,6 +169,7 @@ class ShadowRunner:
     @contextmanager
     def _child(self) -> Iterator[Connection[bytes, bytes]]:
         ours, theirs = Pipe()
+        self._silent = False
         try:
             with theirs:
                 self._process = subprocess.Popen(
