@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,14 +23,9 @@ if TYPE_CHECKING:
     from contract.tracing import Live, Tracing
 
 LOG = structlog.get_logger("api")
+_LETTER = re.compile(r"[^.]*\{s\}[^.]*")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob: https:; "
-    "media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
 SECURITY = {
-    "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
@@ -39,6 +35,22 @@ SECURITY = {
 }
 MAX_GEO_BYTES = 32 * 2**20  # 10 000 cells as GeoJSON are 3 MB
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def policy(map_tiles: str | None) -> str:
+    """Return the content security policy: our own files alone, and pictures from the city's tile server, if any.
+
+    A host with `{s}`, which Leaflet fills with a letter, becomes a wildcard.
+    """
+    tiles = ""
+    if map_tiles:
+        address = urlsplit(map_tiles)
+        tiles = f" {address.scheme}://{_LETTER.sub('*', address.netloc)}"
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:{tiles}; "
+        "media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    )
 
 
 class TooLargeError(HTTPException):
@@ -55,6 +67,7 @@ class Outer:
         self, app: ASGIApp, settings: Settings, metrics: Metrics, tracing: Tracing | None = None
     ) -> None:
         self._app, self._settings, self._metrics, self._tracing = app, settings, metrics, tracing
+        self._security = SECURITY | {"Content-Security-Policy": policy(settings.map_tiles)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -102,7 +115,7 @@ class Outer:
             structlog.contextvars.unbind_contextvars("request_id", "trace_id")
 
     def _dress(self, headers: MutableHeaders, scope: Scope, request_id: str) -> None:
-        for name, value in SECURITY.items():
+        for name, value in self._security.items():
             headers.setdefault(name, value)
         if scope.get("scheme") == "https":
             headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -80,9 +80,10 @@ class Settings(BaseModel):
     map_tiles: Annotated[
         str | None,
         Field(
-            pattern=r"^https://[^\s\"']+$",
+            pattern=r"^https?://[A-Za-z0-9.:{}\[\]-]+/[^\s\"']*$",
             max_length=500,
-            description="Tiles of the console's map, https with {z}, {x} and {y}; a plain grid without.",
+            description="Tiles of the console's map with {z}, {x} and {y}; a plain grid without. A console on "
+            "https shows tiles of https alone.",
         ),
     ] = None
     map_datum: Annotated[

@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator
 from datetime import datetime
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -15,7 +16,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from api.access import Principal, needs
+from api.access import Principal, identify_by, needs
 from api.core import Core, CoreDep
 from api.errors import ApiError, refusals
 from api.tables import Camera, Device, Event
@@ -27,6 +28,8 @@ PAGE = 200
 # A sequence number is given before its transaction commits, so a lower one may show up after a higher one.
 LOOK_BACK = 256
 MAX_STREAMS = 200
+# A feed lives for hours: who was shut out, or moved to other cases, is noticed within this time.
+ASK_AGAIN_S = 5.0
 
 
 class CameraView(BaseModel):
@@ -57,16 +60,31 @@ def _page(core: Core, who: Principal, after: int) -> list[Event]:
         return list(session.scalars(query.limit(PAGE + LOOK_BACK)))
 
 
+def _still(request: Request, core: Core) -> Principal | None:
+    """Return who asks as of now; None when the session has ended, or may no longer read cases."""
+    try:
+        who = identify_by(request, core, None)
+    except ApiError:
+        return None
+    return who if "case.read" in who.permissions else None
+
+
 async def feed(
     core: Core, who: Principal, request: Request, after: int | None
 ) -> AsyncIterator[ServerSentEvent]:
-    """Yield events after `after` (a sequence number) or from now on, until the client goes."""
+    """Yield events after `after` (a sequence number) or from now on, until the client goes or may not read them."""
+    asked = monotonic()
     last = after if after is not None else await run_in_threadpool(_newest, core)
     start, sent = last, deque[int](maxlen=4 * LOOK_BACK)
     core.metrics.streams.inc()
     try:
         yield ServerSentEvent(event="hello", data=json.dumps({"seq": last}), retry=2000)
         while not await request.is_disconnected():
+            if monotonic() - asked >= ASK_AGAIN_S:
+                now = await run_in_threadpool(_still, request, core)
+                if now is None:
+                    return
+                who, asked = now, monotonic()
             for row in await run_in_threadpool(_page, core, who, max(start, last - LOOK_BACK)):
                 if row.seq in sent:
                     continue

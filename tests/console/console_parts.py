@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,14 @@ import httpx
 import numpy as np
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.app import create_app
 from api.core import Core
 from api.security import add_device, add_user
 from api.settings import Settings
+from bench.servers import free_port
 from contract import new_id, utc_now
 
 CHROMIUM_FLAGS = [
@@ -170,9 +171,14 @@ def town(data: Path, port: int | None = None, **settings: Any) -> Iterator[Town]
         password = add_user(session, "wang", "reviewer", core.now())
         others = {n: add_user(session, n, r, core.now()) for n, r in (("li", "reviewer"), ("ada", "admin"))}
         token = add_device(session, "box-1", core.now())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", port or 0))
-        port = probe.getsockname()[1]
+    with served(app, port) as url:
+        yield Town(url, token, "wang", password, others, core)
+
+
+@contextmanager
+def served(app: FastAPI, port: int | None) -> Iterator[str]:
+    """Serve an app on `port`, or a free one, of loopback; yield its address."""
+    port = port or free_port()
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)
     )
@@ -180,9 +186,17 @@ def town(data: Path, port: int | None = None, **settings: Any) -> Iterator[Town]
     thread.start()
     while not server.started:
         time.sleep(0.02)
-    yield Town(f"http://127.0.0.1:{port}", token, "wang", password, others, core)
+    yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)
+
+
+@contextmanager
+def again(old: Town, port: int) -> Iterator[Town]:
+    """Start a centre that has ended once more, over its own data."""
+    app = create_app(old.core.settings)
+    with served(app, port) as url:
+        yield replace(old, url=url, core=app.state.core)
 
 
 def page_of(

@@ -16,11 +16,13 @@ from playwright.sync_api import Browser, expect
 pytestmark = pytest.mark.browser
 
 
-def h265(path: Path) -> bytes:
+X265 = {"preset": "ultrafast", "x265-params": "log-level=none"}
+
+
+def clip_file(path: Path, codec: str, options: dict[str, str]) -> bytes:
+    """Return two seconds of grey, a little lighter with each of its ten frames a second."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as out:
-        stream = out.add_stream(
-            "libx265", rate=10, options={"preset": "ultrafast", "x265-params": "log-level=none"}
-        )
+        stream = out.add_stream(codec, rate=10, options=options)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         for n in range(20):
             picture = np.full((240, 320, 3), 10 * n, np.uint8)
@@ -29,12 +31,10 @@ def h265(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_a_clip_in_h265_is_converted_when_it_is_opened(
-    browser: Browser, centre: Town, tmp_path: Path
-) -> None:
-    data = h265(tmp_path / "c.mp4")
+def post_with_clip(centre: Town, n: int, data: bytes) -> str:
+    """Send a case with a clip as a box does; returns the clip's hash."""
     digest = hashlib.sha256(data).hexdigest()
-    event, files = alert_event(1, "parking.motor", "cam-1", 1)
+    event, files = alert_event(n, "parking.motor", f"cam-{n}", n)
     still = event["data"]["evidence"][0]
     clip = {**still, "kind": "clip", "sha256": digest, "media_type": "video/mp4", "size": len(data)}
     event["data"]["evidence"].append(clip)
@@ -44,6 +44,79 @@ def test_a_clip_in_h265_is_converted_when_it_is_opened(
         for name, content in {**files, digest: data}.items():
             kind = "video/mp4" if name == digest else "image/jpeg"
             box.put(f"/evidence/{name}", content=content, headers={"Content-Type": kind}).raise_for_status()
+    return digest
+
+
+AT = "() => document.getElementById('clip').currentTime"
+
+
+def test_a_clip_loops_scrubs_and_steps_by_its_own_frames(
+    browser: Browser, centre: Town, tmp_path: Path
+) -> None:
+    data = clip_file(tmp_path / "c.mp4", "libx264", {"preset": "ultrafast"})
+    post_with_clip(centre, 1, data)
+    page = page_of(browser, centre)
+    shown(page)
+    assert page.evaluate("document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.42E01E\"')")
+    page.keyboard.press(" ")
+    page.wait_for_function("() => document.getElementById('clip').currentTime > 0.5")
+    page.keyboard.press("[")
+    assert page.evaluate("document.getElementById('clip').playbackRate") == 0.5
+    for _ in range(5):
+        page.keyboard.press("]")
+    assert page.evaluate("document.getElementById('clip').playbackRate") == 4
+    # Two seconds at four times: it has begun again by now.
+    page.evaluate(
+        """() => new Promise((done) => {
+            const v = document.getElementById('clip'); let last = 0;
+            v.addEventListener('timeupdate', () => { if (v.currentTime < last) done(); last = v.currentTime; });
+        })"""
+    )
+    page.locator("#scrub").fill("500")
+    assert page.evaluate(AT) == pytest.approx(1.0, abs=0.06)
+    page.locator("#case-title").click()
+    page.wait_for_timeout(300)
+    before = page.evaluate(AT)
+    page.keyboard.press(".")
+    page.wait_for_timeout(300)
+    page.keyboard.press(".")
+    page.wait_for_timeout(300)
+    assert page.evaluate(AT) - before == pytest.approx(0.2, abs=0.06), "two frames of a tenth of a second"
+    # The comma of a Chinese input method.
+    page.evaluate(
+        "() => document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '，', bubbles: true}))"
+    )
+    page.wait_for_timeout(300)
+    assert page.evaluate(AT) - before == pytest.approx(0.1, abs=0.06)
+
+
+def test_the_next_clip_is_there_and_stands_still_where_motion_is_unwanted(
+    browser: Browser, centre: Town, tmp_path: Path
+) -> None:
+    clips = [
+        clip_file(tmp_path / f"{n}.mp4", "libx264", {"preset": "ultrafast", "crf": str(n)}) for n in (20, 30)
+    ]
+    _, second = (post_with_clip(centre, n, data) for n, data in enumerate(clips, 1))
+    page = page_of(browser, centre, reduced_motion="reduce")
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url.rsplit("/", 1)[-1]))
+    shown(page)
+    page.wait_for_timeout(1500)
+    page.keyboard.press("c")
+    expect(page.locator("#case-title")).to_contain_text("Street 2")
+    asked.clear()
+    page.locator('#strip [data-kind="clip"]').click()
+    page.wait_for_function("() => document.getElementById('clip').readyState >= 3")
+    assert second not in asked, "it was fetched before it was asked for"
+    page.wait_for_timeout(400)
+    assert page.evaluate("document.getElementById('clip').paused")
+    assert page.evaluate(AT) == 0
+
+
+def test_a_clip_in_h265_is_converted_when_it_is_opened(
+    browser: Browser, centre: Town, tmp_path: Path
+) -> None:
+    digest = post_with_clip(centre, 1, clip_file(tmp_path / "c.mp4", "libx265", X265))
     page = page_of(browser, centre)
     shown(page)
     plays = page.evaluate(

@@ -7,11 +7,14 @@ import hashlib
 import io
 import json
 import re
+import threading
 import time
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import httpx
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from console_parts import Town, page_of, picture, shown, town, violations
 from playwright.sync_api import Browser, Page, expect
 
 from api.examples import HEARTBEAT
+from api.middleware import policy
 from camera_adapters.clock import SystemClock
 from contract import CaseState, IssueClass, ZoneKind, new_id, utc_now
 from edge.agent import CentreAgent
@@ -81,6 +85,9 @@ def test_every_page_is_accessible_and_translated(
     page = page_of(browser, centre, locale, "ada", color_scheme=scheme)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None
+    )
     keys = set(
         re.findall(
             r"(\w+): \[", "".join((STATIC / f).read_text("utf-8") for f in ("words.js", "words_pages.js"))
@@ -97,10 +104,101 @@ def test_every_page_is_accessible_and_translated(
         if locale == "zh-CN":
             assert page.locator("html").get_attribute("lang") == "zh-CN"
     page.locator('[href="#/review"]').click()
-    page.keyboard.press("?")
+    shown(page)
+    for keys_pressed, dialog in (("?", "#sheet"), ("r9", "#other"), ("b", "#batch")):
+        for key in keys_pressed:
+            page.keyboard.press(key)
+        expect(page.locator(dialog)).to_be_visible()
+        count, report = violations(page)
+        assert count == 0, f"{dialog}: {report}"
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+    page.keyboard.press("f")
+    expect(page.locator("#choices")).to_be_visible()
+    page.keyboard.press("l")
+    count, report = violations(page)
+    assert count == 0, report
+    page.context.set_offline(True)
+    page.keyboard.press("1")
+    expect(page.locator("#offline")).to_be_visible()
+    count, report = violations(page)
+    assert count == 0, report
+    page.context.set_offline(False)
+    page.locator("#logout").click()
+    expect(page.locator("#login-form")).to_be_visible()
     count, report = violations(page)
     assert count == 0, report
     assert faults == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1366])
+def test_no_page_scrolls_sideways(browser: Browser, centre: Town, width: int) -> None:
+    fill(centre)
+    page = page_of(browser, centre, name="ada")
+    page.set_viewport_size({"width": width, "height": 768})
+    for path in PAGES:
+        settled(page, path)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1"), path
+    settled(page, "review")
+    # The picture, the verdict's keys and the strip are on the first screen of a desk; on a phone the keys stay in reach.
+    for part in (
+        ("#do-confirm", "#picture") if width < 1366 else ("#do-confirm", "#picture", "#strip", "#dwellline")
+    ):
+        expect(page.locator(part)).to_be_in_viewport(ratio=0.99 if width == 1366 else 0.3)
+    if width < 1366:
+        page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+        expect(page.locator("#do-confirm")).to_be_in_viewport(ratio=0.9)
+        page.locator("#do-confirm").click()
+        expect(page.locator("#said")).to_contain_text("confirmed")
+
+
+@pytest.mark.browser
+def test_the_citys_own_tiles_are_drawn(browser: Browser, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Tiles(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.end_headers()
+            self.wfile.write(picture(1, "tile"))
+
+        def log_message(self, *args: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Tiles)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tiles = f"http://127.0.0.1:{server.server_port}/{{z}}/{{x}}/{{y}}.png"
+    with town(tmp_path, second_share=0.0, map_tiles=tiles) as centre:
+        centre.post_case(1)
+        page = page_of(browser, centre)
+        shown(page)
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.leaflet-tile')].some((i) => i.naturalWidth)"
+        )
+        assert all(re.fullmatch(r"/\d+/\d+/\d+\.png", path) for path in asked)
+        # No picture from anywhere else: an <img> that slipped in could carry words out.
+        elsewhere = "() => new Promise((done) => { const i = new Image(); i.onload = () => done('shown'); i.onerror = () => done('refused'); i.src = 'http://localhost:PORT/1/1/1.png'; })"
+        assert page.evaluate(elsewhere.replace("PORT", str(server.server_port))) == "refused"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        (None, "img-src 'self' data: blob:;"),
+        ("https://tiles.city.example/{z}/{x}/{y}.png", "blob: https://tiles.city.example;"),
+        ("http://10.1.2.3:8080/{z}/{x}/{y}.png", "blob: http://10.1.2.3:8080;"),
+        ("https://{s}.tiles.city.example/{z}/{x}/{y}.png", "blob: https://*.tiles.city.example;"),
+        ("https://t{s}.city.example/{z}/{x}/{y}.png", "blob: https://*.city.example;"),
+    ],
+)
+def test_the_content_policy_names_the_tile_server_alone(address: str | None, source: str) -> None:
+    assert source in policy(address)
+    assert "unsafe" not in policy(address)
 
 
 @pytest.mark.browser
@@ -337,9 +435,15 @@ def test_statistics_are_pictures_and_tables_to_take_away(browser: Browser, centr
     page = page_of(browser, centre, name="ada", path="#/stats")
     for name in ("indicators", "heat", "precision", "models", "load"):
         expect(page.locator(f"#fig-{name} svg.chart")).to_be_visible()
-        for kind in ("csv", "svg"):
+        for kind in ("csv", "svg", "png"):
             with page.expect_download() as download:
                 page.locator(f'[data-take="{name}.{kind}"]').click()
+            if kind == "png":
+                image = cv2.imread(str(download.value.path()))
+                assert image is not None
+                assert image.shape[1] > 1000, "twice as fine as on the page"
+                assert len(np.unique(image.reshape(-1, 3), axis=0)) > 3, "drawn, not blank"
+                continue
             text = Path(download.value.path()).read_text("utf-8-sig")
             assert text.startswith("<svg") if kind == "svg" else len(list(csv.reader(io.StringIO(text)))) > 1
     expect(page.locator("#fig-indicators")).to_contain_text("Exposed garbage")

@@ -1,4 +1,4 @@
-// Charts as SVG: bars, a heat map, lines; each with its picture and its table to take away.
+// Charts as SVG: bars, a heat map, lines; each to take away as a picture and as a table.
 import { button, csv, el, save, svg } from "./dom.js";
 import { t } from "./strings.js";
 
@@ -64,15 +64,32 @@ export function lines(series, days, label) {
   return out;
 }
 
-export function table(head, rows) {
+// `numbers`: every column but the first holds numbers, also where they are written as words.
+export function table(head, rows, numbers = false) {
   const cell = (v) => (v === null || v === undefined ? "–" : typeof v === "number" && !Number.isInteger(v) ? v.toFixed(2) : String(v));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ") }, el("table", {}, el("thead", {}, el("tr", {}, head.map((h) => el("th", { scope: "col", text: h })))), el("tbody", {}, rows.map((r) => el("tr", {}, r.map((v, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: typeof v === "number" ? "num" : null, text: cell(v) })))))));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ") }, el("table", {}, el("thead", {}, el("tr", {}, head.map((h) => el("th", { scope: "col", text: h })))), el("tbody", {}, rows.map((r) => el("tr", {}, r.map((v, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: typeof v === "number" || (numbers && i) ? "num" : null, text: cell(v) })))))));
+}
+
+const TWICE = 2;
+// The chart's pixels, twice as fine as on the page. Resolves to null when the browser gives none.
+async function pixels(picture) {
+  const image = new Image(), paper = document.createElement("canvas"), width = Number(picture.getAttribute("width")), height = Number(picture.getAttribute("height"));
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(picture.outerHTML)}`;
+  await image.decode();
+  paper.width = width * TWICE;
+  paper.height = height * TWICE;
+  paper.getContext("2d").drawImage(image, 0, 0, paper.width, paper.height);
+  return new Promise((done) => { paper.toBlob(done, "image/png"); });
 }
 
 // A chart, or a table, with both to take away. `rows` are raw values for the file.
 export function figure(name, title, hint, picture, head, rows, shown = null) {
-  const take = [button(t("asCsv"), () => save(`${name}.csv`, "text/csv;charset=utf-8", `\ufeff${csv(head, rows)}`), { class: "take", "data-take": `${name}.csv` })];
-  if (picture) take.unshift(button(t("asSvg"), () => { picture.setAttribute("xmlns", "http://www.w3.org/2000/svg"); save(`${name}.svg`, "image/svg+xml", picture.outerHTML); }, { class: "take", "data-take": `${name}.svg` }));
+  const taker = (word, kind, act) => button(t(word), act, { class: "take", "data-take": `${name}.${kind}`, "aria-label": `${title}: ${t(word)}` });
+  const take = [taker("asCsv", "csv", () => save(`${name}.csv`, "text/csv;charset=utf-8", `\ufeff${csv(head, rows)}`))];
+  if (picture) {
+    picture.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    take.unshift(taker("asPng", "png", async () => { const blob = await pixels(picture); if (blob) save(`${name}.png`, "image/png", blob); }), taker("asSvg", "svg", () => save(`${name}.svg`, "image/svg+xml", picture.outerHTML)));
+  }
   const body = rows.length ? [hint ? el("p", { class: "dim", text: hint }) : null, picture ? el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, picture) : null, shown] : [el("p", { text: t("nothing") })];
   return el("section", { class: "card", id: `fig-${name}` }, el("div", { class: "head" }, el("h2", { text: title }), el("span", { class: "grow" }), rows.length ? take : []), body);
 }

@@ -18,6 +18,7 @@ const PAGES = {
   visits: { may: "case.read", load: () => import("./visits.js") },
   stats: { may: "stats.read", load: () => import("./stats.js") }, quality: { may: "stats.read", load: () => import("./quality.js") }, start: { may: "case.read", load: () => import("./start.js") },
 };
+const RETRY_MS = 3000;
 let session = null, feed = null, now = null, soon = null;
 
 const allowed = (name) => name in PAGES && session.permissions.includes(PAGES[name].may);
@@ -46,10 +47,22 @@ async function open() {
   await shell.guarded(() => page.enter($("page"), session));
 }
 
+// A browser tries a broken feed again by itself, but not one that was answered with a refusal: of a session that has ended,
+// or of a proxy whose centre is away.
+async function closed() {
+  if (!session) return;
+  shell.online(false);
+  if (feed.readyState !== EventSource.CLOSED) return;
+  const mine = feed;
+  try { await api.me(); } catch (error) { if (error instanceof api.SignedOut) { leave(); return; } }
+  setTimeout(() => { if (session && feed === mine) listen(); }, RETRY_MS);
+}
+
 function listen() {
+  feed?.close();
   feed = new EventSource("/events");
-  feed.onopen = () => shell.online(true);
-  feed.onerror = () => { if (session) shell.online(false); };
+  feed.onopen = () => { shell.online(true); if (now?.name === "review") review.refresh(); };
+  feed.onerror = closed;
   for (const kind of NEWS) feed.addEventListener(kind, (message) => {
     const event = { kind, ...JSON.parse(message.data || "{}") };
     now?.page?.news?.(event);
@@ -80,7 +93,6 @@ async function enter(found) {
   configure(session);
   for (const id of ["logout", "pages"]) $(id).hidden = false;
   $("login").hidden = true;
-  feed?.close();
   listen();
   await open();
 }

@@ -32,7 +32,7 @@ export function show(whole) {
   const radius = Math.max(60, place.error.semi_major_m * 1.4), dy = radius / metresLat, dx = radius / metresLon(place.lat);
   map.fitBounds([[place.lat - dy, place.lon - dx], [place.lat + dy, place.lon + dx]]);
   grid(place, 100, 8, layer);
-  L.polygon(ellipse(place), { color: "#d9480f", weight: 2, fillOpacity: 0.12 }).addTo(layer);
+  L.polygon(ellipse(place), { color: "#d9480f", weight: 2, fillOpacity: 0.12, smoothFactor: 0 }).addTo(layer);
   L.circleMarker([place.lat, place.lon], { radius: 7, color: "#fff", weight: 2, fillColor: "#c92a2a", fillOpacity: 1 }).addTo(layer);
 }
 

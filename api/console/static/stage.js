@@ -8,7 +8,7 @@ import { takeAway, timed } from "./strip.js";
 
 const ORDER = ["confirm", "context", "first", "middle", "crop", "clip"];
 const SPEEDS = [0.5, 1, 2, 4];
-const FRAME_S = 1 / 25;
+const FRAME_S = 1 / 25; // until the clip has told its own
 const FRONTAGE = new Set(["frontage"]), PERMIT = new Set(["parking_bay", "non_motor_parking", "loading", "permitted_vending", "terrace", "collection_point"]);
 export const LAYERS = ["zone", "frontage", "permit", "box"];
 const hidden = new Set();
@@ -18,8 +18,18 @@ export const latest = (whole) => whole.alerts[whole.alerts.length - 1] ?? null;
 export const hiddenLayers = () => [...hidden];
 export function hideLayers(names) { hidden.clear(); for (const n of names ?? []) hidden.add(n); }
 
+// The pictures go into the browser's cache; a clip is held by an element of its own, as many as cases lie ahead.
+const ahead = [], CLIPS_AHEAD = 3;
 export function preload(whole) {
-  for (const item of latest(whole)?.evidence ?? []) if (item.media_type.startsWith("image/")) new Image().src = fileUrl(item.sha256);
+  for (const item of latest(whole)?.evidence ?? []) {
+    if (item.media_type.startsWith("image/")) new Image().src = fileUrl(item.sha256);
+    else if (item.kind === "clip") {
+      const video = el("video", { preload: "auto", muted: true });
+      video.src = fileUrl(item.sha256);
+      ahead.push(video);
+      while (ahead.length > CLIPS_AHEAD) ahead.shift().removeAttribute("src");
+    }
+  }
 }
 
 export function show(whole) {
@@ -58,7 +68,8 @@ function timeline(alert, items) {
   );
   const marks = [["first_seen", "start"], ["candidate", "middle"], ["confirmed_at", "end"]], at = candidate / 10;
   const times = { first_seen: 0, candidate: (new Date(d.candidate_at) - start) / 1000, confirmed_at: span };
-  $("dwellmarks").replaceChildren(...marks.map(([key, where]) => el("span", { class: where, style: key === "candidate" ? `left: ${Math.min(75, Math.max(16, at))}%` : null, text: key === "first_seen" ? t(key) : `${t(key)} +${dwell(times[key])}` })));
+  $("dwellmarks").replaceChildren(...marks.map(([key, where]) => el("span", { class: where, text: key === "first_seen" ? t(key) : `${t(key)} +${dwell(times[key])}` })));
+  $("dwellmarks").children[1].style.left = `${Math.min(75, Math.max(16, at))}%`; // not as an attribute: the content policy forbids those
 }
 
 // Clips that this browser does not play (H.265): the centre makes a copy in H.264 when asked.
@@ -108,11 +119,13 @@ function draw() {
   const over = $("overlay"), alert = shown?.alert;
   if (boxes.dragging()) return;
   over.replaceChildren();
-  if (!alert || shown.kind === "crop" || shown.kind === "context") return;
+  if (!alert || shown.kind === "crop") return;
+  const drawn = shown.kind === "context"; // the box has drawn its zone and the subject into this picture
   for (const zone of zones) {
     const layer = FRONTAGE.has(zone.kind) ? "frontage" : PERMIT.has(zone.kind) ? "permit" : null;
     if (layer && !hidden.has(layer)) over.append(svg("polygon", { class: layer, points: points(zone.polygon) }, svg("title", { text: `${zone.id} ${zone.holder ?? ""}` })));
   }
+  if (drawn) return;
   if (!hidden.has("zone")) over.append(svg("polygon", { class: "zone", points: points(alert.zone.polygon) }));
   if (!hidden.has("box") || boxes.editing()) boxes.draw(over, alert.box);
 }
@@ -144,11 +157,21 @@ export function toggle() {
   if (video.hidden) { pickKind("clip"); return; }
   if (video.paused) video.play().catch(() => {}); else video.pause();
 }
+// The clip's own frame interval: the least time between two frames that came one after the other. Null until two have.
+let frameS = null, seen = null;
+function learn(_, { presentedFrames: n, mediaTime: at }) {
+  const step = seen && n === seen.n + 1 ? at - seen.at : 0;
+  if (step > 0.004 && step < 2) frameS = Math.min(frameS ?? step, step);
+  seen = { n, at };
+  $("clip").requestVideoFrameCallback(learn);
+}
 export function frame(direction) {
   const video = $("clip");
   if (video.hidden) { pickKind("clip"); video.pause(); return; }
   video.pause();
-  video.currentTime = Math.max(0, Math.min(video.duration || 0, video.currentTime + direction * FRAME_S));
+  // From the middle of the frame that is seen to the middle of the one beside it.
+  const at = frameS ? seen.at + frameS * (0.5 + direction) : video.currentTime + direction * FRAME_S;
+  video.currentTime = Math.max(0, Math.min(video.duration || 0, at));
 }
 export function speed(direction) {
   const box = $("speed"), at = SPEEDS.indexOf(Number(box.value)) + direction;
@@ -165,6 +188,8 @@ export function wire() {
   $("speed").replaceChildren(...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, `${s}×`)));
   $("play").addEventListener("click", toggle);
   video.addEventListener("error", unplayable);
+  video.addEventListener("loadstart", () => { frameS = seen = null; });
+  video.requestVideoFrameCallback?.(learn);
   video.addEventListener("loadeddata", () => { $("clipnote").textContent = converted.has(shown?.item?.sha256) ? t("clipConverted") : ""; });
   $("loupe").addEventListener("click", loupe);
   $("strip-picture").addEventListener("click", async () => { if (shown?.alert && !(await takeAway(shown.alert, `${shown.number}.jpg`))) $("clipnote").textContent = t("stripNone"); });

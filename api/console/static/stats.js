@@ -8,17 +8,21 @@ import { go, params } from "./shell.js";
 import { issueName, t } from "./strings.js";
 
 const BY = ["issue", "camera", "district", "unit", "street_class", "channel"];
+const SHARES = ["precision", "valid_report_rate", "handling_rate", "on_time_handling_rate", "settlement_rate", "on_time_settlement_rate", "rework_rate", "repeat_rate", "miss_rate"];
+const NUMBERS = ["reported", "judged", "confirmed", "filed", "overdue", ...SHARES, "mean_handling_h", "median_decision_s", "median_ahead_min", "alerts_per_camera_day", "false_alerts_per_camera_day"];
+const TILES = ["reported", "precision", "handling_rate", "settlement_rate", "overdue", "false_alerts_per_camera_day", "median_decision_s"];
+const WORD = { reported: "reported_n", confirmed: "confirmed_n" }, word = (n) => t(WORD[n] ?? n);
+const told = (n, v) => (v === null || v === undefined ? "–" : SHARES.includes(n) ? `${(100 * v).toFixed(1)} %` : Number.isInteger(v) ? String(v) : v.toFixed(2));
 const wanted = () => ({ days: params().get("days") ?? "30", by: params().get("by") ?? "issue" });
 const named = (by, key) => (by === "issue" ? issueName(key) : by === "street_class" ? t(key) : key || "–");
 
 function indicators(found, by) {
-  const numbers = ["reported", "judged", "confirmed", "precision", "valid_report_rate", "handling_rate", "settlement_rate", "overdue"], words = { reported: "reported_n", confirmed: "confirmed_n" };
-  const groups = found.groups.map((g) => ({ ...g, name: named(by, g.key) })), head = [t(`by_${by}`), ...numbers.map((n) => t(words[n] ?? n))];
-  const rows = groups.map((g) => [g.name, ...numbers.map((n) => g[n] ?? null)]);
-  if (rows.length) rows.push([t("all"), ...numbers.map((n) => found.total[n] ?? null)]);
+  const groups = found.groups.map((g) => ({ ...g, name: named(by, g.key) })), head = [t(`by_${by}`), ...NUMBERS.map(word)];
+  const all = groups.length ? [...groups, { ...found.total, name: t("all") }] : [], rows = all.map((g) => [g.name, ...NUMBERS.map((n) => g[n] ?? null)]);
   const picture = bars(groups.slice(0, 20).map((g) => ({ name: g.name, parts: [g.confirmed, g.judged - g.confirmed, Math.max(0, g.reported - g.judged)] })), [t("confirmed_n"), t("rejected_n"), t("s_in_review")], t("f_indicators"));
-  return figure("indicators", t("f_indicators"), "", picture, head, rows, table(head, rows));
+  return figure("indicators", t("f_indicators"), "", picture, head, rows, table(head, all.map((g) => [g.name, ...NUMBERS.map((n) => told(n, g[n]))]), true));
 }
+const tiles = (total) => el("div", { class: "tiles" }, TILES.map((n) => el("div", { class: "tile" }, el("strong", { text: told(n, total[n]) }), el("span", { text: word(n) }))));
 function hours(found) {
   const rows = found.rows.map((r) => ({ name: r.name || r.place || "–", hours: r.hours }));
   return figure("heat", t("f_heat"), t("localHours").replace("{zone}", found.timezone), heat(rows, t("f_heat")), [t("place"), ...Array.from({ length: 24 }, (_, h) => h)], found.rows.map((r) => [r.name || r.place, ...r.hours]));
@@ -52,5 +56,5 @@ export async function enter(host, session) {
   const dead = session.permissions.includes("hook.manage") ? await letters() : null;
   host.replaceChildren(el("h1", { text: t("statsTitle") }), el("div", { class: "filters" },
     field(t("days"), select(["1", "7", "30", "90", "365"].map((d) => [d, d]), days, (d) => go("stats", { ...now, days: d }))), field(t("by"), select(BY.map((b) => [b, t(`by_${b}`)]), by, (b) => go("stats", { ...now, by: b })))),
-  el("p", { id: "page-said", role: "status" }), el("div", { class: "figures" }, indicators(parts[0], by), hours(parts[1]), precisions(parts[2]), models(parts[3]), load(parts[4])), ...(dead ? [dead] : []));
+  el("p", { id: "page-said", role: "status" }), tiles(parts[0].total), el("div", { class: "figures" }, indicators(parts[0], by), hours(parts[1]), precisions(parts[2]), models(parts[3]), load(parts[4])), ...(dead ? [dead] : []));
 }
