@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from camera_adapters.decoder import OnDemandDecoder, Stamp
-from camera_adapters.stream import Demand
+from camera_adapters.demand import Demand
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.judge import Judge, Observation
 from edge.zones import PolicyConfig, ZoneConfig

@@ -17,9 +17,10 @@ import numpy as np
 
 from bench.changes import CHANGES
 from camera_adapters.clock import VirtualClock
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame
 from camera_adapters.open import open_stream
-from camera_adapters.stream import Demand, StreamEvent, StreamOptions
+from camera_adapters.stream import StreamEvent, StreamOptions
 from camera_adapters.view import Grey, ViewReference
 from camera_adapters.view_watch import FIT, ViewWatch
 from edge.pipeline import small_grey

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import av
 
+from camera_adapters.demand import Demand
 from camera_adapters.meter import METER
-from camera_adapters.stream import Demand
 
 # A GOP longer than this is no longer held for a retroactive promotion (a "smart" codec's GOP of minutes).
 MAX_GOP_PACKETS = 600

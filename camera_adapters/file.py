@@ -12,10 +12,10 @@ from av.bitstream import BitStreamFilterContext
 
 from camera_adapters.clock import Clock, VirtualClock
 from camera_adapters.decoder import Decoded, OnDemandDecoder, Stamp
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import (
-    Demand,
     FrameSink,
     StreamEvent,
     StreamHealth,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from camera_adapters.capture import Monotone
 from camera_adapters.clock import Clock
 from camera_adapters.decoder import Decoded
+from camera_adapters.demand import Demand
 from camera_adapters.frame import ClockSource, Frame, FrameMeta
 from camera_adapters.hosts import SHARED_GATE, HostGate, Slot
 from camera_adapters.meter import METER
@@ -18,7 +19,6 @@ from camera_adapters.reasons import StreamFaultError, backoff_s, classify, famil
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import PacketRing
 from camera_adapters.stream import (
-    Demand,
     FrameSink,
     StreamEvent,
     StreamHealth,

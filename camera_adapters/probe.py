@@ -15,12 +15,13 @@ import av
 import cv2
 
 from camera_adapters.clock import Clock
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame
 from camera_adapters.mends import LIKELY_PATHS, habits, mend_for
 from camera_adapters.open import open_stream
 from camera_adapters.redact import redact
 from camera_adapters.ring import RingPacket
-from camera_adapters.stream import Demand, StreamEvent, StreamOptions, StreamState
+from camera_adapters.stream import StreamEvent, StreamOptions, StreamState
 
 
 @dataclass

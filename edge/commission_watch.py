@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera_adapters.clock import Clock
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame
 from camera_adapters.open import open_stream
-from camera_adapters.stream import Demand, StreamEvent, StreamOptions
+from camera_adapters.stream import StreamEvent, StreamOptions
 from camera_adapters.view import Grey
 from edge.config import CameraConfig
 from edge.geometry import Box

@@ -19,12 +19,10 @@ from securesystemslib.signer import CryptoSigner, Signer, SSlibKey  # type: igno
 
 from contract.chain import canonical
 from edge.config import IdentityConfig
+from edge.identity_error import IdentityError
+from edge.identity_token import TokenSigner
 
 KEY_FILE, PUBLIC_FILE = "identity.key", "identity.public"
-
-
-class IdentityError(RuntimeError):
-    """The key file cannot be used; the message says how to mend it."""
 
 
 def load_signer(path: Path) -> CryptoSigner:
@@ -58,8 +56,6 @@ def signer_of(config: IdentityConfig, data: Path) -> Signer:
     """
     if config.token is None:
         return load_signer(data / KEY_FILE)
-    from edge.identity_token import TokenSigner
-
     if (data / KEY_FILE).exists():
         raise IdentityError(
             f"identity.token: {data / KEY_FILE} is there as well; a box has one key: delete the file and enrol the box again"

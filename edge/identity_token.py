@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securesystemslib.signer import Key, Signature, Signer, SSlibKey  # type: ignore[attr-defined]
 
 from edge.config import TokenConfig
-from edge.identity import IdentityError
+from edge.identity_error import IdentityError
 
 # RFC 8410: the object identifier of Ed25519.
 ED25519_OID = "1.3.101.112"

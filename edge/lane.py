@@ -16,12 +16,13 @@ from typing import Any, Literal
 import numpy as np
 
 from camera_adapters.clock import Clock
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, Masks, Role
 from camera_adapters.mends import same_shape
 from camera_adapters.meter import METER
 from camera_adapters.open import open_stream
 from camera_adapters.ring import PacketRing
-from camera_adapters.stream import CameraStream, Demand, StreamEvent, StreamOptions, StreamState
+from camera_adapters.stream import CameraStream, StreamEvent, StreamOptions, StreamState
 from edge.config import CameraConfig
 from edge.pipeline import CameraPipeline
 from edge.pump import LatestSlots

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from camera_adapters.stream import Demand
+from camera_adapters.demand import Demand
 
 
 class SamplingNumbers(Protocol):

@@ -22,9 +22,10 @@ from pathlib import Path
 import psutil
 
 from camera_adapters.clock import SystemClock
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame
 from camera_adapters.rtsp import RtspStream
-from camera_adapters.stream import Demand, StreamEvent, StreamOptions, StreamState
+from camera_adapters.stream import StreamEvent, StreamOptions, StreamState
 from camera_adapters.testing.loopcam import Camera, Faults
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam, make_clip

@@ -13,7 +13,8 @@ import pyrage
 from contract import AlertEvent
 from contract.case_file import Strand
 from edge.evidence_verify import verify_case, write_case
-from edge.identity import IdentityError, known_key, public_key
+from edge.identity import known_key, public_key
+from edge.identity_error import IdentityError
 from edge.outbox import Outbox
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from contract.fleet import Enrolled, Enrolment
 from contract.signing import SignedError, proof_of, read_key
 from edge.fleet.state import write_bytes
-from edge.identity import IdentityError, load_signer, public_key
+from edge.identity import load_signer, public_key
+from edge.identity_error import IdentityError
 
 TOKEN, FLEET_KEY, ROOT = "box.token", "fleet.pub", "root.json"
 

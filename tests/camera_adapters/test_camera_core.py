@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from camera_adapters.capture import CaptureClock, Monotone
 from camera_adapters.clock import VirtualClock
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.hosts import HostGate
 from camera_adapters.hwaccel import Accelerator, candidates
@@ -25,7 +26,7 @@ from camera_adapters.open import open_stream
 from camera_adapters.reasons import StreamFaultError, backoff_s, classify, family
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
-from camera_adapters.stream import Demand, IllegalStepError, StreamOptions, StreamState, step
+from camera_adapters.stream import IllegalStepError, StreamOptions, StreamState, step
 from camera_adapters.testing.served import make_clip
 
 T0 = datetime(2026, 3, 1, 8, tzinfo=UTC)

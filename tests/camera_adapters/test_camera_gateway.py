@@ -13,10 +13,11 @@ from camera_parts import QUICK, Memory, send, wait_for, web
 from click.testing import CliRunner
 
 from camera_adapters.clock import SystemClock
+from camera_adapters.demand import Demand
 from camera_adapters.gateway import Gateway, GatewayAddress, GatewayStream
 from camera_adapters.open import open_stream
 from camera_adapters.reasons import StreamFaultError
-from camera_adapters.stream import Demand, StreamOptions
+from camera_adapters.stream import StreamOptions
 from camera_adapters.testing.loopcam import Camera
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camera_adapters.clock import SystemClock
+from camera_adapters.demand import Demand
 from camera_adapters.gb import GbStream
 from camera_adapters.gb_platform import GbPlatform, gb_xml
 from camera_adapters.ps import PsDemuxer, RtpToAccessUnits
 from camera_adapters.sip import SipMessage, parse_sip
-from camera_adapters.stream import Demand
 from camera_adapters.testing.gbdevice import GbDevice, ps_frame
 
 DEVICE, CHANNEL = "34020000001320000001", "34020000001320000101"

@@ -17,11 +17,12 @@ from camera_parts import Memory, wait_for
 
 from camera_adapters.clock import SystemClock
 from camera_adapters.decoder import MAX_PIXELS, OnDemandDecoder, Stamp
+from camera_adapters.demand import Demand
 from camera_adapters.jpeg import MAX_PICTURE_BYTES, PictureDecoder
 from camera_adapters.onvif import OnvifAddress, _same_host, rtsp_url
 from camera_adapters.open import open_stream
 from camera_adapters.reasons import StreamFaultError
-from camera_adapters.stream import Demand, StreamOptions, StreamState
+from camera_adapters.stream import StreamOptions, StreamState
 from camera_adapters.testing.onvifcam import OnvifCam, SimulatedProfile
 from contract import utc_now
 

@@ -18,12 +18,13 @@ import pytest
 from camera_parts import QUICK, Memory, wait_for
 
 from camera_adapters.clock import SystemClock
+from camera_adapters.demand import Demand
 from camera_adapters.hosts import HostGate
 from camera_adapters.hwaccel import Accelerator
 from camera_adapters.ring import NoPicturesError, PacketRing
 from camera_adapters.rtsp import RtspStream
 from camera_adapters.still import key_at, picture_at
-from camera_adapters.stream import Demand, StreamOptions, StreamState
+from camera_adapters.stream import StreamOptions, StreamState
 from camera_adapters.testing.loopcam import Camera, Faults
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam

@@ -25,12 +25,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camera_adapters.clock import SystemClock, VirtualClock
+from camera_adapters.demand import Demand
 from camera_adapters.folder import time_of
 from camera_adapters.http import without_login
 from camera_adapters.jpeg import MultipartPictures, jpeg_size
 from camera_adapters.onvif import with_login
 from camera_adapters.open import open_stream
-from camera_adapters.stream import CameraStream, Demand, StreamOptions, StreamState
+from camera_adapters.stream import CameraStream, StreamOptions, StreamState
 from curbwatch.camera_entry import hide_password, insert_entry
 from curbwatch.commands.camera import cli
 from edge.config import load_box

@@ -21,7 +21,8 @@ from contract.case_file import Strand
 from contract.chain import LinkError, canonical, open_link, read_public_key
 from curbwatch.commands.evidence import cli
 from edge.evidence_verify import verify_case, write_case
-from edge.identity import IdentityError, load_signer, public_key
+from edge.identity import load_signer, public_key
+from edge.identity_error import IdentityError
 from edge.outbox import Outbox, Priority
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bench.chaos_sites import site_view
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
-from camera_adapters.stream import Demand
 from contract import AlertEvent, new_id, utc_now
 from edge.box import Box
 from edge.config import BoxConfig, CameraConfig

@@ -238,7 +238,7 @@ const keepLayers = () => api.keep({ keys: keys.changed(), hidden: stage.hiddenLa
 const ACTIONS = {
   confirm: () => decide({ kind: "confirm" }), fix: () => chooseClass((issue) => decide({ kind: "confirm", issue })), reject: () => chooseReason(reject), unsure: () => decide({ kind: "unsure" }),
   merge, defer, batch, undo: takeBack, next: () => step(1), previous: () => step(-1), play: stage.toggle, frameBack: () => stage.frame(-1), frameOn: () => stage.frame(1),
-  slower: () => stage.speed(-1), faster: () => stage.speed(1), overlay, loupe: stage.loupe, edit, sheet: () => sheet(keepLayers),
+  slower: () => stage.speed(-1), faster: () => stage.speed(1), overlay, loupe: stage.loupe, edit, sheet: () => sheet(() => { keepLayers(); words(); }),
 };
 
 export function onKey(event) {

@@ -1,7 +1,6 @@
 // The sheet of keys; each key can be changed on it.
 import { $, button, el } from "./dom.js";
 import * as keys from "./keys.js";
-import { words } from "./review.js";
 import { t } from "./strings.js";
 
 let asking = null, keep = () => {};
@@ -23,7 +22,7 @@ function onKey(event) {
   if (event.key === "Escape") { $("sheet-said").textContent = t("keysHelp"); draw(); return; }
   const why = keys.change(action, event.key);
   $("sheet-said").textContent = why === null ? t("keyKept") : why === "fixed" ? t("keyFixed") : t("keyTaken").replace("{action}", t(`k_${why}`));
-  if (why === null) { keep(); words(); }
+  if (why === null) { keep(); }
   draw();
   $("sheet-keys").querySelector(`[data-change="${action}"]`)?.focus();
 }
@@ -38,5 +37,5 @@ export function sheet(save) {
 export function wire() {
   $("sheet").addEventListener("keydown", onKey);
   $("sheet-close").addEventListener("click", () => $("sheet").close());
-  $("sheet-default").addEventListener("click", () => { keys.use({}); keep(); words(); draw(); });
+  $("sheet-default").addEventListener("click", () => { keys.use({}); keep(); draw(); });
 }
