@@ -21,7 +21,7 @@ from api.audit import record
 from api.core import Core, CoreDep
 from api.db import lock, plain
 from api.errors import ApiError, refusals
-from api.fleet_setup import give_setup
+from api.fleet_setup import BoxTakes, box_takes, give_setup
 from api.routes.cases import IfMatch
 from api.routes.charts import zone_of
 from api.tables import AlertRow, Camera, CaseRow, Device
@@ -54,6 +54,7 @@ class SetupView(BaseModel):
     version: int
     setup: CameraSetup
     versions: list[SavedVersion]
+    box: BoxTakes
 
 
 class SetupIn(BaseModel):
@@ -107,7 +108,8 @@ def find_camera(session: Session, camera_id: str, who: Principal) -> Camera:
     return camera
 
 
-def _view(session: Session, camera_id: str) -> SetupView:
+def _view(session: Session, camera: Camera) -> SetupView:
+    camera_id = camera.id
     rows = session.scalars(
         select(CameraSetupRow)
         .where(CameraSetupRow.camera_id == camera_id)
@@ -122,8 +124,9 @@ def _view(session: Session, camera_id: str) -> SetupView:
     ]  # fmt: skip
     setup = CameraSetup.model_validate(rows[0].body) if rows else CameraSetup()
     return SetupView(
-        camera_id=camera_id, version=rows[0].version if rows else 0, setup=setup, versions=versions
-    )
+        camera_id=camera_id, version=rows[0].version if rows else 0, setup=setup, versions=versions,
+        box=box_takes(session, camera.device_id, camera_id),
+    )  # fmt: skip
 
 
 def _answer(view: SetupView, status: int = 200) -> JSONResponse:
@@ -136,8 +139,7 @@ def get_setup(
 ) -> JSONResponse:
     """Return the newest version and the list of all."""
     with core.db.read() as session:
-        find_camera(session, camera_id, who)
-        return _answer(_view(session, camera_id))
+        return _answer(_view(session, find_camera(session, camera_id, who)))
 
 
 @router.get("/cameras/{camera_id}/setup/{version}", responses=refusals(401, 403, 404, 422))
@@ -204,7 +206,7 @@ def put_setup(
             {"config_version": given} if given else {}
         )
         record(session, f"setup:{camera_id}", now, f"user:{who.name}", "setup.saved", detail)
-        view = _view(session, camera_id)
+        view = _view(session, camera)
     return _answer(view, 201)
 
 

@@ -226,6 +226,16 @@ def shown(page: Page) -> str:
     return page.locator("#case-title").inner_text()
 
 
+def title(page: Page, words: str) -> None:
+    """Wait for words in the case's title."""
+    expect(page.locator("#case-title")).to_contain_text(words)
+
+
+def said(page: Page, words: str) -> None:
+    """Wait for words of the line that answers a key."""
+    expect(page.locator("#said")).to_contain_text(words)
+
+
 def violations(page: Page) -> tuple[int, str]:
     """Return how many rules of WCAG 2.2 AA axe finds broken, and its words."""
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})

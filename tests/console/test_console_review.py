@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import statistics
-import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from console_parts import Town, again, page_of, shown, town
+from console_parts import Town, page_of, said, shown, title, town
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 
-from api.tables import Audit, CaseRow, User
-from bench.servers import free_port
+from api.tables import Audit, CaseRow
 from contract import new_id
 from contract.datum import Datum, to_datum
 
 pytestmark = pytest.mark.browser
-
-
-def title(page: Page, words: str) -> None:
-    expect(page.locator("#case-title")).to_contain_text(words)
-
-
-def said(page: Page, words: str) -> None:
-    expect(page.locator("#said")).to_contain_text(words)
 
 
 def test_a_reviewers_first_ten_minutes_by_keyboard(browser: Browser, centre: Town) -> None:
@@ -180,20 +170,6 @@ def test_keys_are_changed_and_follow_the_person(browser: Browser, centre: Town) 
     assert [centre.case(c)["state"] for c in ids] == ["confirmed", "confirmed"]
 
 
-def test_an_input_method_keeps_its_keys(browser: Browser, centre: Town) -> None:
-    case_id = centre.post_case(1)
-    page = page_of(browser, centre)
-    shown(page)
-    for event in (
-        "{key: 'c', isComposing: true, bubbles: true}",
-        "{key: 'Process', keyCode: 229, bubbles: true}",
-    ):
-        page.evaluate(f"() => document.body.dispatchEvent(new KeyboardEvent('keydown', {event}))")
-    page.keyboard.press("Control+c")
-    time.sleep(0.5)
-    assert centre.case(case_id)["state"] == "in_review"
-
-
 def _key_to_picture(page: Page, cases: range) -> list[float]:
     waits = []
     for n in cases:
@@ -236,83 +212,6 @@ def test_the_next_picture_is_there_when_the_key_is_pressed(browser: Browser, cen
     )
     waits += _key_to_picture(page, range(2, 9))
     print(f"key to next picture: median {statistics.median(waits):.0f} ms of {[round(w) for w in waits]}")
-
-
-def test_a_lost_connection_is_said_and_mended(browser: Browser, centre: Town) -> None:
-    case_id = centre.post_case(1)
-    page = page_of(browser, centre)
-    shown(page)
-    page.context.set_offline(True)
-    page.keyboard.press("c")
-    expect(page.locator("#offline")).to_contain_text("not stored")
-    assert centre.case(case_id)["state"] == "in_review"
-    later = centre.post_case(2)
-    page.context.set_offline(False)
-    # The bar goes by itself, and what came meanwhile is there.
-    expect(page.locator("#offline")).to_be_hidden(timeout=20_000)
-    expect(page.locator(f'#queue [data-id="{later}"]')).to_be_visible()
-    page.keyboard.press("c")
-    title(page, "Street 2")
-    assert centre.case(case_id)["state"] == "confirmed"
-
-
-def test_the_centre_goes_and_comes_back(browser: Browser, tmp_path: Path) -> None:
-    port = free_port()
-    with town(tmp_path, port, second_share=0.0) as centre:
-        case_id = centre.post_case(1)
-        page = page_of(browser, centre)
-        shown(page)
-    expect(page.locator("#offline")).to_be_visible(timeout=20_000)
-    page.keyboard.press("c")
-    with again(centre, port) as centre:
-        expect(page.locator("#offline")).to_be_hidden(timeout=20_000)
-        assert centre.case(case_id)["state"] == "in_review", "a verdict given meanwhile is not stored"
-        page.keyboard.press("c")
-        expect(page.locator("#empty")).to_be_visible()
-        assert centre.case(case_id)["verdicts"][0]["reviewer"] == "wang"
-
-
-def test_who_is_shut_out_hears_nothing_more(browser: Browser, centre: Town) -> None:
-    centre.post_case(1)
-    page = page_of(browser, centre)
-    shown(page)
-    with (
-        centre.person("li") as other,
-        other.stream("GET", "/events", timeout=30) as feed,
-        centre.person("ada") as ada,
-        ada.stream("GET", "/events", timeout=30) as hers,
-    ):
-        lines, ours = feed.iter_lines(), hers.iter_lines()
-        assert next(lines) == next(ours) == "event: hello"
-        with centre.core.db.write() as session:
-            session.execute(update(User).where(User.username.in_(("li", "wang"))).values(active=False))
-        assert not [line for line in lines if "case.opened" in line], "the feed ends"
-        assert other.get("/events").status_code == 401
-        centre.post_case(2)
-        assert next(line for line in ours if "case.opened" in line), "another's goes on"
-    expect(page.locator("#login-form")).to_be_visible(timeout=20_000)
-    expect(page.locator("#review")).to_be_hidden()
-
-
-def test_words_are_composed_without_a_verdict(browser: Browser, centre: Town) -> None:
-    case_id = centre.post_case(1)
-    page = page_of(browser, centre, "zh-CN")
-    shown(page)
-    page.keyboard.press("r")
-    page.keyboard.press("9")
-    expect(page.locator("#other-text")).to_be_focused()
-    method = page.context.new_cdp_session(page)
-    method.send("Input.imeSetComposition", {"text": "paishe", "selectionStart": 6, "selectionEnd": 6})
-    # The Enter that ends a composition belongs to the input method, and does not send the form.
-    enter = {"type": "rawKeyDown", "key": "Process", "code": "Enter", "windowsVirtualKeyCode": 229}
-    method.send("Input.dispatchKeyEvent", enter)
-    expect(page.locator("#other")).to_be_visible()
-    method.send("Input.insertText", {"text": "拍摄现场"})
-    expect(page.locator("#other-text")).to_have_value("拍摄现场")
-    assert centre.case(case_id)["state"] == "in_review"
-    page.keyboard.press("Enter")
-    expect(page.locator("#empty")).to_be_visible()
-    assert centre.case(case_id)["verdicts"][0]["text"] == "拍摄现场"
 
 
 def test_two_reviewers_never_hold_one_case(browser: Browser, centre: Town) -> None:

@@ -94,11 +94,13 @@ def test_a_box_applies_what_was_saved_on_the_page(town: City, tmp_path: Path) ->
         }  # fmt: skip
         box.post("/heartbeats", json=beat).raise_for_status()
         page, told = "/cameras/gate/setup", {"setup": {"zones": [ZONE]}}
-        town.admin.put(page, json=told).raise_for_status()
+        saved = town.admin.put(page, json=told).raise_for_status().json()
+        assert saved["box"]["state"] == "own_file"
         state = town.admin.get("/fleet/boxes/box-1").json()
         assert state["desired"].get("config_version", 0) == 0, "a box with its own file alone is left alone"
         town.admin.put("/fleet/boxes/box-1/config", json={"body": BODY}).raise_for_status()
-        town.admin.put(page, json=told).raise_for_status()
+        saved = town.admin.put(page, json=told).raise_for_status().json()
+        assert saved["box"] == {"state": "waiting", "version": 2, "reason": ""}
         listed = town.admin.get("/fleet/boxes/box-1/configs").json()
         assert [c["version"] for c in listed] == [2, 1]
         assert listed[0]["note"] == "setup of gate, version 2"

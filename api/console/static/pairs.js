@@ -1,5 +1,5 @@
 // Point pairs of the ground plane: one point in the picture, the same on the map, and the error of each.
-import { grid, lay, ofMap, onMap } from "./base.js";
+import { distance, grid, lay, ofMap, onMap } from "./base.js";
 import { button, el } from "./dom.js";
 import { fit } from "./ground.js";
 import { t } from "./strings.js";
@@ -8,22 +8,26 @@ const L = globalThis.L;
 const whole = (pairs) => pairs.filter((p) => p.picture && Number.isFinite(p.lon) && Number.isFinite(p.lat));
 export const complete = (pairs) => whole(pairs).map((p) => ({ picture: p.picture, lon: p.lon, lat: p.lat }));
 
+// How far a click that is one pixel off (of a picture 1280 wide) moves the ground, in metres: with four pairs all that can be said.
+const PIXEL = 1 / 1280;
+const slip = (found, [x, y]) => Math.max(...[[PIXEL, 0], [0, PIXEL]].map(([dx, dy]) => distance(found.map([x, y]), found.map([x + dx, y + dy]))));
+
 function verdict(pairs) {
   const ready = whole(pairs), found = fit(ready);
   if (ready.length < 4) return { text: t("groundFew").replace("{n}", ready.length), errors: null };
   if (!found || !Number.isFinite(found.rms)) return { text: t("groundBad"), errors: null };
   const text = ready.length === 4 ? t("groundExact") : t("groundRms").replace("{m}", found.rms.toFixed(2)).replace("{n}", ready.length);
-  return { text, errors: new Map(ready.map((p, i) => [p, found.errors[i]])) };
+  return { text, errors: new Map(ready.map((p, i) => [p, found.errors[i]])), slips: new Map(ready.map((p) => [p, slip(found, p.picture)])) };
 }
 
 export function make(model, camera, changed) {
   const box = el("div", { class: "pairmap", role: "region", "aria-label": t("groundMap") }), list = el("div", { class: "pairs" }), said = el("p", { role: "status", class: "dim" }), host = el("section", { class: "card", id: "ground" });
   let map = null, marks = null;
   function draw() {
-    const { text, errors } = verdict(model.pairs);
+    const { text, errors, slips } = verdict(model.pairs);
     said.textContent = text;
     const input = (p, key) => el("input", { type: "number", step: "any", value: p[key] ?? "", "aria-label": t(key), onchange: (e) => { p[key] = e.target.value === "" ? undefined : Number(e.target.value); changed(); } });
-    list.replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ["pairPicture", "lon", "lat", "residual"].map((h) => el("th", { scope: "col", text: t(h) })), el("td", {}))), el("tbody", {}, model.pairs.map((p, i) => el("tr", {}, el("td", { text: p.picture ? p.picture.map((v) => v.toFixed(3)).join(", ") : "…" }), el("td", {}, input(p, "lon")), el("td", {}, input(p, "lat")), el("td", { class: "num", text: errors?.has(p) && model.pairs.length > 4 ? errors.get(p).toFixed(2) : "–" }), el("td", {}, button(t("remove"), () => { model.pairs.splice(i, 1); model.pairing = null; changed(); })))))));
+    list.replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ["pairPicture", "lon", "lat", "residual", "slip"].map((h) => el("th", { scope: "col", text: t(h) })), el("td", {}))), el("tbody", {}, model.pairs.map((p, i) => el("tr", {}, el("td", { text: p.picture ? p.picture.map((v) => v.toFixed(3)).join(", ") : "…" }), el("td", {}, input(p, "lon")), el("td", {}, input(p, "lat")), el("td", { class: "num", text: errors?.has(p) && model.pairs.length > 4 ? errors.get(p).toFixed(2) : "–" }), el("td", { class: "num", text: slips?.has(p) ? slips.get(p).toFixed(2) : "–" }), el("td", {}, button(t("remove"), () => { model.pairs.splice(i, 1); model.pairing = null; changed(); })))))));
     marks?.clearLayers();
     if (marks) for (const p of whole(model.pairs).map(onMap)) L.circleMarker([p.lat, p.lon], { radius: 6, color: "#10222b", weight: 1, fillColor: "#00bcd4", fillOpacity: 1 }).addTo(marks);
   }

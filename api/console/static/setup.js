@@ -26,6 +26,7 @@ function changed(text = null) {
 }
 function zoneList() {
   parts.zones.replaceChildren(...model.zones.map((z, i) => el("li", {}, button(`${z.id} · ${t(`z_${z.kind}`)} · ${t(z.street_class)}${z.schedule?.length ? ` · ${t("hours")}: ${z.schedule.length}` : ""}`, () => { model.chosen = i; changed(); }, { "aria-pressed": String(i === model.chosen) }))));
+  if (!model.zones.length && !model.draft) parts.zones.replaceChildren(el("li", { class: "dim", text: t("noZones") }));
   parts.finish.hidden = !model.draft;
 }
 function zoneForm() {
@@ -87,11 +88,27 @@ async function keep() {
   if (!view) { if (parts.said.textContent.includes("version")) say(`${parts.said.textContent}. ${t("stale")}`); return; }
   model.version = view.version;
   versions(view);
-  say(t("saved").replace("{n}", view.version));
+  told(view);
+  await follow(view);
+}
+// Which version was saved, and what the box has made of it.
+const told = (view) => say(`${t("saved").replace("{n}", view.version)} ${t(`b_${view.box.state}`).replace("{n}", view.box.version)}${view.box.reason ? `: ${view.box.reason}` : ""}`);
+const FOLLOW_MS = 2000, FOLLOWED = 90;
+async function follow(saved) {
+  const mine = visit;
+  let view = saved;
+  for (let i = 0; i < FOLLOWED && ["waiting", "trial"].includes(view.box.state); i += 1) {
+    await new Promise((go) => { setTimeout(go, FOLLOW_MS); });
+    if (mine !== visit || model.version !== saved.version) return;
+    const next = await guarded(() => api.setup(camera.id));
+    if (!next || mine !== visit || model.version !== saved.version || next.version !== saved.version) return;
+    if (next.box.state !== view.box.state) told(next);
+    view = next;
+  }
 }
 
-function box() {
-  const h = camera.health, rows = [[t("state"), `${t(`c_${camera.state}`)}${spoken(camera)}`]];
+function box(holds) {
+  const h = camera.health, rows = [[t("state"), `${t(`c_${camera.state}`)}${spoken(camera)}`], [t("configuration"), t(`b_${holds.state}`).replace("{n}", holds.version)]];
   if (h) rows.push([t("lastFrame"), h.last_frame_at ? when(h.last_frame_at) : "–"], [t("decoded"), String(h.frames_decoded)], [t("tainted"), `${(100 * h.tainted_ratio).toFixed(1)} %`], [t("skew"), h.clock_skew_s == null ? "–" : `${h.clock_skew_s.toFixed(2)} s`], [t("camera"), t(`v_${h.view}`)]);
   return el("section", { class: "card" }, el("h2", { text: t("whatBoxSays") }), el("dl", { class: "boxfacts" }, rows.flatMap(([k, v]) => [el("dt", { text: k }), el("dd", { text: v })])), may() ? el("div", { class: "tools" }, button(t("probeNow"), probe, { id: "probe-now" })) : el("p", { class: "dim", text: t("onlyAdmin") }), parts.probed, el("details", {}, el("summary", { text: t("probe") }), el("p", { class: "dim", text: t("probeHelp") }), el("pre", { tabindex: "0", "aria-label": t("probe") }, el("code", { text: "curbwatch camera probe rtsp://user:password@camera/path" }))));
 }
@@ -125,7 +142,7 @@ export async function enter(host, who) {
   const saving = el("section", { class: "card" }, el("h2", { text: t("saveTitle") }), may() ? el("div", { class: "filters" }, field(t("note"), parts.note), button(t("saveVersion"), keep, { class: "go", id: "save-version" })) : el("p", { text: t("onlyAdmin") }), el("h3", { text: t("versions") }), view.versions.length ? null : el("p", { class: "dim", text: t("noVersion") }), parts.versions);
   host.replaceChildren(el("h1", { text: `${camera.name || camera.id}` }), parts.said, el("div", { class: "setup" },
     el("div", {}, el("section", { class: "card" }, background(pictures), pane.host, el("div", { class: "tools" }, button(t("newZone"), begin, { id: "new-zone" }), parts.finish)), plane.host),
-    el("div", {}, el("section", { class: "card" }, el("h2", { text: t("zones") }), parts.zones, parts.form), trying, saving, box())));
+    el("div", {}, el("section", { class: "card" }, el("h2", { text: t("zonesTitle") }), parts.zones, parts.form), trying, saving, box(view.box))));
   plane.start();
   versions(view);
   changed();
