@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError
 from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.types import ASGIApp
 
-from api import callouts, inspections
+from api import callouts, inspections, rollouts
 from api.access import check_guards
 from api.areas import Areas
 from api.city_loop import exchange_forever
@@ -66,6 +66,7 @@ ROUTERS = (
     "custody",
     "keys",
     "fleet",
+    "rollouts",
     "stats",
     "thresholds",
     "inspections",
@@ -129,7 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     core: Core = app.state.core
     tasks = [
         asyncio.create_task(run(core))
-        for run in (_send_hooks, _retain, stamp_forever, _sweep, exchange_forever)
+        for run in (_send_hooks, _retain, stamp_forever, _sweep, _roll, exchange_forever)
     ]
     try:
         yield
@@ -183,6 +184,16 @@ async def _sweep(core: Core) -> None:
         except SQLAlchemyError as exc:
             LOG.warning("sweep.failed", error=type(exc).__name__)
         await asyncio.sleep(SWEEP_S)
+
+
+async def _roll(core: Core) -> None:
+    """Ask the gates of every live rollout, for as long as the replica lives."""
+    while core.settings.rollout_every_s:
+        await asyncio.sleep(core.settings.rollout_every_s)
+        try:
+            await run_in_threadpool(rollouts.tick, core)
+        except SQLAlchemyError as exc:
+            LOG.warning("rollouts.failed", error=type(exc).__name__)
 
 
 async def _invalid(request: Request, exc: Exception) -> Response:

@@ -16,13 +16,18 @@ def share(part: float, whole: float) -> float | None:
     return round(part / whole, 4) if whole else None
 
 
-def wilson_low(yes: int, n: int, z: float = 1.96) -> float:
-    """Return the lower end of Wilson's 95 % interval of a share (E. B. Wilson, JASA 22, 1927); 0 for no sample."""
+def wilson(yes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval of a share, 95 % by default (E. B. Wilson, JASA 22, 1927); 0 to 1 for no sample."""
     if n == 0:
-        return 0.0
+        return 0.0, 1.0
     p = yes / n
     middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - spread) / (1 + z * z / n))
+    return max(0.0, (middle - spread) / (1 + z * z / n)), min(1.0, (middle + spread) / (1 + z * z / n))
+
+
+def wilson_low(yes: int, n: int, z: float = 1.96) -> float:
+    """Return the lower end of `wilson`."""
+    return wilson(yes, n, z)[0]
 
 
 def hide_small(counts: Mapping[str, int], least: int = SMALL) -> dict[str, int | None]:

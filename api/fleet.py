@@ -72,7 +72,7 @@ def box_row(session: Session, device_id: str) -> FleetBox:
     """Return what a box shall have; an empty wish is made where there is none."""
     row = session.get(FleetBox, device_id)
     if row is None:
-        row = FleetBox(device_id=device_id, labels={}, config_version=0, trouble="")
+        row = FleetBox(device_id=device_id, labels={}, config_version=0)
         session.add(row)
         session.flush()
     return row

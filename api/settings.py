@@ -131,6 +131,14 @@ class Settings(BaseModel):
             description="Ed25519 key (PEM, mode 0600) that signs boxes' configurations, the same for all replicas; made in `data` without."
         ),
     ] = None
+    rollout_every_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=3600,
+            description="Seconds between looks at the rollouts' gates; 0 leaves them as they are.",
+        ),
+    ] = 30.0
     releases: Annotated[
         Path | None, Field(description="Folder of the model releases (TUF); `releases` in `data` without.")
     ] = None

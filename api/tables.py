@@ -278,6 +278,7 @@ class AlertRow(Base):
     body: Mapped[Body]
     __table_args__ = (
         Index("ix_alerts_cell", "ground_cell", "issue"),
+        Index("ix_alerts_device", "device_id", "received_at"),
         Index("ix_alerts_issue_place", "issue", "lat", "lon"),
     )
 

@@ -34,9 +34,8 @@ class FleetBox(Base):
     model: Mapped[str | None] = mapped_column(String(140))
     shadow: Mapped[Body | None]
     rollout_id: Mapped[str | None] = mapped_column(String(36), index=True)
-    # Heartbeats since the model was last changed, and what the box said was wrong then.
+    # When the wish for the model was last changed.
     since: Mapped[datetime | None]
-    trouble: Mapped[str] = mapped_column(String(300), default="")
 
 
 class BoxConfigRow(Base):
@@ -69,3 +68,32 @@ class Rollout(Base):
     made_at: Mapped[datetime]
     changed_at: Mapped[datetime]
     __table_args__ = (Index("ix_rollouts_phase", "phase", "tenant"),)
+
+
+class RolloutBox(Base):
+    """A box in a rollout: its ring, what it had before, and what its heartbeats said under either model.
+
+    `runs` is `champion` or `candidate` as of the last heartbeat; camera-seconds and ages are kept for both.
+    """
+
+    __tablename__ = "rollout_boxes"
+    rollout_id: Mapped[str] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    ring: Mapped[int]
+    shadows: Mapped[bool] = mapped_column(default=False)
+    before_model: Mapped[str] = mapped_column(String(140))
+    before_shadow: Mapped[Body | None]
+    runs: Mapped[str] = mapped_column(String(10), default="")
+    holds: Mapped[bool] = mapped_column(default=False)
+    seen_at: Mapped[datetime | None]
+    uptime_s: Mapped[float] = mapped_column(default=0.0)
+    champion_camera_s: Mapped[float] = mapped_column(default=0.0)
+    candidate_camera_s: Mapped[float] = mapped_column(default=0.0)
+    champion_age_s: Mapped[float | None]
+    candidate_age_s: Mapped[float | None]
+    restarts: Mapped[int] = mapped_column(default=0)
+    took_back: Mapped[str] = mapped_column(String(300), default="")
+    refused: Mapped[str] = mapped_column(String(300), default="")
+    safe: Mapped[bool] = mapped_column(default=False)
+    report: Mapped[Body | None]
+    __table_args__ = (Index("ix_rollout_boxes_ring", "rollout_id", "ring"),)

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 from sqlalchemy import bindparam, delete, select
 
-from api import callouts, camera_health, checks, inspections
+from api import callouts, camera_health, checks, inspections, rollout_watch
 from api.access import Principal, needs
 from api.core import Core, CoreDep
 from api.errors import ApiError, refusals
@@ -205,6 +205,7 @@ def post_heartbeat(beat: Heartbeat, who: Who, core: CoreDep) -> DesiredState:
             )
             device.last_seen_at, device.health = now, body
             camera_health.take(session, who, cameras, events, core)
+            rollout_watch.take(session, beat, core)
         wanted = dict(device.desired or {})
         wanted |= desired_of(session, who.id)
         wanted["inspections"] = inspections.orders_of(session, who.id, now)

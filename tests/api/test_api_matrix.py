@@ -131,6 +131,10 @@ MATRIX: dict[tuple[str, str], str] = {
     ("PUT", "/fleet/boxes/{device_id}"): "device.manage",
     ("PUT", "/fleet/boxes/{device_id}/config"): "device.manage",
     ("GET", "/fleet/boxes/{device_id}/configs"): "device.manage",
+    ("POST", "/fleet/rollouts"): "device.manage",
+    ("GET", "/fleet/rollouts"): "device.manage audit.read",
+    ("GET", "/fleet/rollouts/{rollout_id}"): "device.manage audit.read",
+    ("POST", "/fleet/rollouts/{rollout_id}/{act}"): "device.manage",
     ("GET", "/devices/self/config/{version}"): "device.ingest",
     ("GET", "/releases/{path}"): "device.ingest device.manage",
     ("GET", "/healthz"): PUBLIC,
@@ -150,7 +154,7 @@ def _call(client: object, method: str, path: str) -> int:
     for name, value in (
         ("sha256", "0" * 64), ("case_id", new_id()), ("verdict_id", new_id()), ("username", "nobody"),
         ("kind", "grid"), ("threshold_id", new_id()), ("order_id", new_id()), ("report_id", new_id()), ("hook_id", new_id()), ("delivery_id", new_id()), ("device_id", "nobody"), ("key_id", new_id()),
-        ("reading_id", new_id()), ("camera_id", "nobody"), ("request_id", new_id()), ("shape", "json"), ("service_code", "parking.motor"), ("version", "1"), ("path", "nothing"),
+        ("reading_id", new_id()), ("camera_id", "nobody"), ("request_id", new_id()), ("shape", "json"), ("service_code", "parking.motor"), ("version", "1"), ("path", "nothing"), ("rollout_id", new_id()), ("act", "pause"),
     ):  # fmt: skip
         url = url.replace(f"{{{name}}}", value)
     return int(

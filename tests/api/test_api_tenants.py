@@ -89,6 +89,8 @@ LISTS: dict[Route, tuple[str, bool] | None] = {
     ("GET", "/open311/v2/requests.{shape}"): ("", True),
     ("GET", "/fleet/boxes"): ("", True),
     ("POST", "/fleet/codes"): None,
+    ("GET", "/fleet/rollouts"): ("", True),
+    ("POST", "/fleet/rollouts"): None,
     ("GET", "/geo/{kind}"): ("", True),
     ("PUT", "/geo/{kind}"): None,
 }
@@ -146,7 +148,7 @@ class World:
     waits: str = ""
 
     def url(self, path: str, method: str = "GET") -> str:
-        names = {"shape": "json", "kind": "district", "version": "1"} | self.ids
+        names = {"shape": "json", "act": "pause", "kind": "district", "version": "1"} | self.ids
         if "/callouts/" in path and "{order_id}" in path:
             names["order_id"] = self.ids["callout_id"]
         if path.startswith("/checks/"):
@@ -240,6 +242,9 @@ def world(house: Centre) -> World:
     ids["report_id"] = ids["request_id"] = nora.post("/reports", json=report).json()["id"]
     assert nora.put("/cameras/north-cam/setup", json={"setup": {}, "note": MARK}).is_success
     ids["check_id"] = nora.post("/cameras/north-cam/checks", json={"kind": "probe"}).json()["id"]
+    assert nora.put("/fleet/boxes/north-box", json={"labels": {}}).is_success
+    rollout = {"candidate": f"north/{MARK.lower()}@2", "plan": {"rings": [{"name": "all"}]}}
+    ids["rollout_id"] = nora.post("/fleet/rollouts", json=rollout).json()["id"]
     ring = [[112.5, 37.8], [112.6, 37.8], [112.6, 37.9], [112.5, 37.8]]
     area = {
         "geometry": {"type": "Polygon", "coordinates": [ring]},
@@ -369,6 +374,9 @@ def test_what_a_body_names(world: World) -> None:
             for tenant in ("/", "/north/"):
                 assert south.post(path, json=told | {"tenant": tenant}).status_code == 403
         assert south.post("/devices", json={"id": "north-box", "tenant": "/south/"}).status_code == 403
+        rollout = {"candidate": "south/m@2", "plan": {"rings": [{"name": "all"}]}}
+        assert south.post("/fleet/rollouts", json=rollout).status_code == 422, "no box of one's own"
+        assert south.post("/fleet/rollouts", json=rollout | {"tenant": "/north/"}).status_code == 403
         own = {"device_id": "device-south-"}
         assert box.post("/alerts", json=event(world.house.clock())).status_code == 403, "another box's name"
         site = event(world.house.clock(), **own)

@@ -1,0 +1,73 @@
+"""What a heartbeat says about a rollout: time on either model, pictures' age, unasked starts, and trouble, which acts at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from api.core import Core
+from api.rollout import LIVE
+from api.rollouts import look
+from api.tables_fleet import FleetBox, Rollout, RolloutBox
+from contract import Heartbeat
+from contract.fleet import OWN, FleetReport
+
+
+def take(session: Session, beat: Heartbeat, core: Core) -> None:
+    """Note a heartbeat of a box in a rollout. Trouble with the candidate is judged now, not at the job's next turn."""
+    box = session.get(FleetBox, beat.device_id)
+    if box is None or box.rollout_id is None:
+        return
+    member = session.get(RolloutBox, (box.rollout_id, beat.device_id))
+    rollout = session.get(Rollout, box.rollout_id)
+    if member is None or rollout is None or rollout.phase not in LIVE:
+        return
+    before = (member.took_back, member.safe)
+    _note(member, beat, rollout.candidate, core.now(), core.settings.offline_s)
+    if (member.took_back, member.safe) != before and (member.took_back or member.safe):
+        session.flush()
+        look(session, rollout.id, core)
+
+
+def _note(member: RolloutBox, beat: Heartbeat, candidate: str, now: datetime, offline_s: float) -> None:
+    ran, was, uptime_s = member.runs, member.seen_at, member.uptime_s
+    member.seen_at, member.uptime_s = now, beat.uptime_s
+    member.safe = beat.mode == "safe" and (ran == "candidate" or member.safe)
+    if beat.mode == "safe":
+        return
+    told = beat.fleet or FleetReport()
+    runs = "candidate" if (told.model or OWN) == candidate else "champion"
+    member.runs, member.holds = runs, runs == "candidate" and told.model_phase == "held"
+    _refusals(member, told, candidate)
+    if told.shadow is not None and told.shadow.model == candidate:
+        _keep(member, told.shadow.wire())
+    if beat.load is not None:
+        setattr(member, f"{runs}_age_s", beat.load.age_p95_s)
+    if was is None or runs != ran:
+        return
+    seconds = min(max(0.0, (now - was).total_seconds()), offline_s)
+    live = sum(camera.state == "live" for camera in beat.cameras)
+    # A camera watched since the last heartbeat, in seconds; longer gaps count as silence.
+    name = f"{runs}_camera_s"
+    setattr(member, name, getattr(member, name) + seconds * live)
+    if runs == "candidate" and beat.uptime_s < uptime_s:
+        member.restarts += 1
+
+
+def _refusals(member: RolloutBox, told: FleetReport, candidate: str) -> None:
+    if told.model_refused != candidate:
+        return
+    reason = told.model_reason or "no reason given"
+    if told.model_phase == "rolled_back":
+        member.took_back = reason
+    else:
+        member.refused = reason
+
+
+def _keep(member: RolloutBox, report: dict[str, Any]) -> None:
+    """Keep the report with the most frames: a box that started again counts from nought."""
+    old = (member.report or {}).get("frames", 0)
+    if report.get("frames", 0) >= old or report.get("problem"):
+        member.report = report

@@ -1,0 +1,325 @@
+"""Rollouts in the store, over the routes, with heartbeats and decisions as they come: both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_parts import Centre, centre, event
+from fastapi.testclient import TestClient
+
+from api.fleet import box_row
+from api.rollouts import tick
+from api.tables_fleet import RolloutBox
+from bench.servers import drop_database, new_database
+from contract import new_id
+
+NEW, OLD = "north/m@2", "north/m@1"
+LIMITS = {
+    "min_hours": 1, "min_frames": 100, "min_objects": 50, "min_camera_days": 1, "min_verdicts": 4,
+    "alerts_most": 100, "alerts_least": 0.01, "precision_margin": 0.5,
+}  # fmt: skip
+PLAN = {"rings": [{"name": "early", "labels": {"ring": "early"}}, {"name": "rest"}], "limits": LIMITS}
+SHADOW = {
+    "model": NEW, "frames": 500, "both": 460, "champion_only": 20, "candidate_only": 20, "champion_ms": 20.0,
+    "candidate_ms": 21.0,
+}  # fmt: skip
+
+
+class Boxes:
+    """Boxes that do what they are wished, and say so in real heartbeats."""
+
+    def __init__(self, house: Centre, names: tuple[str, ...] = ("b0", "b1", "b2")) -> None:
+        self.house, self.names = house, names
+        self.clients: dict[str, TestClient] = {name: house.box(name) for name in names}
+        self.has = dict.fromkeys(names, OLD)
+        self.wished: dict[str, dict[str, Any]] = {}
+        with house.core.db.write() as session:
+            for name in names:
+                row = box_row(session, name)
+                row.labels, row.model = ({"ring": "early"} if name == "b0" else {}), OLD
+
+    def beat(self, name: str, **told: Any) -> dict[str, Any]:
+        now = self.house.clock().isoformat()
+        fleet = {"model": self.has[name], "model_phase": "held", **told.pop("fleet", {})}
+        body: dict[str, Any] = {
+            "id": new_id(), "device_id": name, "at": now, "uptime_s": told.pop("uptime_s", 1e6), "fleet": fleet,
+            "software_version": "1", "model_name": "m", "model_version": "1", "model_sha256": "0" * 64,
+            "config_sha256": "0" * 64, "load": {"age_p95_s": 0.5},
+            "cameras": [{"camera_id": f"{name}-{i}", "state": "live"} for i in range(4)],
+        }  # fmt: skip
+        answer = self.clients[name].post("/heartbeats", json=body | told)
+        assert answer.status_code == 200, answer.text
+        wanted: dict[str, Any] = answer.json()
+        self.wished[name] = wanted
+        return wanted
+
+    def hours(self, hours: float, obey: bool = True) -> None:
+        """Let time pass with heartbeats at its start and end; a wish is obeyed before the last one."""
+        for name in self.names:
+            self.beat(name)
+        for _ in range(4):
+            self.house.clock.pass_s(hours * 900)
+            for name in self.names:
+                shadow = {"shadow": SHADOW} if self.wished[name]["shadow"] else {}
+                self.beat(name, fleet=shadow)
+                if obey:
+                    self.has[name] = self.wished[name]["model"]
+        for house in self.house.cores:
+            assert house.now() == self.house.clock()
+
+    def lon(self, name: str) -> float:
+        """Boxes stand a kilometre apart."""
+        return 112.5 + 0.01 * self.names.index(name)
+
+    def case(self, name: str, verdict: str) -> None:
+        """An alert of the box's model, and a person's decision."""
+        version = self.has[name].rpartition("@")[2]
+        ref = {"name": "m", "version": version, "sha256": "0" * 64, "class_name": "car", "score": 0.9}
+        told = event(
+            self.house.clock(), device_id=name, camera_id=f"{name}-0", model=ref, place__lon=self.lon(name)
+        )
+        case = self.clients[name].post("/alerts", json=told).json()["case_id"]
+        said = {"kind": "confirm"} if verdict == "confirm" else {"kind": "reject", "reason": 1}
+        answer = root_of(self.house, "rita", "reviewer").post(f"/cases/{case}/verdicts", json=said)
+        assert answer.is_success, answer.text
+
+
+def root_of(house: Centre, name: str = "root", role: str = "admin") -> TestClient:
+    """Signed in once: a password costs a tenth of a second."""
+    kept: dict[str, TestClient] = house.__dict__.setdefault("kept", {})
+    if name not in kept:
+        kept[name] = house.person(name, role)
+    return kept[name]
+
+
+def begin(house: Centre, **told: Any) -> dict[str, Any]:
+    answer = root_of(house).post("/fleet/rollouts", json={"candidate": NEW, "plan": PLAN} | told)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def read(house: Centre, rollout: dict[str, Any]) -> dict[str, Any]:
+    return dict(root_of(house).get(f"/fleet/rollouts/{rollout['id']}").raise_for_status().json())
+
+
+def verdict_of(told: dict[str, Any]) -> dict[str, str]:
+    return {gate["name"]: gate["verdict"] for gate in told["gates"]}
+
+
+def moves(house: Centre, rollout: dict[str, Any]) -> None:
+    """The job's look moves it; when not, the gates say why."""
+    moved = tick(house.core)
+    assert moved == 1, read(house, rollout)["gates"]
+
+
+def desired(house: Centre) -> dict[str, str]:
+    boxes = root_of(house).get("/fleet/boxes").json()
+    return {b["device_id"]: b["desired"]["model"] for b in boxes}
+
+
+@pytest.fixture(params=["sqlite"])
+def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Centre]:
+    """As the rooms's own, but for heartbeats that come hours apart and no blind second readings."""
+    told: dict[str, Any] = {"offline_s": 1e6, "second_share": 0.0, "session_hours": 168}
+    if request.param == "sqlite":
+        with centre(tmp_path / "data", **told) as made:
+            yield made
+        return
+    url = new_database(request.getfixturevalue("pg_migrated"), f"cw_{new_id()}", "cw_migrated")
+    with centre(tmp_path / "data", 2, database_url=url, migrate_at_start=False, pool_size=3, **told) as made:
+        yield made
+    drop_database(url)
+
+
+BOTH = pytest.mark.parametrize("house", ["sqlite", "postgresql"], indirect=True)
+
+
+def to_ring(boxes: Boxes, house: Centre, rollout: dict[str, Any]) -> None:
+    """Through the shadow, with cases of the champion's decided."""
+    for _ in range(4):
+        boxes.case("b1", "confirm")
+    boxes.hours(20)
+    moves(house, rollout)
+    assert read(house, rollout)["stage"] == "early"
+
+
+@BOTH
+def test_a_good_model_reaches_every_box(house: Centre) -> None:
+    boxes = Boxes(house)
+    made = begin(house)
+    assert (made["champion"], made["stage"], made["boxes"]) == (OLD, "shadow", 3)
+    told = boxes.beat("b1")
+    assert (told["model"], told["shadow"]) == (OLD, {"model": NEW, "share": 0.1})
+    wish = root_of(house).put("/fleet/boxes/b1", json={"model": NEW})
+    assert wish.status_code == 409, "the rollout decides"
+    assert tick(house.core) == 0
+    assert verdict_of(read(house, made))["evidence"] == "wait"
+    to_ring(boxes, house, made)
+    assert desired(house) == {"b0": NEW, "b1": OLD, "b2": OLD}
+    assert boxes.beat("b1")["shadow"] is None
+    boxes.hours(20)
+    assert tick(house.core) == 0, "nobody has decided a case of the candidate's"
+    told = read(house, made)
+    assert verdict_of(told)["precision"] == "wait"
+    assert "confirmed 0 of 0" in next(g["reason"] for g in told["gates"] if g["name"] == "precision")
+    for _ in range(4):
+        boxes.case("b0", "confirm")
+    moves(house, made)
+    assert set(desired(house).values()) == {NEW}
+    boxes.hours(20)
+    for _ in range(4):
+        boxes.case("b2", "confirm")
+    moves(house, made)
+    told = read(house, made)
+    assert told["status"] == "done"
+    assert [r["holding"] for r in told["rings"]] == [1, 2]
+    actions = [h["action"] for h in told["history"]]
+    assert actions == ["rollout.began", "rollout.advanced", "rollout.advanced", "rollout.done"]
+    assert all(g["verdict"] == "pass" for h in told["history"][1:] for g in h["body"]["gates"])
+    assert told["intact"]
+    assert set(desired(house).values()) == {NEW}
+    assert root_of(house).put("/fleet/boxes/b1", json={"model": OLD}).status_code == 200, "free again"
+
+
+def test_a_worse_model_is_halted_by_peoples_decisions(house: Centre) -> None:
+    boxes = Boxes(house)
+    made = begin(house, plan=PLAN | {"limits": LIMITS | {"precision_margin": 0.05}})
+    for _ in range(20):
+        boxes.case("b1", "confirm")
+    to_ring(boxes, house, made)
+    boxes.hours(20)
+    for _ in range(12):
+        boxes.case("b0", "reject")
+    moves(house, made)
+    told = read(house, made)
+    assert told["status"] == "halted"
+    assert "people confirmed 0 of 12" in told["why"]
+    assert told["history"][-1]["body"]["why"] == told["why"]
+    assert set(desired(house).values()) == {OLD}
+    assert tick(house.core) == 0
+
+
+@BOTH
+def test_a_box_that_takes_it_back_halts_at_its_heartbeat(house: Centre) -> None:
+    boxes = Boxes(house)
+    made = begin(house, plan=PLAN | {"shadow": None, "rings": [{"name": "all"}]})
+    for name in boxes.names:
+        boxes.has[name] = boxes.beat(name)["model"]
+    assert set(boxes.has.values()) == {NEW}
+    root_of(house).post(f"/fleet/rollouts/{made['id']}/pause", json={"reason": "lunch"}).raise_for_status()
+    refused = {"model": OLD, "model_phase": "rolled_back", "model_refused": NEW, "model_reason": "it ended"}
+    boxes.has["b1"] = OLD
+    assert boxes.beat("b1", fleet=refused)["model"] == OLD, "its own answer already"
+    told = read(house, made)
+    assert (told["status"], "b1: it ended" in told["why"]) == ("halted", True)
+    assert [boxes.beat(name)["model"] for name in ("b0", "b2")] == [OLD, OLD]
+    assert told["intact"]
+
+
+def test_safe_mode_and_unasked_starts_count_under_the_candidate_alone(house: Centre) -> None:
+    boxes = Boxes(house)
+    plan = PLAN | {"shadow": None, "rings": [{"name": "all"}]}
+    made = begin(house, plan=plan)
+    boxes.beat("b0", uptime_s=500)
+    boxes.beat("b0", uptime_s=3)
+    assert tick(house.core) == 0, "the champion's restart"
+    boxes.has["b0"] = NEW
+    boxes.beat("b0", uptime_s=1)
+    for _ in range(2):
+        boxes.beat("b0", uptime_s=500)
+        boxes.beat("b0", uptime_s=3)
+    moves(house, made)
+    assert "2 unasked starts" in read(house, made)["why"]
+    again = begin(house, plan=plan)
+    boxes.has["b0"] = NEW
+    boxes.beat("b0")
+    boxes.beat("b1", mode="safe")
+    assert read(house, again)["status"] == "running", "b1 never ran it"
+    boxes.beat("b0", mode="safe")
+    assert "safe mode" in read(house, again)["why"]
+
+
+def test_a_person_pauses_resumes_lets_in_and_aborts(house: Centre) -> None:
+    boxes, root = Boxes(house), root_of(house)
+    rings = [PLAN["rings"][0], {"name": "rest", "hold": True}]
+    made = begin(house, plan=PLAN | {"rings": rings})
+    path = f"/fleet/rollouts/{made['id']}"
+    root.post(f"{path}/pause", json={"reason": "a holiday"}).raise_for_status()
+    boxes.hours(20)
+    assert tick(house.core) == 0
+    assert read(house, made)["why"] == "a holiday"
+    refused = root.post(f"{path}/pause")
+    assert (refused.status_code, refused.json()["allowed"]) == (409, ["abort", "resume"])
+    root.post(f"{path}/resume").raise_for_status()
+    to_ring(boxes, house, made)
+    boxes.hours(20)
+    for _ in range(4):
+        boxes.case("b0", "confirm")
+    moves(house, made)
+    assert (read(house, made)["status"], desired(house)["b1"]) == ("paused", OLD)
+    assert "waits for a person" in read(house, made)["why"]
+    root.post(f"{path}/resume").raise_for_status()
+    moves(house, made)
+    assert desired(house)["b1"] == NEW
+    told = root.post(f"{path}/abort", json={"reason": "a doubt"}).json()
+    assert (told["status"], told["why"]) == ("aborted", "a doubt")
+    assert set(desired(house).values()) == {OLD}
+    said = [h["action"].removeprefix("rollout.") for h in told["history"]]
+    assert said == ["began", "paused", "resumed", "advanced", "held", "resumed", "advanced", "aborted"]
+    assert [h["actor"] for h in told["history"]][-3:] == ["user:root", "job:rollouts", "user:root"]
+
+
+def test_what_cannot_be_begun(house: Centre) -> None:
+    boxes, root = Boxes(house), root_of(house)
+    empty = PLAN | {"rings": [{"name": "x", "labels": {"ring": "none"}}]}
+    answer = root.post("/fleet/rollouts", json={"candidate": NEW, "plan": empty})
+    assert answer.status_code == 422
+    assert "plan.rings[0].labels" in answer.json()["detail"]
+    begin(house)
+    second = root.post("/fleet/rollouts", json={"candidate": "north/m@3", "plan": PLAN})
+    assert (second.status_code, "is in rollout" in second.json()["detail"]) == (409, True)
+    north = house.person("nora", "admin", "/north/")
+    assert (
+        north.post("/fleet/rollouts", json={"candidate": NEW, "plan": PLAN, "tenant": "/"}).status_code == 403
+    )
+    assert len(root.get("/fleet/rollouts?status=running").json()) == 1
+    assert root.get("/fleet/rollouts?status=done").json() == []
+    assert boxes.names
+
+
+def test_a_fleet_that_never_had_a_release_goes_back_to_its_own_model(house: Centre) -> None:
+    boxes = Boxes(house)
+    with house.core.db.write() as session:
+        for name in boxes.names:
+            box_row(session, name).model = None
+    boxes.has = dict.fromkeys(boxes.names, "")
+    made = begin(house, plan=PLAN | {"shadow": None})
+    assert made["champion"] == "own"
+    assert (boxes.beat("b0")["model"], boxes.beat("b1")["model"]) == (NEW, "own")
+    root_of(house).post(f"/fleet/rollouts/{made['id']}/abort").raise_for_status()
+    assert boxes.beat("b0")["model"] == "own"
+
+
+def test_a_candidate_that_is_not_released_here_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data" / "releases" / "metadata").mkdir(parents=True)
+    with centre(tmp_path / "data") as house:
+        Boxes(house)
+        answer = root_of(house).post("/fleet/rollouts", json={"candidate": NEW, "plan": PLAN})
+        assert answer.status_code == 422
+        assert "fleet release publish north" in answer.json()["detail"]
+
+
+def test_camera_days_end_where_a_box_is_silent(tmp_path: Path) -> None:
+    with centre(tmp_path / "data", offline_s=90.0) as house:
+        boxes = Boxes(house)
+        made = begin(house)
+        for seconds in (30, 5 * 3600):
+            boxes.beat("b1")
+            house.clock.pass_s(seconds)
+        boxes.beat("b1")
+        with house.core.db.read() as session:
+            row = session.get_one(RolloutBox, (made["id"], "b1"))
+            assert row.champion_camera_s == 4 * (30 + 90)
