@@ -113,7 +113,8 @@ def sites(sizes: tuple[int, ...] = (1, 10, 50, 100, 200, 400)) -> Series:
     return Series("sites", "places of one camera", tuple(map(float, sizes)), ms)
 
 
-def _clip(path: Path, width: int, height: int, gop: int, frames: int = 200) -> Path:
+def made_clip(path: Path, width: int, height: int, gop: int, frames: int = 200) -> Path:
+    """Write H.264 at 25 pictures a second, coarse noise that rolls by, a key frame every `gop` pictures."""
     rng = np.random.default_rng(3)
     ground = rng.integers(60, 190, (height // 8, width // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     with av.open(str(path), "w") as out:
@@ -147,7 +148,7 @@ def pixels(folder: Path) -> Series:
     """Key-frame decoding by resolution, a GOP of 2 s."""
     shapes = ((352, 288), (704, 576), (1280, 720), (1920, 1080), (2560, 1440))
     ms = tuple(
-        _decode_ms(_clip(folder / f"{w}.mp4", w // 16 * 16, h // 16 * 16, 50), Demand("key"))
+        _decode_ms(made_clip(folder / f"{w}.mp4", w // 16 * 16, h // 16 * 16, 50), Demand("key"))
         for w, h in shapes
     )
     return Series("pixels", "megapixels, key frames every 2 s", tuple(w * h / 1e6 for w, h in shapes), ms)
@@ -156,7 +157,7 @@ def pixels(folder: Path) -> Series:
 def gops(folder: Path) -> Series:
     """Key-frame decoding of 720p by the number of key frames a minute."""
     sizes = (200, 100, 50, 25, 12)
-    ms = tuple(_decode_ms(_clip(folder / f"g{g}.mp4", 1280, 720, g), Demand("key")) for g in sizes)
+    ms = tuple(_decode_ms(made_clip(folder / f"g{g}.mp4", 1280, 720, g), Demand("key")) for g in sizes)
     return Series("key frames", "key frames a minute, 720p", tuple(1500 / g for g in sizes), ms)
 
 

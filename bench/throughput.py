@@ -97,7 +97,15 @@ def streets(
     return plan
 
 
-def box_config(folder: Path, port: int, cameras: int, profile: Profile, bundle: str, max_batch: int) -> Path:
+def box_config(
+    folder: Path,
+    port: int,
+    cameras: int,
+    profile: Profile,
+    bundle: str,
+    max_batch: int,
+    provider: str = "auto",
+) -> Path:
     """Write the box's YAML. The API is away: what is measured ends in the outbox."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -124,7 +132,7 @@ def box_config(folder: Path, port: int, cameras: int, profile: Profile, bundle: 
         "device": "bench",
         "data_dir": str(folder / "data"),
         "api": {"url": f"http://127.0.0.1:{away}", "token": "bench"},
-        "model": {"bundle": bundle, "threads": 1, "max_batch": max_batch},
+        "model": {"bundle": bundle, "provider": provider, "threads": 1, "max_batch": max_batch},
         "cameras": listed,
     }
     path = folder / "box.yaml"
@@ -166,6 +174,7 @@ def trial(
     seconds: float = 110.0,
     bundle: str = "default",
     max_batch: int = 4,
+    provider: str = "auto",
 ) -> Trial:
     """Run one box on `cameras` streams for `seconds` and judge the promise."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +182,7 @@ def trial(
     out = Trial(cameras, profile)
     plan = streets(clips, cameras, profile)
     with cameras_at(folder, plan, cam_core) as port:
-        config = box_config(folder, port, cameras, profile, bundle, max_batch)
+        config = box_config(folder, port, cameras, profile, bundle, max_batch, provider)
         command = [*_pinned(box_cores), sys.executable, "-m", "bench.throughput_box"]
         subprocess.run(
             [*command, str(config), str(seconds), str(WARM_S), str(folder / "result.json")],

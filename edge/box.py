@@ -75,7 +75,8 @@ class Box:
         self._config, self._log, self._clock = config, log, clock or SystemClock()
         self._tracing = tracing_of(config.otlp_endpoint, config.device, version("curbwatch"))
         bundle = self._fleet.models.bundle(config.model.bundle)
-        self._detector = Detector(bundle, config.model.provider, config.model.threads, config.model.max_batch)
+        m = config.model
+        self._detector = Detector(bundle, m.provider, m.threads, m.max_batch, data / "engines")
         signer = signer_of(config.identity, data)
         self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now)
         self._ledger = AlertLedger(data / "alerts.db")

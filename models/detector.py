@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -38,7 +39,14 @@ class Letterbox:
 class Detector:
     """One session of one bundle. Not for two threads at once."""
 
-    def __init__(self, bundle: Bundle, provider: str = "auto", threads: int = 1, max_batch: int = 4) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        provider: str = "auto",
+        threads: int = 1,
+        max_batch: int = 4,
+        engines: Path | None = None,
+    ) -> None:
         """Load the bundle.
 
         Args:
@@ -46,6 +54,7 @@ class Detector:
             provider: a name of `models.session.RUNTIMES`, or `auto`.
             threads: threads of one inference; 0 takes every core.
             max_batch: most pictures of one run; memory is bounded by it.
+            engines: folder in which TensorRT's engines are kept, by default `models.gpu.engine_home`.
 
         Raises:
             BundleError: the ONNX file cannot be loaded, or its shapes do not fit the manifest.
@@ -54,7 +63,8 @@ class Detector:
         self.bundle = bundle
         self.provider = choose(provider, available(), bundle.manifest.bfloat16 and has_bfloat16())
         self._spec = bundle.manifest.input
-        self._session = open_session(bundle, self.provider, threads, max_batch)
+        self._scale = np.float32(self._spec.scale)
+        self._session = open_session(bundle, self.provider, threads, max_batch, engines)
         self._channels: Ints = np.array([c.index for c in bundle.manifest.classes], np.int32)
         fixed = check_fit(
             self._session,
@@ -142,16 +152,16 @@ class Detector:
 
     def tensor(self, pictures: Sequence[Picture]) -> Floats:
         """Return the network's input float32 (B, 3, H, W) for the pictures, without running it."""
-        return self._letterboxed(pictures, len(pictures))[0]
-
-    def _letterboxed(self, pictures: Sequence[Picture], size: int) -> tuple[Floats, list[Letterbox]]:
-        tensor = np.empty((size, 3, self._spec.height, self._spec.width), np.float32)
-        tensor[len(pictures) :] = 0
-        return tensor, [self._fill(tensor[i], picture) for i, picture in enumerate(pictures)]
+        tensor = np.empty((len(pictures), 3, self._spec.height, self._spec.width), np.float32)
+        for target, picture in zip(tensor, pictures, strict=True):
+            self._fill(target, picture)
+        return tensor
 
     def _batch(self, pictures: Sequence[Picture]) -> list[Detections]:
         size = next(b for b in self._batches if b >= len(pictures))
-        tensor, fits = self._letterboxed(pictures, size)
+        tensor = self._session.room((size, 3, self._spec.height, self._spec.width))
+        tensor[len(pictures) :] = 0
+        fits = [self._fill(target, picture) for target, picture in zip(tensor, pictures, strict=False)]
         outputs = self._session.run(tensor)
         lowest = float(self._thresholds.min())
         raw = DECODERS[self.bundle.manifest.family](outputs, lowest, self._channels, self.input_size)
@@ -172,11 +182,12 @@ class Detector:
             if (w, h) == (width, height)
             else cv2.resize(picture, (w, h), interpolation=cv2.INTER_LINEAR)
         )
-        planes = (
-            small.transpose(2, 0, 1) if self._spec.colour == "rgb" else small[:, :, ::-1].transpose(2, 0, 1)
-        )
-        target[:] = self._spec.pad / self._spec.scale
-        np.divide(planes, self._spec.scale, out=target[:, top : top + h, left : left + w], casting="unsafe")
+        planes = cv2.split(small)
+        for row, plane in zip(target, planes if self._spec.colour == "rgb" else planes[::-1], strict=True):
+            np.divide(plane, self._scale, out=row[top : top + h, left : left + w], dtype=np.float32)
+        pad = self._spec.pad / self._spec.scale
+        target[:, :top], target[:, top + h :] = pad, pad
+        target[:, top : top + h, :left], target[:, top : top + h, left + w :] = pad, pad
         return Letterbox(w / width, h / height, left, top)
 
     def _finish(self, raw: tuple[Floats, Floats, Ints], fit: Letterbox, picture: Picture) -> Detections:

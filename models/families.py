@@ -25,14 +25,22 @@ def decode_yolo(
     """YOLOv8/11: one output (B, 4 + classes, anchors), boxes as centre and size in input pixels."""
     out: list[Raw] = []
     for pred in outputs[0]:
-        scores = pred[4:][channels]
-        best = scores.argmax(0)
-        score = scores[best, np.arange(scores.shape[1])]
-        keep = np.flatnonzero(score >= lowest)
+        # Which class is best is asked only of the anchors that count.
+        scores = _rows(pred[4:], channels)
+        keep = np.flatnonzero(scores.max(0) >= lowest)
+        some = scores[:, keep]
+        best = some.argmax(0)
         x, y, w, h = pred[:4, keep]
         boxes = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1)
-        out.append((boxes, score[keep], channels[best[keep]]))
+        out.append((boxes, some[best, np.arange(len(keep))], channels[best]))
     return out
+
+
+def _rows(scores: Floats, channels: Ints) -> Floats:
+    """Return the rows of `channels`; without a copy where those are all of them, in order."""
+    if np.array_equal(channels, np.arange(len(scores))):
+        return scores
+    return np.asarray(scores[channels], np.float32)
 
 
 def decode_yolo_end2end(

@@ -19,14 +19,9 @@ import onnxruntime as ort
 
 from models.bundle import Bundle, BundleError
 from models.detections import Floats
+from models.gpu import PROVIDERS, Bound, provider_chain
 
 RUNTIMES = ("tensorrt", "cuda", "openvino", "cpu")
-_PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-_GPU_MEMORY = 4 * 2**30
 _BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 Shape = list[int | str | None]
@@ -39,6 +34,9 @@ class Session(Protocol):
     outputs: list[Shape]
     metadata: dict[str, str]
 
+    def room(self, shape: tuple[int, ...]) -> Floats:
+        """Return float32 memory for the input (B, 3, H, W), the same at every call: filled and given to `run`."""
+
     def run(self, tensor: Floats) -> list[Floats]:
         """Return the outputs for float32 (B, 3, H, W), in the file's order."""
 
@@ -46,7 +44,7 @@ class Session(Protocol):
 def available() -> tuple[str, ...]:
     """Return the runtimes of this machine, best first."""
     there = ort.get_available_providers()
-    found = [name for name, provider in _PROVIDERS.items() if provider in there]
+    found = [name for name, provider in PROVIDERS.items() if provider in there]
     if importlib.util.find_spec("openvino"):
         found.append("openvino")
     return tuple(name for name in RUNTIMES if name in found)
@@ -83,15 +81,20 @@ def choose(wish: str, there: Sequence[str], fast: bool) -> str:
     return wish
 
 
-def open_session(bundle: Bundle, runtime: str, threads: int, max_batch: int = 16) -> Session:
-    """Load the bundle's network. `threads` 0 takes every core.
+def open_session(
+    bundle: Bundle, runtime: str, threads: int, max_batch: int = 16, engines: Path | None = None
+) -> Session:
+    """Load the bundle's network. `threads` 0 takes every core; `engines` keeps what TensorRT built.
 
     Raises:
         BundleError: the runtime cannot load the file.
     """
     path = bundle.onnx_path
     try:
-        plain = OrtSession(path, "cpu" if runtime == "openvino" else runtime, threads, max_batch)
+        chain = provider_chain(
+            "cpu" if runtime == "openvino" else runtime, path, bundle.sha256, max_batch, engines
+        )
+        plain = OrtSession(path, chain, threads)
         if runtime == "openvino":
             return OpenVinoSession(plain, path, threads, bundle.manifest.bfloat16)
     except Exception as exc:  # the runtimes raise their own undocumented types
@@ -99,60 +102,52 @@ def open_session(bundle: Bundle, runtime: str, threads: int, max_batch: int = 16
     return plain
 
 
-class OrtSession:
-    """ONNX Runtime with one provider and the CPU behind it."""
+def session_options(threads: int) -> Any:
+    """Return ONNX Runtime's options; `threads` 0 takes every core."""
+    options: Any = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A spinning thread burns the core that the decoders need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Planned from a shape's second run on, beside what the first run took: twice the memory, no faster (docs/models.md).
+    options.enable_mem_pattern = False
+    return options
 
-    def __init__(self, path: Path, runtime: str, threads: int, max_batch: int = 16) -> None:
-        options: Any = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # A spinning thread burns the core that the decoders need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Planned from a shape's second run on, beside what the first run took: twice the memory, no faster (docs/models.md).
-        options.enable_mem_pattern = False
-        self._session: Any = ort.InferenceSession(
-            str(path), options, providers=_chain(runtime, path, max_batch)
-        )
+
+class _Rooms:
+    """The input's memory of each shape, so that none is allocated and mapped anew in every run."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[tuple[int, ...], Floats] = {}
+
+    def __call__(self, shape: tuple[int, ...]) -> Floats:
+        room = self._rooms.get(shape)
+        if room is None:
+            room = self._rooms[shape] = np.empty(shape, np.float32)
+        return room
+
+
+class OrtSession:
+    """ONNX Runtime with a chain of providers (`models.gpu.provider_chain`), by default the CPU's alone."""
+
+    def __init__(self, path: Path, chain: Sequence[Any] = (PROVIDERS["cpu"],), threads: int = 1) -> None:
+        self._session: Any = ort.InferenceSession(str(path), session_options(threads), providers=list(chain))
         self.inputs: dict[str, Shape] = {i.name: list(i.shape) for i in self._session.get_inputs()}
         self.outputs: list[Shape] = [list(o.shape) for o in self._session.get_outputs()]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self._name = next(iter(self.inputs))
+        self._name, self._rooms = next(iter(self.inputs)), _Rooms()
+        self._bound = Bound(self._session, "cuda") if len(chain) > 1 else None
+
+    def room(self, shape: tuple[int, ...]) -> Floats:
+        """Return float32 memory for the input (B, 3, H, W), the same at every call."""
+        return self._bound.room(shape) if self._bound is not None else self._rooms(shape)
 
     def run(self, tensor: Floats) -> list[Floats]:
         """Return the outputs for float32 (B, 3, H, W), in the file's order."""
+        if self._bound is not None:
+            return self._bound.run(tensor)
         outputs: list[Floats] = self._session.run(None, {self._name: tensor})
         return outputs
-
-
-def _chain(runtime: str, path: Path, max_batch: int) -> list[Any]:
-    cpu = "CPUExecutionProvider"
-    # The arena grows by what is asked for, not by doubling: several processes may share one GPU.
-    cuda = (
-        "CUDAExecutionProvider",
-        {"arena_extend_strategy": "kSameAsRequested", "gpu_mem_limit": str(_GPU_MEMORY)},
-    )
-    if runtime == "cuda":
-        return [cuda, cpu]
-    if runtime == "tensorrt":
-        engines = {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(path.parent),
-            "trt_fp16_enable": "1",
-        }
-        return [("TensorrtExecutionProvider", engines | _trt_profile(path, max_batch)), cuda, cpu]
-    return [cpu]
-
-
-def _trt_profile(path: Path, max_batch: int) -> dict[str, str]:
-    session: Any = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    entry = session.get_inputs()[0]
-    if isinstance(entry.shape[0], int):
-        return {}
-    sizes = "x".join(str(d) for d in entry.shape[1:])
-    return {
-        f"trt_profile_{what}_shapes": f"{entry.name}:{batch}x{sizes}"
-        for what, batch in (("min", 1), ("opt", max_batch), ("max", max_batch))
-    }
 
 
 class OpenVinoSession:
@@ -172,6 +167,11 @@ class OpenVinoSession:
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._requests: dict[tuple[int, ...], Any] = {}
+        self._rooms = _Rooms()
+
+    def room(self, shape: tuple[int, ...]) -> Floats:
+        """Return float32 memory for the input (B, 3, H, W), the same at every call."""
+        return self._rooms(shape)
 
     def run(self, tensor: Floats) -> list[Floats]:
         """Return the outputs for float32 (B, 3, H, W), in the file's order."""
@@ -181,6 +181,7 @@ class OpenVinoSession:
             network.reshape(list(tensor.shape))
             request = self._core.compile_model(network, "CPU", self._options).create_infer_request()
             self._requests[tensor.shape] = request
-        request.infer([tensor])
+        # Read where it lies; the call ends before the caller fills it again.
+        request.infer([tensor], share_inputs=True)
         # Copied: the request's own buffers are written again by the next call.
         return [np.array(request.get_output_tensor(i).data, np.float32) for i in range(len(self.outputs))]

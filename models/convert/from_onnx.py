@@ -61,7 +61,7 @@ def bundle_from_onnx(
     if target.exists() and any(target.iterdir()):
         raise BundleError(f"{target}: not empty; name a new folder")
     try:
-        session = OrtSession(source, "cpu", 1)
+        session = OrtSession(source)
     except Exception as exc:  # ONNX Runtime raises its own undocumented types
         raise BundleError(f"{source}: ONNX Runtime cannot load it: {exc}") from None
     read = about(session)

@@ -34,6 +34,7 @@ CACHE = Path("var/cache")
 )
 @click.option("--model", default="default", show_default=True, help="Bundle: a folder or an embedded one.")
 @click.option("--batch", default=4, show_default=True, type=click.IntRange(1, 16))
+@click.option("--provider", default="auto", show_default=True, help="auto, cpu, openvino, cuda or tensorrt.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 def cli(
     cameras: int | None,
@@ -42,6 +43,7 @@ def cli(
     profile: str,
     model: str,
     batch: int,
+    provider: str,
     json_file: Path | None,
 ) -> None:
     """Play N streets over RTSP to one box and find the largest N at which every van is reported in time."""
@@ -54,7 +56,7 @@ def cli(
 
     def run(n: int) -> Trial:
         with tempfile.TemporaryDirectory() as folder, screen.status(f"{n} cameras, {seconds:.0f} s"):
-            done = trial(Path(folder), clips, n, cast(Profile, profile), seconds, model, batch)
+            done = trial(Path(folder), clips, n, cast(Profile, profile), seconds, model, batch, provider)
         screen.print(f"{n} cameras: {done.kept} in time, {done.cores:.2f} cores")
         return done
 

@@ -1,0 +1,99 @@
+"""`curbwatch bench limit`: how far decoding, detector and the rest are from what the libraries alone would cost."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench.limit import REST_TARGET_MS, Pair, decoded, decoding, detecting, receiving
+from bench.limit_rest import Rest, feed, still_frames
+from bench.street_video import street_clips
+from bench.throughput import cameras_at, machine, split_cores
+from curbwatch.demo.clip import ClipUnavailableError, demo_clip
+
+CACHE = Path("var/cache")
+PARTS = ("decode", "network", "detector", "rest")
+
+
+@click.command("limit")
+@click.option(
+    "--clip", type=click.Path(exists=True, path_type=Path), help="Default: the busy street, 1080p25."
+)
+@click.option("--model", default="default", show_default=True, help="Bundle: a folder or an embedded one.")
+@click.option("--provider", default="auto", show_default=True, help="auto, cpu, openvino, cuda or tensorrt.")
+@click.option("--batch", "batches", default="1,4", show_default=True, help="Batch sizes of the detector.")
+@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1, 200))
+@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="Default: all.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+def cli(
+    clip: Path | None,
+    model: str,
+    provider: str,
+    batches: str,
+    rounds: int,
+    parts: tuple[str, ...],
+    json_file: Path | None,
+) -> None:
+    """Compare with libav's and ffmpeg's bare decoding and the bare runtime, by turns, in CPU seconds."""
+    screen = Console(stderr=True)
+    if clip is None:
+        try:
+            clip = street_clips(demo_clip(CACHE, screen.print), CACHE / "bench", screen.print)[1].main
+        except ClipUnavailableError as exc:
+            raise click.ClickException(str(exc)) from None
+    wanted, pairs, rest = parts or PARTS, list[Pair](), None
+    videos = decoded(clip, 40)
+    began = time.monotonic()
+    if "decode" in wanted:
+        pairs += [p for mode in ("key", "all") for p in decoding(clip, mode, rounds)]
+    with tempfile.TemporaryDirectory() as folder:
+        if "network" in wanted:
+            plan = {"cam0": {"file": str(clip.resolve()), "start_unit": 0}}
+            with cameras_at(Path(folder), plan, split_cores()[1]) as port:
+                pairs.append(receiving(f"rtsp://127.0.0.1:{port}/cam0", 15.0, max(2, rounds // 3)))
+        if "detector" in wanted:
+            sizes = tuple(int(b) for b in batches.split(","))
+            pairs += detecting(model, provider, still_frames(videos), sizes, rounds)
+        if "rest" in wanted:
+            rest = feed(Path(folder) / "box", videos, 8, 60, model, provider, REST_TARGET_MS)
+    _show(pairs, rest)
+    click.echo(f"{machine()}; {time.monotonic() - began:.0f} s")
+    if json_file is not None:
+        told = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "pairs": [p.wire() for p in pairs],
+            "rest": rest.wire() if rest else None,
+        }
+        json_file.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _show(pairs: list[Pair], rest: Rest | None) -> None:
+    table = Table("ours against", "unit", "ours ms", "bare ms", "ratio", "target", "met")
+    for p in pairs:
+        target = "-" if p.target is None else f"{p.target:g}"
+        table.add_row(
+            p.what, p.unit, f"{p.ours_ms:.3f}", f"{p.bare_ms:.3f}", f"{p.ratio:.3f}", target, _met(p.met)
+        )
+    screen = Console(width=150)
+    if pairs:
+        screen.print(table)
+    if rest is not None:
+        by_stage = Table(
+            "CPU ms a sampled frame", *rest.stage_ms, "gate, left, rules, other", "target", "met"
+        )
+        values = [f"{v:.3f}" for v in rest.stage_ms.values()]
+        what = f"{rest.cameras} cameras, {rest.frames} frames"
+        by_stage.add_row(what, *values, f"{rest.rest_ms:.3f}", f"{rest.target:g}", _met(rest.met))
+        screen.print(by_stage)
+
+
+def _met(met: bool | None) -> str:
+    return "" if met is None else "yes" if met else "NO"
