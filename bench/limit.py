@@ -22,10 +22,11 @@ import av
 
 from bench.limit_bare import bare_session
 from camera_adapters.clock import SystemClock, VirtualClock
+from camera_adapters.demand import Demand
 from camera_adapters.file import FileStream
 from camera_adapters.frame import Frame
 from camera_adapters.open import open_stream
-from camera_adapters.stream import Demand, StreamEvent, StreamOptions
+from camera_adapters.stream import StreamEvent, StreamOptions
 from edge.worker import picture_for
 from models.bundle import load_bundle
 from models.detector import Detector

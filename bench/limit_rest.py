@@ -68,6 +68,7 @@ def feed(
     log = Log()
     box = Box(load_box(box_config(folder, 9, cameras, "acts", model, 4, provider)), log)
     lanes = box.worker.lanes
+    box.worker.warm()
     warm = max(1, looks // 10)
     began, stages, total, start = 0.0, METER.seconds(), 0.0, datetime.now(UTC)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge.geometry import Box, GroundPlane, contact
+from edge.geometry import Box, Floats, GroundPlane, contact
 
 # Mean stature of adults, metres; a person's box is about as high (NCD-RisC, "A century of trends in adult human height",
 # 2016, gives 1.59 m for women and 1.71 m for men world-wide).
@@ -25,7 +25,9 @@ class Ruler:
     def __init__(self, plane: GroundPlane | None = None) -> None:
         self._plane = plane
         self._people: deque[tuple[float, float]] = deque(maxlen=MAX_PEOPLE)
-        self._line: tuple[float, float] | None = None
+        # Slope and middle of the fit and the usual height; made when somebody asks, not with every look.
+        self._line: tuple[float, float, float] | None = None
+        self._fresh = True
 
     @property
     def has_plane(self) -> bool:
@@ -38,16 +40,17 @@ class Ruler:
         if not whole:
             return
         self._people.extend(whole)
-        if len(self._people) >= ENOUGH_PEOPLE:
-            self._line = _fit(np.asarray(self._people, np.float64))
+        self._fresh = False
 
     def person_height(self, y: float) -> float | None:
         """Return the height of a person whose feet are at row `y`, as a share of the picture; None when not known."""
+        if not self._fresh and len(self._people) >= ENOUGH_PEOPLE:
+            seen = np.asarray(self._people, np.float64)
+            self._line = (*_fit(seen), float(np.median(seen[:, 1])))
+            self._fresh = True
         if self._line is None:
             return None
-        slope, middle = self._line
-        heights = [h for _, h in self._people]
-        usual = float(np.median(heights))
+        slope, middle, usual = self._line
         return float(np.clip(middle + slope * y, 0.25 * usual, 4 * usual))
 
     def distance_m(self, a: Box, b: Box, aspect: float) -> float | None:
@@ -87,7 +90,7 @@ class Ruler:
         return None if height is None else PERSON_M / height
 
 
-def _fit(seen: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> tuple[float, float]:
+def _fit(seen: Floats) -> tuple[float, float]:
     """Fit height = middle + slope x row; people at one row alone give a constant. Outliers count once, then no more."""
     rows, heights = seen[:, 0], seen[:, 1]
     if float(np.ptp(np.percentile(rows, [10, 90]))) < 0.08:
@@ -95,7 +98,15 @@ def _fit(seen: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> tuple[float
     keep = np.ones(len(rows), bool)
     slope, middle = 0.0, float(np.median(heights))
     for _ in range(3):
-        slope, middle = (float(v) for v in np.polyfit(rows[keep], heights[keep], 1))
+        slope, middle = _line_through(rows[keep], heights[keep])
         off = np.abs(heights - (middle + slope * rows))
         keep = off <= max(2.0 * float(np.median(off)), 1e-3)
     return slope, middle
+
+
+def _line_through(x: Floats, y: Floats) -> tuple[float, float]:
+    """Least squares in closed form: a tenth of the time that a general solver takes for two numbers."""
+    x0, y0 = float(x.mean()), float(y.mean())
+    off = x - x0
+    slope = float(off @ (y - y0)) / max(float(off @ off), 1e-12)
+    return slope, y0 - slope * x0

@@ -80,9 +80,13 @@ class Worker:
 
     def start(self) -> None:
         """Start the detector's thread and the cameras, a little apart."""
-        self._detector.warm()
+        self.warm()
         self._pump.start()
         self._start(self.lanes)
+
+    def warm(self) -> None:
+        """Run every batch size of the detector once: no camera waits for it, and memory is at its height."""
+        self._detector.warm()
 
     def stop(self, timeout_s: float = 8.0) -> None:
         """Stop the cameras, then the detector's thread."""
