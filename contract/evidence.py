@@ -42,7 +42,11 @@ class EvidenceItem(Message):
         Literal["main", "sub"], Field(description="Which stream of the camera it was taken from.")
     ] = "main"
     note: Annotated[
-        str, Field(max_length=200, description="Why it is not of the main stream; never holds a password.")
+        str,
+        Field(
+            max_length=200,
+            description="Why it is not of the main stream, or not of the moment that its kind names; never holds a password.",
+        ),
     ] = ""
     blurred: Annotated[
         bool, Field(description="Faces and plates other than the subject's were made unreadable.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from camera_adapters.frame import Frame, FrameMeta
@@ -17,6 +18,8 @@ from edge.stills import Still, StillStore
 
 # Compressed key frames of the main stream that wait to be worth decoding; each is some 100 KB.
 MAX_KEYS = 32
+# Said of what is made of an older picture, in the place of the confirmation's.
+STANDS_IN = "the {} picture of the dwell: the box was stopped before it could keep that of the confirmation"
 LATER = "main stream: its picture was no longer at hand when the place became a candidate"
 
 
@@ -62,26 +65,50 @@ class Album:
                 self._keys.popitem(last=False)
 
     def candidate(self, site: SiteView, frame: Frame, found: Sensitive) -> None:
-        """Keep the first picture of a place that may become an alert, of the main stream now."""
+        """Keep the first picture of a place that may become an alert, of the main stream now, and synced."""
         self.first(site, frame, found)
         held = self._keys.pop(site.site_id, None)
-        if held is None or self._main is None:
-            return
-        packet, then, seen = held
-        shown = self._main.of_key(packet, then)
-        if shown is not None:
-            self._keep(site, "first", shown, seen)
+        if held is not None and self._main is not None:
+            packet, then, seen = held
+            shown = self._main.of_key(packet, then)
+            if shown is not None:
+                self._keep(site, "first", shown, seen)
+        try:
+            self._stills.settle(site.site_id, "first")
+        except OSError as exc:
+            self._missing(site, "first", exc)
 
     def middle(self, site: SiteView, frame: Frame, found: Sensitive) -> None:
         """Keep the middle picture of a dwell."""
         if not self._stills.has(site.site_id, "middle"):
-            self._keep(site, "middle", self.shown(frame), found)
+            self._keep(site, "middle", self.shown(frame), found, durable=True)
 
     def confirmed(self, site: SiteView, frame: Frame, found: Sensitive) -> Shown:
-        """Keep the picture of a confirmation until its alert is written, and return what it shows."""
+        """Keep the picture of a confirmation until its alert is written, and return what it shows.
+
+        Synced, as the middle one is, and the first of a candidate; most places come to nothing before.
+        """
         shown = self.shown(frame)
-        self._keep(site, "confirm", shown, found)
+        self._keep(site, "confirm", shown, found, durable=True)
         return shown
+
+    def earlier(self, site: SiteView, frame: Frame, shown: Shown) -> Still | None:
+        """Return the kept picture that stands for a confirmation before the last start: the place may be empty by now.
+
+        None where `frame` is the one that confirmed it, or nothing was kept.
+        """
+        kept = self.get(site.site_id, "confirm")
+        if kept is not None:
+            return kept if kept.at != shown.frame.meta.captured_at else None
+        # Its picture is at hand, though the disk had no room for it.
+        if frame.meta.captured_at == site.confirmed_at:
+            return None
+        for name in ("middle", "first"):
+            still = self.get(site.site_id, name)
+            if still is not None:
+                self._log.warning("still.stands_in", site=site.site_id, name=name)
+                return replace(still, note=f"{STANDS_IN.format(name)} {still.note}"[:200].strip())
+        return None
 
     def get(self, site_id: str, name: str) -> Still | None:
         """Return a kept picture, or None."""
@@ -93,11 +120,14 @@ class Album:
         with contextlib.suppress(OSError):
             self._stills.forget(site_id)
 
-    def _keep(self, site: SiteView, name: str, shown: Shown, found: Sensitive) -> None:
+    def _keep(self, site: SiteView, name: str, shown: Shown, found: Sensitive, durable: bool = False) -> None:
         picture = self.clean(shown, found, site.box)
         try:
-            self._stills.put(site.site_id, name, self.still(shown, picture))
+            self._stills.put(site.site_id, name, self.still(shown, picture), durable)
         except OSError as exc:
-            # A picture less; what else this frame changes must be recorded all the same.
-            reason = f"{type(exc).__name__}: {exc}"
-            self._log.warning("still.missing", site=site.site_id, name=name, reason=reason)
+            self._missing(site, name, exc)
+
+    def _missing(self, site: SiteView, name: str, exc: OSError) -> None:
+        """A picture less; what else this frame changes must be recorded all the same."""
+        reason = f"{type(exc).__name__}: {exc}"
+        self._log.warning("still.missing", site=site.site_id, name=name, reason=reason)

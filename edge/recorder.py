@@ -128,7 +128,7 @@ class AlertRecorder:
     def prepare(
         self, changes: Sequence[Change], frame: Frame, detections: Detections, width: int, height: int
     ) -> None:
-        """Keep the picture of a confirmation on disk before the place is written down as confirmed.
+        """Keep the picture of a confirmation on disk, synced, before the place is written down as confirmed.
 
         If the box is stopped before the alert is written, it is sent at the next start, when the place may be empty.
         """
@@ -221,9 +221,7 @@ class AlertRecorder:
 
     def _open(self, site: SiteView, frame: Frame, shown: Shown, found: Sensitive) -> None:
         began = wall()
-        # Of a confirmation before the last start only the blurred picture is left; the place may be empty by now.
-        kept = self._album.get(site.site_id, EvidenceKind.CONFIRM.value)
-        earlier = kept if kept is not None and kept.at != shown.frame.meta.captured_at else None
+        earlier = self._album.earlier(site, frame, shown)
         picture = pictures.read(earlier.jpeg) if earlier else self._album.clean(shown, found, site.box)
 
         def shot(of: pictures.Picture) -> Still:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,8 +41,8 @@ class StillStore:
             torn.unlink()
         self._sites = sorted({p.name.split(".")[0] for p in folder.glob("*.jpg")})
 
-    def put(self, site_id: str, name: str, still: Still) -> None:
-        """Keep a picture under a name."""
+    def put(self, site_id: str, name: str, still: Still, durable: bool = False) -> None:
+        """Keep a picture under a name; `durable`: it is there after a power cut, once this returns."""
         if site_id not in self._sites:
             self._sites.append(site_id)
             while len(self._sites) > MAX_SITES:
@@ -59,7 +60,19 @@ class StillStore:
             path = self._folder / f"{site_id}.{name}.{suffix}"
             part = path.with_suffix(".part")
             part.write_bytes(data)
+            if durable:
+                _sync(part)
             part.replace(path)
+        if durable:
+            _sync(self._folder)
+
+    def settle(self, site_id: str, name: str) -> None:
+        """Let a picture that is there outlive a power cut from now on."""
+        for suffix in ("json", "jpg"):
+            path = self._folder / f"{site_id}.{name}.{suffix}"
+            if path.exists():
+                _sync(path)
+        _sync(self._folder)
 
     def get(self, site_id: str, name: str) -> Still | None:
         """Return a picture, or None."""
@@ -97,3 +110,11 @@ class StillStore:
                 path = self._folder / f"{site_id}.{name}.{suffix}"
                 if path.exists():
                     path.unlink()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,10 +153,7 @@ def test_a_real_box_loses_nothing_to_a_few_faults(tmp_path: Path) -> None:
         result = chaos.run(len(faults), faults, calm_s=(1.0, 2.0))
     finally:
         chaos.close()
-    # A power cut between a confirmation and its still on the disk leaves the next start the present picture alone, and a car
-    # that stands for 8 s may have left by then. Known and in docs/evidence.md; the bench counts it.
-    assert replace(result, empty=0).clean, result.wire()
-    assert result.empty <= 1, result.wire()
+    assert result.clean, result.wire()
     assert result.alerts > 0
     assert result.box_starts == 3, "a power cut, and the last start"
     assert result.evidence >= 4 * result.alerts

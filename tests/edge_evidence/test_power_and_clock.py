@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from edge.judge import Change
 from edge.ledger import AlertLedger
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
-from edge.pictures import read
+from edge.pictures import jpeg, read
 from edge.recorder import AlertRecorder, BoxFacts
 from edge.site_store import SiteStore, boot_id
 from edge.sites import Moment, Site
@@ -234,3 +235,63 @@ def test_an_alert_that_the_next_start_sends_shows_what_was_confirmed(tmp_path: P
     shown, was, is_now = read(path.read_bytes()).astype(int), then.rgb().astype(int), now.rgb().astype(int)
     assert np.abs(shown - was).mean() < 0.75 * np.abs(shown - is_now).mean()
     assert kinds[EvidenceKind.CROP].width < kinds[EvidenceKind.CONTEXT].width == 320
+
+
+@pytest.mark.parametrize(
+    ("kept", "stands_in"),
+    [(("first", "middle"), "middle"), (("first",), "first"), ((), None)],
+    ids=["the middle one", "the first one", "nothing is left but the present"],
+)
+def test_without_the_confirmations_picture_an_older_one_stands_in_and_says_so(
+    tmp_path: Path, kept: tuple[str, ...], stands_in: str | None
+) -> None:
+    house, site = House(tmp_path), site_view(new_id(), 1, AT)
+    times = {"first": AT - timedelta(seconds=20), "middle": AT - timedelta(seconds=10)}
+    for n, name in enumerate(kept):
+        picture = frame_of(20 + n, AT).rgb()
+        house.stills.put(site.site_id, name, Still(jpeg(picture), times[name], 320, 180))
+    now = frame_of(8, AT + timedelta(seconds=30))
+    again = house.again()
+    assert again.recorder.resume([site], now, NOTHING, 320, 180)
+    (event,) = (AlertEvent.model_validate_json(a.body) for a in again.outbox.next_alerts(5))
+    kinds = {e.kind: e for e in event.data.evidence}
+    at = now.meta.captured_at if stands_in is None else times[stands_in]
+    for kind in (EvidenceKind.CONTEXT, EvidenceKind.CONFIRM, EvidenceKind.CROP):
+        assert kinds[kind].captured_at == at
+        assert kinds[kind].note.startswith(
+            "" if stands_in is None else f"the {stands_in} picture of the dwell"
+        )
+    if stands_in is not None:
+        assert kinds[EvidenceKind.CONFIRM].sha256 == kinds[EvidenceKind(stands_in)].sha256
+        assert kinds[EvidenceKind(stands_in)].note == ""
+
+
+def test_a_full_disk_takes_only_the_kept_picture_of_a_confirmation(tmp_path: Path) -> None:
+    house, site = House(tmp_path), site_view(new_id(), 1, AT)
+    house.stills.put(
+        site.site_id, "middle", Still(jpeg(frame_of(20, AT).rgb()), AT - timedelta(seconds=9), 320, 180)
+    )
+    house.tell("confirmed", site)
+    (event,) = (AlertEvent.model_validate_json(a.body) for a in house.outbox.next_alerts(5))
+    kinds = {e.kind: e.captured_at for e in event.data.evidence}
+    assert kinds[EvidenceKind.CONFIRM] == AT > kinds[EvidenceKind.MIDDLE]
+
+
+def test_what_an_alert_needs_is_synced_before_its_place_is_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, site, synced = House(tmp_path), site_view(new_id(), 1, AT), []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    house.tell("seen", site)
+    assert not synced, "most places come to nothing"
+    house.tell("candidate", site)
+    assert synced == [f"{site.site_id}.first.json", f"{site.site_id}.first.jpg", "stills"]
+    synced.clear()
+    house.recorder.prepare([Change("confirmed", site)], frame_of(7, AT), NOTHING, 320, 180)
+    assert [n.removesuffix(".part") for n in synced] == [*[f"{site.site_id}.confirm"] * 2, "stills"]
