@@ -84,7 +84,7 @@ def _decoded(packets: Sequence[RingPacket], at: datetime) -> tuple[datetime, av.
     best: tuple[datetime, av.VideoFrame, bool] | None = None
     tainted = False
     for i in range(len(packets) + 1):
-        packet = av.Packet(packets[i].data) if i < len(packets) else None
+        packet = av.Packet(bytes(packets[i].data)) if i < len(packets) else None
         if packet is not None:
             packet.pts = packet.dts = i
         try:

@@ -171,7 +171,7 @@ def _sampled(
     for i in range(len(packets) + 1):
         packet = None
         if i < len(packets):
-            packet = av.Packet(packets[i].data)
+            packet = av.Packet(bytes(packets[i].data))
             packet.pts = packet.dts = i
         try:
             frames = context.decode(packet)
