@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -355,9 +356,9 @@ class Box:
             self.view_log.changed.clear()
             if self._stop.is_set():
                 return
-            self._renew_views()
-            self._fleet.watch(self._signs.look(), self.apply)
             try:
+                self._renew_views()
+                self._fleet.watch(self._signs.look(), self.apply)
                 beat = self._heartbeat(process)
                 asked = self._clock.now()
                 answer = self._client.post("/heartbeats", json=beat.wire())
@@ -366,7 +367,8 @@ class Box:
                     if (wanted := self._agent.obey(answer)) is not None:
                         self._signs.heard(asked, wanted.server_time, self._clock.now())
                         self._fleet.obey(wanted, self._client, self.apply, self._signs.look)
-            except (httpx.HTTPError, OSError) as exc:
+            except (httpx.HTTPError, OSError, sqlite3.Error) as exc:
+                # A full disk or a locked file among them: the next beat tries again.
                 self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")
 
     def _heartbeat(self, process: psutil.Process) -> Heartbeat:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import sqlite3
 import ssl
 import threading
 import time
@@ -88,24 +89,26 @@ class Uplink:
             try:
                 busy = self.send_once(stop)
                 attempt = 0
-            except RetryLaterError as exc:
+            # The box's own disk may be full or locked when it is to note what was taken: that ended this thread once, for good.
+            except (RetryLaterError, sqlite3.Error, OSError) as exc:
                 attempt += 1
-                self.counts.failures += 1
-                self.counts.last_error = str(exc)
-                wait = (
-                    exc.after_s
-                    if exc.after_s is not None
-                    else min(self._cap, 0.5 * 2.0 ** min(attempt, 12)) * self._uniform(0.5, 1.0)
-                )
-                if attempt in {1, 5} or attempt % 50 == 0:
-                    self._log.warning(
-                        "uplink.waiting", reason=str(exc), attempt=attempt, wait_s=round(wait, 1)
-                    )
-                stop.wait(wait)
+                stop.wait(self._wait_after(exc, attempt))
                 continue
             if not busy:
                 self._outbox.changed.wait(0.5)
                 self._outbox.changed.clear()
+
+    def _wait_after(self, exc: Exception, attempt: int) -> float:
+        """Count and tell a failure, and return the seconds until the next try."""
+        reason = str(exc) if isinstance(exc, RetryLaterError) else f"{type(exc).__name__}: {exc}"
+        self.counts.failures += 1
+        self.counts.last_error = reason
+        wait = exc.after_s if isinstance(exc, RetryLaterError) else None
+        if wait is None:
+            wait = min(self._cap, 0.5 * 2.0 ** min(attempt, 12)) * self._uniform(0.5, 1.0)
+        if attempt in {1, 5} or attempt % 50 == 0:
+            self._log.warning("uplink.waiting", reason=reason, attempt=attempt, wait_s=round(wait, 1))
+        return wait
 
     def send_once(self, stop: threading.Event) -> bool:
         """Send a batch of each kind; False when nothing waited.

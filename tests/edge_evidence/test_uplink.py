@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -151,6 +152,28 @@ def test_an_answer_that_may_change_keeps_the_message(tmp_path: Path, server: Ser
     assert outbox.level().alerts == 1
     uplink.send_once(threading.Event())
     assert (outbox.level().alerts, len(server.alerts)) == (0, 1)
+
+
+@pytest.mark.parametrize("what", ["ack_alert", "ack_file", "next_alerts"])
+def test_a_disk_that_was_full_for_a_moment_does_not_end_the_uplink(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    fill(outbox)
+    real, failed = getattr(outbox, what), []
+
+    def once(*given: Any) -> Any:
+        if not failed:
+            failed.append(what)
+            raise sqlite3.OperationalError("database or disk is full")
+        return real(*given)
+
+    monkeypatch.setattr(outbox, what, once)
+    uplink = uplink_of(outbox, server)
+    run_until(uplink, outbox)
+    assert failed
+    assert (outbox.level().alerts, outbox.level().files) == (0, 0)
+    assert "disk is full" in uplink.counts.last_error
 
 
 def test_a_refused_message_does_not_hold_back_the_next_and_is_not_lost(
