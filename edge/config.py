@@ -156,7 +156,7 @@ class ClipConfig(Section):
 
     pre_s: Annotated[float, Field(ge=1, le=60, description="Seconds before the confirmation.")] = 20.0
     post_s: Annotated[float, Field(ge=0, le=60, description="Seconds after the confirmation.")] = 20.0
-    # 60 s (the clip and 20 s to spare) of 8 Mbit/s are 57 MiB.
+    # 50 s (the clip and 10 s to spare) of 8 Mbit/s are 48 MiB.
     ring_mib: Annotated[int, Field(ge=2, le=512, description="Memory of the ring of one camera, MiB.")] = 64
 
 

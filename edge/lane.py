@@ -32,6 +32,9 @@ from models.detections import Floats
 RECHECK = Demand("key", 30.0)
 # A clip of the sub stream is worth more than one of the main stream when it is longer by this many seconds.
 CLIP_PREFERS_SUB_S = 3.0
+# What a ring holds beyond a clip: a long GOP before its first second, and the look that finds it due. Each second of a camera's
+# 4 Mbit/s is half a megabyte of memory. A clip that waits longer for the maker begins that much later.
+RING_SPARE_S = 10.0
 _AWAY = frozenset({StreamState.STALLED, StreamState.BACKING_OFF, StreamState.FAILED})
 
 
@@ -185,7 +188,7 @@ class Lane:
         options = StreamOptions(
             transport=camera.transport,
             hardware=camera.hardware,
-            ring_seconds=camera.clip.pre_s + camera.clip.post_s + 20,
+            ring_seconds=camera.clip.pre_s + camera.clip.post_s + RING_SPARE_S,
             ring_bytes=round(camera.clip.ring_mib * 2**20 * share),
         )
         return open_stream(camera.id, url, LaneSink(self, role), options, self._clock)
