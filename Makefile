@@ -7,7 +7,7 @@ PINS := $(GPU_PINS) --python-version 3.11
 export YOLO_OFFLINE ?= true
 export YOLO_AUTOINSTALL ?= false
 
-.PHONY: demo test audit install install-dev install-training lint check clean constraints schema
+.PHONY: demo test instructions audit install install-dev install-training lint check clean constraints schema
 
 demo: install ## two cameras -> RTSP -> edge -> cases in the console; SOURCE=rtsp://... or a file shows your own camera
 	@exec $(BIN)/curbwatch demo $(if $(SOURCE),--source '$(SOURCE)')
@@ -32,6 +32,10 @@ lint: install-dev
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+instructions: install-dev ## instructions of the hot loops against their budget (valgrind); ARGS=--write makes these the budget
+	@scripts/install system
+	$(BIN)/curbwatch bench instructions $(ARGS)
 
 audit: install-dev ## secrets in the tree, pins, known vulnerabilities (the last needs the internet)
 	@scripts/audit

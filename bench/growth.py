@@ -81,6 +81,16 @@ def _cars(n: int) -> Detections:
     return Detections(boxes.astype(np.float32), np.full(n, 0.9, np.float32), np.zeros(n, np.int32), NAMES)
 
 
+def one_zone_judge() -> Judge:
+    """Return the judge of a camera with one zone over the whole picture."""
+    return _judge(_zones(1))
+
+
+def some_cars(count: int) -> Detections:
+    """Return cars that stand in a grid."""
+    return _cars(count)
+
+
 def _per_frame(judge: Judge, cars: Detections, frames: int = 30) -> float:
     spent = []
     for i in range(frames):
