@@ -22,6 +22,7 @@ from curbwatch.demo.children import Child, Children
 from curbwatch.demo.clip import demo_clip
 from curbwatch.demo.show import Show
 from curbwatch.demo.street import STREET_ISSUES, street_clip
+from curbwatch.demo.town import give_map, give_zones
 
 NAME, STREET = "van", "street"
 
@@ -97,6 +98,8 @@ class Demo:
             self._http.post(
                 "/session", json={"username": "admin", "password": self._password}
             ).raise_for_status()
+            if not self._source:
+                give_map(self._http)
             step.done(self._api_url)
 
     def _cameras(self, children: Children) -> tuple[str, str | None]:
@@ -144,6 +147,8 @@ class Demo:
             self._edge_started = time.monotonic()
             self._edge = self.start_edge(children)
             self._wait(children, self._first_frame, 60, "no frame came from the camera")
+            if self._with_street and street_url:
+                self._wait(children, lambda: give_zones(self._http), 30, "a camera was not heard of")
             step.done(f"first frame after {self.timings.first_frame_s:.1f} s")
 
     def _write_box(self, street_url: str | None) -> Path:

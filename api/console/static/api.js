@@ -14,6 +14,14 @@ async function ask(method, path, body, headers = {}, more = {}) {
   if (!answer.ok) throw new Refused(answer.status, typeof data?.detail === "string" ? data.detail : String(answer.status));
   return { data, headers: answer.headers };
 }
+// A file that a change hands out, such as an original that was opened.
+export async function original(id, sha256, reason) {
+  let answer;
+  try { answer = await fetch(`/cases/${id}/original`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ sha256, reason }) }); } catch { throw new Offline(); }
+  if (answer.status === 401) throw new SignedOut();
+  if (!answer.ok) throw new Refused(answer.status, (await answer.json().catch(() => ({}))).detail ?? String(answer.status));
+  return answer.blob();
+}
 const call = async (...given) => (await ask(...given)).data;
 const query = (params) => {
   const found = new URLSearchParams();

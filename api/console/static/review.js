@@ -1,6 +1,7 @@
 // The review page: one case at a time on a lease, judged with one key; the next case's pictures are there before it is asked for.
 import * as api from "./api.js";
 import * as boxes from "./boxes.js";
+import * as custody from "./custody.js";
 import { chooseClass, chooseMerge, chooseReason, closeChoices, digit, openChoices } from "./choices.js";
 import { $, button, el, select } from "./dom.js";
 import * as facts from "./facts.js";
@@ -30,6 +31,7 @@ function show() {
   facts.show(whole);
   map.show(whole);
   if (fresh) {
+    custody.clear();
     state.shownAt = performance.now();
     state.editing = false;
     $("edit").setAttribute("aria-pressed", "false");
@@ -41,9 +43,10 @@ function show() {
 }
 
 async function around(whole) {
-  const [place, zones, terms] = await Promise.all([api.place(whole.id).catch(() => null), setupOf(whole.camera_id), api.get(`/cases/${whole.id}/terms`).catch(() => null)]);
+  const [place, zones, terms, behind] = await Promise.all([api.place(whole.id).catch(() => null), setupOf(whole.camera_id), api.get(`/cases/${whole.id}/terms`).catch(() => null), api.get(`/cases/${whole.id}/custody`).catch(() => null)]);
   if (leases.current()?.whole !== whole) return;
   if (terms) facts.terms(terms);
+  if (behind) custody.show(whole, behind, (right) => state.session.permissions.includes(right));
   if (place) { facts.history(place); map.neighbours(place.near); }
   stage.setZones(zones, whole.id);
 }
@@ -274,6 +277,7 @@ export function words() {
 
 export async function enter(session) {
   state.active = true;
+  state.session = session;
   state.undoS = session.undo_s;
   filterBox();
   const kept = await api.preferences().catch(() => null);

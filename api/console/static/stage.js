@@ -109,6 +109,17 @@ export function pick(item, alert = shown?.alert) {
   for (const c of $("dwellline").querySelectorAll("circle")) c.classList.toggle("on", c.dataset.kind === item.kind);
 }
 
+// A sealed original that a person has opened; false when another case is on the screen by now.
+export function original(id, url) {
+  if (shown?.id !== id) return false;
+  $("clip").pause();
+  for (const [part, off] of [["picture", false], ["clip", true], ["clipbar", true]]) $(part).hidden = off;
+  shown.kind = "original";
+  $("picture").src = url;
+  draw();
+  for (const b of $("strip").children) b.setAttribute("aria-pressed", "false");
+  return true;
+}
 export function pickKind(kind) { $("strip").querySelector(`[data-kind="${kind}"]`)?.click(); }
 
 // Zones of the camera's saved setup: frontages and permits, which an alert does not carry.

@@ -6,11 +6,11 @@ import { clock, when } from "./facts.js";
 import { address, go, guarded, params } from "./shell.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
-const KEPT = 40, CAMERAS_MS = 15_000;
+const KEPT = 40, EARLIER = 12, DAY_MS = 86_400_000, CAMERAS_MS = 15_000;
 const STATES = ["in_review", "second_review", "confirmed", "rejected", "filed", "dispatched", "handling", "closed"];
 const FIT = ["good", "unknown"];
 const LABEL = { "case.opened": "e_opened", "case.joined": "e_joined", "case.reopened": "e_reopened", "case.judged": "e_judged", "verdict.undone": "e_undone", "case.moved": "e_moved", "case.split": "e_split" };
-let map = null, came = [], timer = null, soon = null, parts = {};
+let map = null, came = [], earlier = [], timer = null, soon = null, parts = {};
 
 const wanted = () => { const p = params(); return { issue: p.get("issue") ?? "", state: p.get("state") ?? "", camera: p.get("camera") ?? "", hours: p.get("hours") ?? "24", find: p.get("find") ?? "" }; };
 const set = (more) => go("wall", { ...wanted(), ...more });
@@ -37,8 +37,8 @@ function fits(event) {
 }
 const ofCamera = (e) => el("li", { class: "camnews" }, el("a", { href: address("setup", {}, e.camera_id) }, el("strong", { text: e.name || e.camera_id }), el("span", { text: ` ${t(`v_${e.view}`)}` }), el("small", { text: `${clock(e.at)} · ${t("camera")} ${e.camera_id}` })));
 function arrivals() {
-  const rows = came.filter(fits);
-  parts.list.replaceChildren(...(rows.length ? rows : []).map((e) => e.kind === "camera.view" ? ofCamera(e) : el("li", {}, el("a", { href: address("review", { case: e.case_id }) }, el("strong", { text: issueName(e.issue) }), el("span", { text: ` ${t(LABEL[e.kind] ?? "e_alert")} · ${t(`s_${e.state}`)}` }), el("small", { text: `${clock(e.came)} · ${e.number} · ${e.camera_id}` })))));
+  const rows = [...came, ...earlier].filter(fits).slice(0, KEPT);
+  parts.list.replaceChildren(...rows.map((e) => e.kind === "camera.view" ? ofCamera(e) : el("li", {}, el("a", { href: address("review", { case: e.case_id }) }, el("strong", { text: issueName(e.issue) }), el("span", { text: ` ${t(LABEL[e.kind] ?? "e_alert")} · ${t(`s_${e.state}`)}` }), el("small", { text: `${Date.now() - Date.parse(e.came) > DAY_MS ? when(e.came) : clock(e.came)} · ${e.number} · ${e.camera_id}` })))));
   parts.none.hidden = rows.length > 0;
 }
 function chosen(points) {
@@ -70,6 +70,8 @@ export async function enter(host) {
   map = make(parts.map, chosen);
   arrivals();
   const [found, cams] = await Promise.all([points(true), cameras()]);
+  // Who opens the page sees the newest cases at once, and from then on what comes.
+  if (!came.length) { earlier = found.toSorted((a, b) => (a.opened_at < b.opened_at ? 1 : -1)).slice(0, EARLIER).map((c) => ({ ...c, kind: "case.opened", case_id: c.id, came: c.opened_at })); arrivals(); }
   if (!found.length) map.fit(cams);
   timer = setInterval(() => guarded(cameras), CAMERAS_MS);
 }

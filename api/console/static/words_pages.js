@@ -12,7 +12,7 @@ export const PAGE_WORDS = {
   st_verdict: ["The first verdict", "第一个裁决"], st_verdictHow: ["Page “Review”: press C to confirm, R and a digit to reject, ? for all keys.", "“审核”页：C 确认，R 加数字驳回，? 查看按键。"],
   done: ["done", "已完成"], open: ["to do", "待完成"], cityTime: ["The city's clock: {zone}", "城市时区：{zone}"],
   // live wall
-  wallTitle: ["The city now", "城市实况"], arrivals: ["Arrivals", "新到案件"], noArrivals: ["Nothing has come since this page was opened.", "打开本页后暂无新案件。"], cameras: ["Cameras", "摄像机"],
+  wallTitle: ["The city now", "城市实况"], arrivals: ["Arrivals", "新到案件"], noArrivals: ["No case in this time. New ones appear here by themselves.", "此时段没有案件，新案件会自动出现。"], cameras: ["Cameras", "摄像机"],
   noCameras: ["No camera yet. See “First steps”.", "还没有摄像机，请看“入门”。"], onMap: ["{n} cases on the map", "地图上 {n} 件"], cityMap: ["Map of the city's cases", "城市案件地图"], allStates: ["All states", "全部状态"], allCameras: ["All cameras", "全部摄像机"],
   hours: ["Time", "时间"], h1: ["last hour", "近 1 小时"], h24: ["last 24 h", "近 24 小时"], h168: ["last 7 days", "近 7 天"], h720: ["last 30 days", "近 30 天"], state: ["State", "状态"], find: ["Search cameras", "搜索摄像机"],
   c_live: ["live", "在线"], c_connecting: ["connecting", "连接中"], c_stalled: ["stalled", "停滞"], c_backing_off: ["trying again", "重试中"], c_failed: ["failed", "故障"], c_offline: ["box silent", "设备失联"], c_unknown: ["unknown", "未知"],
