@@ -27,6 +27,8 @@ def test_a_reviewers_first_ten_minutes_by_keyboard(browser: Browser, centre: Tow
     assert page.locator("#overlay .subject").count() == 1
     assert page.locator("#strip button").count() == 5
     expect(page.locator("#facts")).to_contain_text("5:12 / 5:00")
+    expect(page.locator("#facts dt", has_text="Unit")).to_have_count(1)
+    expect(page.locator("#near")).to_have_text("")
 
     page.keyboard.press("?")
     expect(page.locator("#sheet")).to_be_visible()
@@ -112,6 +114,7 @@ def test_merge_and_batch(browser: Browser, centre: Town) -> None:
     shown(page)
     page.keyboard.press("m")
     expect(page.locator("#choices")).to_contain_text("cam-2")
+    expect(page.locator("#near")).to_contain_text("Within 50 m this week: 1.")
     page.keyboard.press("1")
     said(page, "merged")
     assert centre.case(first)["state"] == "merged"

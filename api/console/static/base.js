@@ -37,8 +37,9 @@ export function lay(map) {
   });
 }
 
-export function grid(place, step, reach, layer) {
-  if (tiles) return;
+// The metres' own lines are for a centre that has neither tiles nor areas yet.
+export async function grid(place, step, reach, layer) {
+  if (tiles || (await areas)?.some(([, collection]) => collection.features.length)) return;
   const dy = step / M_PER_DEG, dx = step / metresLon(place.lat), style = { color: "#7c98a5", weight: 1, opacity: 0.4, interactive: false };
   const lat0 = Math.floor(place.lat / dy) * dy, lon0 = Math.floor(place.lon / dx) * dx;
   for (let i = -reach; i <= reach; i += 1) {

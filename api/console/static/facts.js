@@ -39,6 +39,7 @@ export function show(whole) {
   const steps = a?.timeline?.length ? a.timeline.map((s) => `${clock(s.at)} ${s.words}`) : a?.note ? a.note.split("; ") : [];
   $("timeline").replaceChildren(...steps.map((line) => el("li", { text: line })));
   $("recurrence").textContent = "";
+  $("near").textContent = "";
   $("history").replaceChildren();
 }
 
@@ -46,6 +47,7 @@ export function show(whole) {
 export function history(found) {
   const r = found.recurrence;
   $("recurrence").textContent = found.history.length ? t("recurrence").replace("{h}", r["1h"]).replace("{w}", r["7d"]).replace("{m}", r["30d"]) : t("noHistory");
+  $("near").textContent = found.near.length ? `${t("nearBy").replace("{n}", found.near.length)} ${found.near.slice(0, 4).map((c) => `${c.number} ${issueName(c.issue)}`).join("; ")}${found.near.length > 4 ? " …" : ""}` : "";
   $("history").replaceChildren(...found.history.slice(0, 6).map((c) => el("li", { text: `${when(c.opened_at, { timeStyle: "short" })} · ${issueName(c.issue)} · ${t(`s_${c.state}`)}` })));
 }
 
@@ -57,5 +59,6 @@ export function terms(found) {
   if (found.place.permits?.length) rows.push(["permitHere", found.place.permits.map((p) => `${p.name} (${t(p.holds ? "holdsNow" : "holdsNot")})`).join(", ")]);
   const deadline = [...$("facts").querySelectorAll("dt")].find((dt) => dt.textContent === t("deadline"));
   if (deadline?.nextSibling.textContent === t("noDeadline")) deadline.nextSibling.textContent = limit;
-  $("facts").append(...rows.flatMap(([key, value]) => [el("dt", { text: t(key) }), el("dd", { text: value })]));
+  for (const old of $("facts").querySelectorAll("[data-terms]")) old.remove(); // news of the box may ask twice
+  $("facts").append(...rows.flatMap(([key, value]) => [el("dt", { text: t(key), "data-terms": "" }), el("dd", { text: value, "data-terms": "" })]));
 }

@@ -4,7 +4,7 @@ import { $ } from "./dom.js";
 import { issueName, t } from "./strings.js";
 
 const L = globalThis.L;
-let map = null, layer = null, near = null;
+let map = null, layer = null, near = null, mine = null;
 
 export function ellipse(place) {
   const { semi_major_m: a, semi_minor_m: b, bearing_deg: bearing = 0 } = place.error;
@@ -33,12 +33,13 @@ export function show(whole) {
   map.fitBounds([[place.lat - dy, place.lon - dx], [place.lat + dy, place.lon + dx]]);
   grid(place, 100, 8, layer);
   L.polygon(ellipse(place), { color: "#d9480f", weight: 2, fillOpacity: 0.12, smoothFactor: 0 }).addTo(layer);
-  L.circleMarker([place.lat, place.lon], { radius: 7, color: "#fff", weight: 2, fillColor: "#c92a2a", fillOpacity: 1 }).addTo(layer);
+  mine = L.circleMarker([place.lat, place.lon], { radius: 6, color: "#fff", weight: 2, fillColor: "#c92a2a", fillOpacity: 1 }).addTo(layer);
 }
 
 export function neighbours(found) {
   near.clearLayers();
   for (const other of found.map(onMap)) {
-    L.circleMarker([other.lat, other.lon], { radius: 5, color: "#fff", weight: 1, fillColor: "#1864ab", fillOpacity: 0.9 }).bindTooltip(`${other.number} · ${issueName(other.issue)}`).addTo(near);
+    L.circleMarker([other.lat, other.lon], { radius: 10, color: "#fff", weight: 1, fillColor: "#1864ab", fillOpacity: 0.9 }).bindTooltip(`${other.number} · ${issueName(other.issue)}`).addTo(near);
   }
+  mine.bringToFront(); // a neighbour at the very same point shows as a ring round it
 }

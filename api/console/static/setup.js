@@ -25,7 +25,7 @@ function changed(text = null) {
   if (text) say(text);
 }
 function zoneList() {
-  parts.zones.replaceChildren(...model.zones.map((z, i) => el("li", {}, button(`${z.id} · ${t(`z_${z.kind}`)} · ${t(z.street_class)}${z.schedule?.length ? ` · ${t("hours")}: ${z.schedule.length}` : ""}`, () => { model.chosen = i; changed(); }, { "aria-pressed": String(i === model.chosen) }))));
+  parts.zones.replaceChildren(...model.zones.map((z, i) => el("li", {}, button(`${z.id} · ${t(`z_${z.kind}`)} · ${t(z.street_class)}${z.schedule?.length ? ` · ${t("zoneTimes").replace("{n}", z.schedule.length)}` : ""}`, () => { model.chosen = i; changed(); }, { "aria-pressed": String(i === model.chosen) }))));
   if (!model.zones.length && !model.draft) parts.zones.replaceChildren(el("li", { class: "dim", text: t("noZones") }));
   parts.finish.hidden = !model.draft;
 }
@@ -117,7 +117,7 @@ function background(pictures) {
   const own = el("input", { type: "file", accept: "image/*", onchange: (e) => { const file = e.target.files[0]; if (file) pane.picture(URL.createObjectURL(file)); } });
   if (pictures.length) show(0);
   const choose = pictures.length ? field(t("background"), select(pictures.map((p, i) => [i, `${t(`shot_${p.kind}`)} · ${when(p.captured_at)}`]), 0, (i) => show(Number(i)))) : el("p", { class: "dim", text: t("noPicture") });
-  return el("div", {}, el("div", { class: "filters" }, choose, field(t("ownPicture"), own), may() ? button(t("shootNow"), shoot, { id: "shoot-now" }) : null), parts.shot);
+  return el("div", {}, el("div", { class: "filters" }, choose, el("label", { class: "file" }, own, el("span", { text: t("ownPicture") })), may() ? button(t("shootNow"), shoot, { id: "shoot-now" }) : null), parts.shot);
 }
 
 async function overview(host) {
