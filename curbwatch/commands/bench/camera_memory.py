@@ -26,7 +26,9 @@ AIM_MIB = 40.0
     type=click.Choice(["main", "acts", "sub"]),
     help="As in `bench throughput`.",
 )
-@click.option("--seconds", default=90.0, show_default=True, type=click.FloatRange(20, 3600), help="Each box.")
+@click.option(
+    "--seconds", default=180.0, show_default=True, type=click.FloatRange(20, 3600), help="Each box."
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 def cli(cameras: str, profiles: tuple[str, ...], seconds: float, json_file: Path | None) -> None:
     """Run boxes with more and more 1080p cameras and print MiB a camera; exit 1 above the aim of 40 MiB of RSS."""
