@@ -51,24 +51,25 @@ def measure(
     seconds: float = FULL_S + LATE_S,
     bundle: str = "default",
 ) -> Level:
-    """Run one box for `seconds` and return what its process held at the end."""
+    """Run one box for `seconds` from its cameras' start on and return what its process held at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     with cameras_at(folder, streets(clips, cameras, profile), split_cores()[1]) as port:
         config = box_config(folder, port, cameras, profile, bundle, 4)
         _confirm_nothing(config)
-        began = time.monotonic()
-        command = [sys.executable, "-m", "bench.throughput_box", str(config), str(seconds + 10), "0"]
+        command = [sys.executable, "-m", "bench.throughput_box", str(config), str(seconds + 60), "0"]
         with subprocess.Popen(
             [*command, str(folder / "result.json")], env={**os.environ, "OMP_NUM_THREADS": "1"}
         ) as box:
             process = psutil.Process(box.pid)
+            _wait_for_cameras(box, process, cameras * (2 if profile == "sub" else 1))
+            began = time.monotonic()
             seen: list[Any] = []
             most = 0
             while (at := time.monotonic() - began) < seconds:
                 if box.poll() is not None:
                     raise RuntimeError(f"the box ended with {box.returncode}")
                 most = max(most, process.memory_info().rss)
-                if at > seconds - LATE_S:
+                if at > seconds - min(LATE_S, seconds / 2):
                     seen.append(process.memory_full_info())
                 time.sleep(EVERY_S)
             parts, threads = parts_of(box.pid), process.num_threads()
@@ -81,6 +82,15 @@ def measure(
         threads,
         parts,
     )
+
+
+def _wait_for_cameras(box: subprocess.Popen[bytes], process: psutil.Process, streams: int) -> None:
+    """Return when each stream has its thread."""
+    until = time.monotonic() + 120
+    while process.num_threads() <= streams:
+        if box.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"the box did not start its {streams} streams; it ended with {box.poll()}")
+        time.sleep(0.1)
 
 
 def _confirm_nothing(config: Path) -> None:

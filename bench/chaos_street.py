@@ -40,12 +40,12 @@ class Street:
     def __init__(self, folder: Path, cameras: int, loop_s: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._loop_s = loop_s
-        self._empty = RtpClip(_clip(folder / "empty.mp4", 6.0, empty=True))
+        self._empty = RtpClip(street_clip(folder / "empty.mp4", 6.0, empty=True))
         # Each camera is at another point of the loop, so that something happens all the time.
         began = time.monotonic()
         self._since = {f"cam{i}": began - i * loop_s / cameras for i in range(cameras)}
         self._cameras = {
-            name: Camera(RtpClip(_clip(folder / f"{name}.mp4", loop_s, seed=i)), live_since=since)
+            name: Camera(RtpClip(street_clip(folder / f"{name}.mp4", loop_s, seed=i)), live_since=since)
             for i, (name, since) in enumerate(self._since.items())
         }
         self._server = ServedLoopCam(self._cameras)
@@ -196,7 +196,8 @@ def picture_of(share: float, noise: NDArray[np.integer[Any]], empty: bool = Fals
     return picture
 
 
-def _clip(path: Path, seconds: float, empty: bool = False, seed: int = 11) -> Path:
+def street_clip(path: Path, seconds: float, empty: bool = False, seed: int = 11) -> Path:
+    """Write the street of one loop of `seconds`, or an empty one, and return its path."""
     rng, total = np.random.default_rng(seed), round(seconds * FPS)
     with av.open(str(path), "w") as out:
         options = {

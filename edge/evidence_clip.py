@@ -90,7 +90,7 @@ class ClipMaker:
         finally:
             with self._lock:
                 self._waiting -= 1
-            # A clip's pictures and encoder are 100 MB between the cameras' small things: holes that nothing else fills.
+            # Its pictures and its encoder leave holes between the cameras' small things, which nothing else fills.
             give_back()
 
 

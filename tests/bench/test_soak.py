@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.chaos_street import _clip, make_bundle
+from bench.chaos_street import make_bundle, street_clip
 from bench.soak import run
 from bench.soak_judge import LIMITS, plot, theil_sen, trends
 from bench.soak_world import World
@@ -61,7 +61,7 @@ def test_the_slope_is_that_of_a_line_and_too_few_samples_are_refused() -> None:
 
 
 def test_a_short_soak_of_a_real_box(tmp_path: Path) -> None:
-    clip = _clip(tmp_path / "street.mp4", 10)
+    clip = street_clip(tmp_path / "street.mp4", 10)
     clips = (StreetClip(clip, clip, False), StreetClip(clip, clip, True))
     world = World(tmp_path, clips, 3, str(make_bundle(tmp_path / "bundle")), confirm_s=1.0)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 from camera_parts import Memory
 from hypothesis import given
@@ -217,6 +219,33 @@ def test_the_ring_keeps_its_limits(items: list[tuple[bool, int]]) -> None:
     for n, (key, size) in enumerate(items):
         ring.push(_packet(n, key, size))
         assert ring.size <= 20_000
+
+
+@given(st.lists(st.integers(1, 700_000), min_size=1, max_size=40), st.integers(0, 39))
+def test_a_snapshot_keeps_its_bytes_while_the_ring_goes_on(sizes: list[int], when: int) -> None:
+    ring, snapshot = PacketRing(60, 2 << 20), PacketRing()
+    for n, size in enumerate(sizes):
+        ring.push(replace(_packet(n, n % 5 == 0, 1), data=bytes([n]) * size, mono_s=float(n)))
+        if n == min(when, len(sizes) - 1):
+            snapshot = ring.timed_by(T0, 0.0)
+    for held in (ring.held(), snapshot.held()):
+        for p in held:
+            assert bytes(p.data) == bytes([p.pts or 0]) * sizes[p.pts or 0]
+
+
+def test_what_leaves_the_ring_leaves_the_memory() -> None:
+    process, ring = psutil.Process(), PacketRing(60, 4 << 20)
+    rng, others = random.Random(3), []
+
+    def turn(pictures: int) -> int:
+        for n in range(pictures):
+            ring.push(_packet(n, n % 50 == 0, rng.randrange(2_000, 60_000)))
+            # What else a box keeps for longer, and would lie between the packets.
+            others.append(bytes(600))
+        return int(process.memory_info().rss)
+
+    before = turn(500)
+    assert turn(10_000) - before < 24 << 20, "310 MB went through 4 MB"
 
 
 def test_a_clip_starts_at_a_key_frame_of_the_last_connection() -> None:
