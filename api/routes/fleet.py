@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from api.access import Principal, needs, public
@@ -17,7 +17,7 @@ from api.audit import record
 from api.core import CoreDep
 from api.errors import ApiError, refusals
 from api.fleet import box_row, drift_of, enrol_box, make_code, releases_of, save_config
-from api.tables import Device
+from api.tables import Camera, Device
 from api.tables_fleet import BoxConfigRow, FleetBox
 from contract.base import Slug
 from contract.fleet import ConfigEnvelope, Enrolled, Enrolment, ShadowOrder, WantedModel
@@ -94,6 +94,10 @@ class BoxView(BaseModel):
     desired: dict[str, Any]
     reported: dict[str, Any]
     drift: list[str]
+    cameras: Annotated[
+        int, Field(description="That it looks after; `reported.cameras` of one box names them.")
+    ] = 0
+    cameras_live: int = 0
 
 
 @router.post("/fleet/codes", status_code=201, responses=refusals(401, 403, 413, 422))
@@ -128,6 +132,17 @@ def _device(session: Session, device_id: str, who: Principal) -> Device:
     if found is None:
         raise ApiError(404, f"no box {device_id} here")
     return found
+
+
+def _counted(session: Session, views: list[BoxView]) -> list[BoxView]:
+    """Fill in how many cameras each box has, and how many of them were live at its last heartbeat."""
+    live = func.sum(case((Camera.health["state"].as_string() == "live", 1), else_=0))
+    query = select(Camera.device_id, func.count(), live).group_by(Camera.device_id)
+    rows = session.execute(query.where(Camera.device_id.in_([v.device_id for v in views])))
+    found = {row[0]: (row[1], int(row[2])) for row in rows}
+    for view in views:
+        view.cameras, view.cameras_live = found.get(view.device_id, (0, 0))
+    return views
 
 
 def _view(device: Device, row: FleetBox | None, silent: datetime) -> BoxView:
@@ -165,7 +180,7 @@ def boxes(
                 found.append(view)
             if len(found) == limit:
                 break
-    return found
+        return _counted(session, found)
 
 
 @router.get("/fleet/boxes/{device_id}", responses=refusals(401, 403, 404, 422))
@@ -175,7 +190,11 @@ def one_box(
     """Show one box."""
     silent = core.now() - timedelta(seconds=core.settings.offline_s)
     with core.db.read() as session:
-        return _view(_device(session, device_id, who), session.get(FleetBox, device_id), silent)
+        view = _view(_device(session, device_id, who), session.get(FleetBox, device_id), silent)
+        mine = select(Camera).where(Camera.device_id == device_id).order_by(Camera.id)
+        cameras = [{**(c.health or {}), "camera_id": c.id} for c in session.scalars(mine)]
+        view.reported = view.reported | ({"cameras": cameras} if cameras else {})
+        return _counted(session, [view])[0]
 
 
 @router.put("/fleet/boxes/{device_id}", responses=refusals(401, 403, 404, 409, 413, 422))
@@ -203,7 +222,7 @@ def wish(device_id: Slug, told: WishIn, who: Manager, core: CoreDep) -> BoxView:
                 raise ApiError(404, f"no version {told.config_version} of this box's configuration")
             save_config(session, device_id, old.body, f"user:{who.name}", f"as version {old.version}", core)
         record(session, f"box:{device_id}", now, f"user:{who.name}", "box.wish", given)
-        return _view(device, row, silent)
+        return _counted(session, [_view(device, row, silent)])[0]
 
 
 @router.put(

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, text
 from api.access import guards_metrics, public
 from api.core import Core, CoreDep
 from api.errors import ApiError, refusals
+from api.fleet_metrics import fleet_page
 from api.machine import ON_CLOCK, REVIEW_STATES
 from api.migrate import at_head
 from api.tables import Camera, CaseRow, Delivery, Device
@@ -73,7 +74,9 @@ async def readyz(core: CoreDep, request: Request) -> Health:
 def metrics(core: CoreDep) -> Response:
     """Return Prometheus metrics: open on loopback, with a `monitoring` key or a person's right elsewhere."""
     _gauges(core)
-    return Response(core.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        core.metrics.text() + fleet_page(core), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 def _gauges(core: Core) -> None:

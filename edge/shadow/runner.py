@@ -20,6 +20,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
+import psutil
+
 from camera_adapters.frame import Frame
 from contract.fleet import ShadowReport
 from edge.shadow.compare import add_up, compare, seen_of
@@ -29,7 +31,8 @@ from models.bundle import Bundle
 from models.detections import Detections, Floats, Picture
 
 REST = 3.0
-# A frame on which the candidate says nothing for so long is a failure, and its process is ended.
+# A candidate that says nothing for so long is ended, and that is a failure. One that merely waits for a core is not silent:
+# on a busy box the lowest priority gets none for minutes. It has these seconds of a core then.
 ANSWER_S = 30.0
 LOAD_S = 180.0
 AGAIN_S = 2.0
@@ -59,6 +62,24 @@ class _Job:
     ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question to the process: when (monotonic seconds), and how much of a core it had had by then."""
+
+    at_s: float
+    cpu_s: float
+
+    def silent(self, pid: int, patience_s: float) -> bool:
+        """Whether the process had time enough to answer, or sleeps over it."""
+        if time.monotonic() - self.at_s < patience_s:
+            return False
+        try:
+            waits_for_a_core = psutil.Process(pid).status() == psutil.STATUS_RUNNING
+        except psutil.Error:
+            return False  # it is gone, and its pipe says so
+        return not waits_for_a_core or _cpu_s(pid) - self.cpu_s > patience_s
+
+
 def child_command(pipe: int, running: Running) -> list[str]:
     """Return the command of the candidate's process."""
     return [
@@ -81,7 +102,7 @@ class ShadowRunner:
         self._place = threading.Condition()
         self._job: _Job | None = None
         self._open = False  # the place takes a frame
-        self._waiting_since: float | None = None  # for an answer of the process
+        self._asked: _Asked | None = None  # what the process has not answered yet
         self._silent = False  # and was ended for it
         self._process: subprocess.Popen[bytes] | None = None
         self._in_row = 0
@@ -134,8 +155,8 @@ class ShadowRunner:
             return True
 
     def _end_the_silent(self) -> None:
-        since = self._waiting_since
-        if since is not None and time.monotonic() - since > ANSWER_S:
+        asked, process = self._asked, self._process
+        if asked is not None and process is not None and asked.silent(process.pid, ANSWER_S):
             self._silent = True
             self._kill()
 
@@ -149,7 +170,7 @@ class ShadowRunner:
         while not self._stop and not self._report.problem:
             try:
                 with self._child() as line:
-                    self._serve(line, read_hello(_receive(line, LOAD_S)))
+                    self._serve(line, read_hello(self._receive(line, LOAD_S)))
             except AnswerError as exc:
                 self._give_up(str(exc))
             except (EOFError, OSError, TimeoutError) as exc:
@@ -181,7 +202,7 @@ class ShadowRunner:
             yield ours
         finally:
             ours.close()
-            self._waiting_since = None
+            self._asked = None
             if self._process is not None:
                 try:
                     # It ends by itself when the pipe does; `_word` is true then.
@@ -194,20 +215,33 @@ class ShadowRunner:
         self._log.info("shadow.started", model=self._report.model, provider=hello.provider)
         rest_s = 0.0
         while (job := self._next(rest_s)) is not None:
-            began = self._waiting_since = time.monotonic()
+            began = time.monotonic()
+            self._asked = _Asked(began, self._spent_s())
             try:
                 line.send_bytes(pack_picture(_fitting(job, (hello.width, hello.height)), job.regions))
-                seen, took = read_answer(_receive(line, ANSWER_S))
+                seen, took = read_answer(self._receive(line, ANSWER_S))
             except AnswerError as exc:
                 self._fail(str(exc))
             else:
                 height, width = job.picture.shape[:2]
                 found = compare(seen_of(job.champion, width, height), seen)
                 self._count(found, job.ms, took)
-            self._waiting_since = None
+            self._asked = None
             if self._report.problem:
                 return
             rest_s = REST * (time.monotonic() - began)
+
+    def _receive(self, line: Connection[bytes, bytes], patience_s: float) -> bytes:
+        asked, process = _Asked(time.monotonic(), self._spent_s()), self._process
+        while not line.poll(min(1.0, patience_s)):
+            if self._stop or process is None:
+                raise EOFError
+            if asked.silent(process.pid, patience_s):
+                raise TimeoutError
+        return line.recv_bytes(MAX_ANSWER)
+
+    def _spent_s(self) -> float:
+        return 0.0 if self._process is None else _cpu_s(self._process.pid)
 
     def _next(self, rest_s: float) -> _Job | None:
         """Rest, then wait for a frame; None at the end."""
@@ -267,10 +301,13 @@ class ShadowRunner:
         return "no exit status" if code is None else f"exit status {code}" if code >= 0 else f"signal {-code}"
 
 
-def _receive(line: Connection[bytes, bytes], patience_s: float) -> bytes:
-    if not line.poll(patience_s):
-        raise TimeoutError
-    return line.recv_bytes(MAX_ANSWER)
+def _cpu_s(pid: int) -> float:
+    """Seconds of a core that a process has had; 0 where it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _fitting(job: _Job, size: tuple[int, int]) -> Picture:

@@ -22,7 +22,19 @@ from api.middleware import policy
 from contract import CaseState, new_id, utc_now
 
 STATIC = Path(__file__).parents[2] / "api" / "console" / "static"
-PAGES = ("review", "labels", "wall", "setup", "setup/cam-1", "visits", "stats", "quality", "start")
+PAGES = (
+    "review",
+    "labels",
+    "wall",
+    "setup",
+    "setup/cam-1",
+    "visits",
+    "fleet",
+    "fleet/box-1",
+    "stats",
+    "quality",
+    "start",
+)
 HEADS = {"review": "#case-title", "setup": "#page h1"}
 
 
@@ -74,11 +86,7 @@ def test_every_page_is_accessible_and_translated(
     page.on(
         "console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None
     )
-    keys = set(
-        re.findall(
-            r"(\w+): \[", "".join((STATIC / f).read_text("utf-8") for f in ("words.js", "words_pages.js"))
-        )
-    )
+    keys = set(re.findall(r"(\w+): \[", "".join(f.read_text("utf-8") for f in STATIC.glob("words*.js"))))
     raw = {k for k in keys if "_" in k}
     for path in PAGES:
         settled(page, path)

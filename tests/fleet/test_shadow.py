@@ -47,7 +47,7 @@ CHAMPION = Detections(
 )
 
 
-def until(met: Callable[[], Any], limit_s: float = 150.0) -> Any:
+def until(met: Callable[[], Any], limit_s: float = 200.0) -> Any:
     end = time.monotonic() + limit_s
     while not (found := met()):
         assert time.monotonic() < end, "did not come to pass in time"
@@ -206,6 +206,7 @@ def script(body: str) -> Callable[[int, Running], list[str]]:
         ("os.abort()", 3, "its process ended (signal 6), 3 times"),
         ("sys.exit(3)", 3, "its process ended (exit status 3), 3 times"),
         ("time.sleep(60)", 3, "its process gave no answer, 3 times"),
+        ("exec('while True: pass')", 3, "its process gave no answer, 3 times"),
         ("line.send_bytes(b'{\"error\": \"ShapeError: bad\"}')", 8, "failed on 8 frames in a row: ShapeError: bad"),
         ("line.send_bytes(b'x' * 2**21)", 3, "its process"),
     ],
@@ -213,13 +214,30 @@ def script(body: str) -> Callable[[int, Running], list[str]]:
 def test_a_candidate_that_crashes_hangs_or_fails_is_given_up(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, failures: int, reason: str
 ) -> None:
-    monkeypatch.setattr(runner_of, "ANSWER_S", 0.4)
+    if "no answer" in reason:
+        monkeypatch.setattr(runner_of, "ANSWER_S", 0.4)
     stage.begin(made(tmp_path / "b", [PERSON], [0], "2"), command=script(body))
     told = stage.show(lambda r: bool(r.problem))
     assert (told.frames, told.failures) == (0, failures)
     assert told.problem.startswith("given up: ")
     assert reason in told.problem
     until(lambda: not psutil.Process().children())
+
+
+def test_a_candidate_that_waits_for_a_core_is_not_taken_for_silent() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    asleep = subprocess.Popen(["sleep", "60"])
+    try:
+        asked = runner_of._Asked(time.monotonic() - 31, 0.0)
+        until(lambda: psutil.Process(busy.pid).cpu_times().user > 0.05)
+        assert not asked.silent(busy.pid, 30.0), "it runs, and has not had thirty seconds of a core"
+        assert asked.silent(busy.pid, 0.01)
+        assert asked.silent(asleep.pid, 30.0)
+        assert not runner_of._Asked(time.monotonic(), 0.0).silent(asleep.pid, 30.0)
+    finally:
+        for process in (busy, asleep):
+            process.kill()
+            process.wait()
 
 
 def test_a_candidate_that_nobody_can_load_is_given_up_at_once(stage: Stage, tmp_path: Path) -> None:
@@ -277,6 +295,7 @@ def town(tmp_path: Path) -> Iterator[City]:
         yield there
 
 
+@pytest.mark.timeout(700)
 def test_a_real_box_shadows_as_ordered_through_a_restart_and_posts_nothing(
     town: City, tmp_path: Path
 ) -> None:

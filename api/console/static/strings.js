@@ -1,8 +1,9 @@
 // The language and its words. Every word on the pages stands in words.js, in both languages; a test holds them complete.
 import { WORDS } from "./words.js";
+import { FLEET_WORDS } from "./words_fleet.js";
 import { PAGE_WORDS } from "./words_pages.js";
 
-const ALL = { ...WORDS, ...PAGE_WORDS };
+const ALL = { ...WORDS, ...PAGE_WORDS, ...FLEET_WORDS };
 export const ISSUES = {
   "parking.motor": ["Illegally parked motor vehicle", "机动车乱停放"], "parking.non_motor": ["Badly parked bicycle or scooter", "非机动车乱停放"],
   "parking.fire_lane": ["Blocked fire lane", "占用消防通道"], "dumping.act": ["Illegal dumping, the act", "乱倒垃圾"],
