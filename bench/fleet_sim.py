@@ -1,4 +1,6 @@
-"""A thousand cameras on paper: the real scheduler, slots and governor, with the costs that this machine measured.
+"""A thousand cameras on paper: the real scheduler, slots and governor, with recorded costs.
+
+`costs.json` is what `curbwatch bench throughput --json` wrote on the machine that it names.
 
 Time runs in steps. Each camera gives key frames on its own grid; decoding and the gate share the decode cores, the detector has one
 of its own. An event in a camera's view is found when its dwell was looked at by the promised time.
@@ -7,28 +9,59 @@ of its own. An event in a camera's view is found when its dwell was looked at by
 from __future__ import annotations
 
 import heapq
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 from edge.config import SamplingConfig
 from edge.load import LoadGovernor
 from edge.pump import LatestSlots
 from edge.scheduler import CameraScheduler
 
+RECORDED = Path(__file__).with_name("costs.json")
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds of one core a picture, and cores that are there. Defaults: `bench throughput` on a 2-core VM."""
+    """CPU seconds of one core by stage, and the cores that are there."""
 
-    key_decode_s: float = 0.021
-    gate_s: float = 0.0006
-    detect_s: float = 0.059
-    judge_s: float = 0.002
+    network_s: float  # a second of a camera
+    key_decode_s: float  # a key frame
+    gate_s: float  # a key frame
+    detect_s: float  # a look
+    judge_s: float  # a look: left objects, rules, places
     decode_cores: float = 15.0
     detectors: float = 1.0
     max_batch: int = 4
+
+    @classmethod
+    def recorded(cls, path: Path = RECORDED) -> Costs:
+        """Read what `curbwatch bench throughput --json` wrote; of several trials the one with the most cameras.
+
+        What one picture costs does not depend on whether the promise held.
+
+        Raises:
+            ValueError: nothing was looked at in any trial.
+        """
+        told = json.loads(path.read_text())
+        good = [t for t in told["trials"] if t["offered"] and t["judged"]]
+        if not good:
+            raise ValueError(f"{path}: no picture was judged in any trial; record one that runs longer")
+        trial = max(good, key=lambda t: t["cameras"])
+        used = {
+            k: v * trial["cameras"] * trial["seconds"] / 3600
+            for k, v in trial["cpu_s_per_camera_hour"].items()
+        }
+        return cls(
+            network_s=used["network"] / trial["cameras"] / trial["seconds"],
+            key_decode_s=used["decode"] / trial["offered"],
+            gate_s=used["gate"] / trial["offered"],
+            detect_s=used["detect"] / trial["judged"],
+            judge_s=(used["left"] + used["rules"]) / trial["judged"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +79,7 @@ class SimResult:
     blind: int
     decode_share: float
     detect_share: float
+    dropped: int
 
 
 def simulate(
@@ -63,7 +97,7 @@ def simulate(
     """
     rng, governor = random.Random(seed), LoadGovernor()
     numbers = SamplingConfig()
-    plans = [CameraScheduler(numbers, False, lambda: governor.stretch) for _ in range(cameras)]
+    plans = [CameraScheduler(numbers, False, lambda: governor.stretch, rng.random) for _ in range(cameras)]
     clock = [0.0]
     slots: LatestSlots[float] = LatestSlots(lambda: clock[0])
     heap = [(rng.uniform(0, gop_s), i) for i in range(cameras)]
@@ -92,6 +126,7 @@ def simulate(
                 looked[int(name)].append(detector_free)
         if now - window >= 1.0:
             took = now - window
+            decoded += cameras * costs.network_s * took / costs.decode_cores
             # Work that was begun in a second may end in the next one.
             governor.observe(min(1.0, busy / took), min(1.0, decoded / took), slots.longest_wait_s(), took)
             all_busy, all_decoded, window, busy, decoded = (
@@ -102,7 +137,8 @@ def simulate(
                 0.0,
             )
             on_time(now)
-    return _result(looked, governor, numbers, seconds, all_decoded, all_busy)
+    dropped = sum(slots.dropped(f"{i}") for i in range(cameras))
+    return _result(looked, governor, numbers, seconds, all_decoded, all_busy, dropped)
 
 
 def _result(
@@ -112,6 +148,7 @@ def _result(
     seconds: float,
     decoded: float,
     busy: float,
+    dropped: int,
 ) -> SimResult:
     settled = 60.0
     gaps: list[float] = []
@@ -138,4 +175,5 @@ def _result(
         blind=sum(c == 0 for c in counts),
         decode_share=round(decoded / seconds, 3),
         detect_share=round(busy / seconds, 3),
+        dropped=dropped,
     )

@@ -59,6 +59,11 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _looks(box: Box) -> dict[str, int]:
+    counted = [lane.pipeline.counters() for lane in box.worker.lanes]
+    return {"offered": sum(c.offered for c in counted), "judged": sum(c.judged for c in counted)}
+
+
 def measure(config: Path, seconds: float, warm_s: float) -> dict[str, Any]:
     """Run the box and return what it cost and raised."""
     few_arenas()
@@ -67,7 +72,7 @@ def measure(config: Path, seconds: float, warm_s: float) -> dict[str, Any]:
     bare = process.memory_info().rss
     box.start()
     time.sleep(warm_s)
-    cpu, stages, began = _cpu(), METER.seconds(), time.monotonic()
+    cpu, stages, looks, began = _cpu(), METER.seconds(), _looks(box), time.monotonic()
     peak, threads = 0, 0
     while time.monotonic() - began < seconds - warm_s:
         time.sleep(0.5)
@@ -85,6 +90,7 @@ def measure(config: Path, seconds: float, warm_s: float) -> dict[str, Any]:
     }
     result = {
         "seconds": took,
+        "looks": {name: count - looks[name] for name, count in _looks(box).items()},
         "cpu_s": total,
         "stages_s": {**used, "other": total - sum(used.values())},
         "rss_bare": bare,

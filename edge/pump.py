@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import OrderedDict
@@ -17,6 +18,8 @@ class LatestSlots(Generic[T]):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots: OrderedDict[str, T] = OrderedDict()
         self._since: dict[str, float] = {}
+        # When each camera was taken last; those that never were come first.
+        self._turn: dict[str, float] = {}
         self._clock = clock
         self._longest = 0.0
         self._ready = threading.Condition()
@@ -39,13 +42,20 @@ class LatestSlots(Generic[T]):
             return fresh
 
     def take(self, most: int, timeout_s: float) -> list[tuple[str, T]]:
-        """Return up to `most` frames, the longest waiting camera first; empty after `timeout_s` seconds without one."""
+        """Return up to `most` frames, of the cameras whose last turn is longest ago; empty after `timeout_s` seconds without one.
+
+        In the order of their coming half of the cameras got two turns for one of the others: those whose frame came just
+        after the line had moved on offered the next one before they were served.
+        """
         with self._ready:
             if not self._slots and not self._closed:
                 self._ready.wait(timeout_s)
-            taken = [self._slots.popitem(last=False) for _ in range(min(most, len(self._slots)))]
+            # Stable: of those that never had a turn the longest waiting is the first.
+            first = heapq.nsmallest(most, self._slots, key=lambda c: self._turn.get(c, float("-inf")))
+            taken = [(camera_id, self._slots.pop(camera_id)) for camera_id in first]
             now = self._clock()
             for camera_id, _ in taken:
+                self._turn[camera_id] = now
                 self._longest = max(self._longest, now - self._since.pop(camera_id))
             return taken
 
@@ -67,6 +77,7 @@ class LatestSlots(Generic[T]):
         with self._ready:
             self._slots.pop(camera_id, None)
             self._since.pop(camera_id, None)
+            self._turn.pop(camera_id, None)
             self._dropped.pop(camera_id, None)
 
     def close(self) -> None:

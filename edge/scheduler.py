@@ -10,11 +10,16 @@ delay: all cameras a little later, none of them blind.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from camera_adapters.demand import Demand
+
+# Stretched intervals end sooner by up to this share, drawn anew at each look. Cameras that waited together in the line
+# would otherwise come together again ever after, and a burst every ten seconds looks like too much work at two fifths of it.
+SPREAD = 0.3
 
 
 class SamplingNumbers(Protocol):
@@ -49,6 +54,7 @@ class CameraScheduler:
         numbers: SamplingNumbers,
         dense_pays: bool = True,
         stretch: Callable[[], float] = lambda: 1.0,
+        uniform: Callable[[], float] = random.random,
     ) -> None:
         """Plan by `numbers`.
 
@@ -57,8 +63,10 @@ class CameraScheduler:
             dense_pays: False where every rule of the camera waits for minutes: a car does not become more parked at
                 the dense rate, and whole GOPs of 1080p cost eight times their key frames.
             stretch: factor >= 1 on every interval while the box has too much to do.
+            uniform: a number of 0-1, drawn at each look.
         """
-        self._n, self._dense_pays, self._stretch = numbers, dense_pays, stretch
+        self._n, self._dense_pays, self._stretch, self._uniform = numbers, dense_pays, stretch, uniform
+        self._sooner = 1.0
         self._suspect_until = float("-inf")
         self._judged_at = float("-inf")
 
@@ -77,7 +85,7 @@ class CameraScheduler:
         return self._dense_pays and now < self._suspect_until
 
     def _late(self, interval_s: float) -> float:
-        return max(interval_s, min(interval_s * self._stretch(), self._n.promise_s / 3))
+        return max(interval_s, min(interval_s * self._stretch(), self._n.promise_s / 3) * self._sooner)
 
     def plan(self, now: float, moving: bool, attentive: bool) -> Plan:
         """Decide on a decoded frame of the time `now`.
@@ -99,4 +107,5 @@ class CameraScheduler:
         due = now - self._judged_at >= 0.6 * wait
         if due:
             self._judged_at = now
+            self._sooner = 1.0 - SPREAD * self._uniform()
         return Plan(judge=due, demand=self.demand(now), dense=dense)

@@ -29,6 +29,16 @@ def test_a_fast_camera_does_not_push_a_slow_one_back() -> None:
     assert [c for c, _ in slots.take(1, 0)] == ["slow"]
 
 
+def test_whose_turn_is_longest_ago_is_next_whoever_came_first() -> None:
+    slots: LatestSlots[int] = LatestSlots(iter(range(10_000)).__next__)
+    for camera in "ab":
+        slots.offer(camera, 1)
+    assert [slots.take(1, 0)[0][0] for _ in range(2)] == ["a", "b"]
+    for camera in "bca":
+        slots.offer(camera, 2)
+    assert [slots.take(1, 0)[0][0] for _ in range(3)] == ["c", "a", "b"]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=200))
 def test_every_frame_is_taken_or_counted_as_dropped(steps: list[tuple[str, bool]]) -> None:
     slots: LatestSlots[int] = LatestSlots()

@@ -10,34 +10,66 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.fleet_sim import Costs, simulate
+from bench.fleet_sim import RECORDED, Costs, simulate
 
 
 @click.command("scheduler")
 @click.option("--cameras", default=1000, show_default=True, type=click.IntRange(1, 20_000))
 @click.option("--seconds", default=600.0, show_default=True)
 @click.option("--detectors", default="0.5,1,2,4,16", show_default=True, help="Detector speeds, in CPU cores.")
-@click.option("--detect-ms", default=59.0, show_default=True, help="One picture on one core.")
+@click.option(
+    "--costs",
+    "costs_file",
+    default=RECORDED,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `bench throughput --json` wrote; default: the recorded one beside the benchmark.",
+)
+@click.option("--detect-ms", type=float, help="Another detector: one picture on one core.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
-def cli(cameras: int, seconds: float, detectors: str, detect_ms: float, json_file: Path | None) -> None:
+def cli(
+    cameras: int,
+    seconds: float,
+    detectors: str,
+    costs_file: Path,
+    detect_ms: float | None,
+    json_file: Path | None,
+) -> None:
     """Starve the detector and see that all cameras wait alike and none goes blind."""
+    try:
+        recorded = Costs.recorded(costs_file)
+    except (ValueError, KeyError) as exc:
+        raise click.ClickException(f"{exc}") from None
+    if detect_ms is not None:
+        recorded = replace(recorded, detect_s=detect_ms / 1000)
     table = Table(
-        "detector cores", "stretch", "looks", "gap s median/worst", "fairness", "within promise", "blind"
+        "detector cores",
+        "stretch",
+        "overloads",
+        "dropped",
+        "looks",
+        "gap s median/worst",
+        "fairness",
+        "within promise",
+        "blind",
     )
     out = []
     for speed in (float(d) for d in detectors.split(",")):
-        costs = replace(Costs(), detectors=speed, detect_s=detect_ms / 1000)
+        costs = replace(recorded, detectors=speed)
         r = simulate(cameras, costs, seconds)
         out.append({"detectors": speed, **asdict(r)})
         table.add_row(
             f"{speed:g}",
             f"{r.stretch}",
+            f"{r.overloads}",
+            f"{r.dropped}",
             f"{r.looks}",
             f"{r.median_gap_s} / {r.worst_gap_s}",
             f"{r.fairness}",
             f"{r.promise_kept:.1%}",
             f"{r.blind}",
         )
-    Console().print(table)
+    Console(width=130).print(table)
+    ms = {k: round(v * 1e3, 2) for k, v in asdict(recorded).items() if k.endswith("_s")}
+    click.echo(f"ms of one core: {ms}")
     if json_file is not None:
         json_file.write_text(json.dumps(out, indent=1) + "\n")
