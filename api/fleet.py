@@ -228,8 +228,8 @@ def drift_of(row: FleetBox | None, health: dict[str, Any] | None) -> list[str]:
     shadow, runs = (row.shadow or {}).get("model"), told.get("shadow") or {}
     if shadow != runs.get("model"):
         found.append(_word("shadow", shadow or "none", runs.get("model") or "none", ""))
-    elif runs.get("problem"):
-        found.append(f"shadow: {shadow} does not run ({runs['problem']})")
+    elif why := runs.get("problem") or runs.get("waits"):
+        found.append(f"shadow: {shadow} does not run ({why})")
     return found
 
 

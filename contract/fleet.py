@@ -90,7 +90,10 @@ class ShadowReport(Message):
         int, Field(ge=0, description="Frames that the candidate failed on, or on which its process ended.")
     ] = 0
     problem: Annotated[
-        str, Field(max_length=300, description="Why the candidate does not run; empty while it does.")
+        str, Field(max_length=300, description="Why the candidate does not run and will not; else empty.")
+    ] = ""
+    waits: Annotated[
+        str, Field(max_length=300, description="What it waits for before it runs; empty while it runs.")
     ] = ""
     both: Annotated[int, Field(ge=0, description="Objects that both saw (same class, IoU 0.5).")] = 0
     champion_only: Count = 0

@@ -109,18 +109,20 @@ class ModelFromCentre:
         """Whether a wish is still to be gone towards."""
         return wanted is not None and wanted not in {self.slots.model or OWN, self.slots.refused[0]}
 
-    def fetch_beside(self, model: str, client: httpx.Client, told: Callable[[Path | None, str], None]) -> str:
-        """Fetch a release into the slot that does not run, and leave it there; return why that cannot be now, or "".
+    def fetch_beside(
+        self, model: str, client: httpx.Client, told: Callable[[Path | None, str], None]
+    ) -> tuple[str, bool]:
+        """Fetch a release into the slot that does not run, and leave it there; return what is waited for.
 
-        `told` is called by another thread with the slot, or with None and a reason; a line that broke is not told of, and
+        True with it: waiting will not help. `told` is called by another thread with the slot, or with None and a reason; a line that broke is not told of, and
         the next call goes on where it ended.
         """
         if not self._settings.models:
-            return "fleet.models is off in the box's file"
+            return "fleet.models is off in the box's file", True
         if not self._root.is_file():
-            return "the box has no trust in releases; enrol it again"
+            return "the box has no trust in releases; enrol it again", True
         if self.busy or self.slots.phase == "trial":
-            return "it waits for the model that is fetched or on trial"
+            return "another model is being fetched or on trial", False
 
         def fetch() -> None:
             slot, reason, final = self._fetch(model, client)
@@ -129,7 +131,7 @@ class ModelFromCentre:
 
         self._fetching = threading.Thread(target=fetch, name="shadow-model", daemon=True)
         self._fetching.start()
-        return "it is being fetched"
+        return "it is being fetched", False
 
     def _fetch(self, wanted: str, client: httpx.Client) -> tuple[Path | None, str, bool]:
         """Return the slot that holds a release now; or None, why, and whether asking again gives the same answer."""

@@ -47,7 +47,8 @@ class ShadowFromCentre:
         self._lock = threading.RLock()
         self._champion: Champion | None = None
         self._runner: ShadowRunner | None = None
-        self._waits = ""
+        # What it waits for; True: in vain, until somebody changes the box.
+        self._waits: tuple[str, bool] = ("", False)
         self._order, self._report, self._sha256 = self._read()
 
     def begin(self, champion: Champion) -> None:
@@ -90,7 +91,7 @@ class ShadowFromCentre:
                 self._end(None)
             elif self._runner is not None and self._order is not None and wanted.model != self._order.model:
                 self._stop()
-                self._waits = "it waits for the model that is fetched or on trial"
+                self._waits = "another model is being fetched or on trial", False
 
     def report(self) -> ShadowReport | None:
         """Return the counts since the shadow began, and keep them; None without an order."""
@@ -100,7 +101,10 @@ class ShadowFromCentre:
             self._keep()
             if self._report.problem or self._runner is not None:
                 return self._report
-            return self._report.model_copy(update={"problem": self._waits or "it has not begun"})
+            reason, in_vain = self._waits
+            return self._report.model_copy(
+                update={"problem": reason} if in_vain else {"waits": reason or "it has not begun"}
+            )
 
     def close(self) -> None:
         """End the candidate's process; the order and the counts stay for the next start."""
@@ -109,7 +113,7 @@ class ShadowFromCentre:
 
     def _fetch(self, order: ShadowOrder, client: httpx.Client) -> None:
         if order.model == self._models.slots.model:
-            self._waits = "it is the model that runs"
+            self._waits = "it is the model that counts", False
             return
 
         def told(slot: Path | None, reason: str) -> None:
@@ -151,7 +155,7 @@ class ShadowFromCentre:
         self._stop()
         if self._order is not None:
             self._log.info("shadow.ended", model=self._order.model, frames=self._report.frames)
-        self._order, self._sha256, self._waits = order, "", ""
+        self._order, self._sha256, self._waits = order, "", ("", False)
         if order is not None:
             self._report = ShadowReport(model=order.model)
             self._save()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 import psutil
@@ -28,8 +29,13 @@ from camera_adapters.testing.loopcam import Camera
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam
 from contract import utc_now
-from contract.fleet import SHADOW_CLASSES, ShadowReport
+from contract.fleet import SHADOW_CLASSES, ShadowOrder, ShadowReport
 from curbwatch.releasing.repository import Repository
+from edge.fleet.enrol import ROOT
+from edge.fleet.models import ModelFromCentre
+from edge.fleet.settings import FleetConfig
+from edge.fleet.shadow import ShadowFromCentre
+from edge.fleet.state import write_bytes
 from edge.log import get_logger
 from edge.shadow import runner as runner_of
 from edge.shadow.compare import OTHER, Seen, add_up, compare
@@ -293,6 +299,34 @@ def town(tmp_path: Path) -> Iterator[City]:
     assert signer.publish("north", tmp_path / "two") == MODEL
     with city(tmp_path / "centre", utc_now) as there:
         yield there
+
+
+def test_a_shadow_that_is_on_its_way_waits_and_has_no_problem(tmp_path: Path) -> None:
+    """What a rollout's gate would take for a fault is told only when waiting does not help."""
+    data = tmp_path / "data"
+    client = httpx.Client(base_url="http://127.0.0.1:9", trust_env=False)
+    write_bytes(data / "fleet" / ROOT, b"{}")
+    models = ModelFromCentre(data, FleetConfig(), "http://127.0.0.1:9", get_logger())
+    shadow = ShadowFromCentre(data, FleetConfig(), models, get_logger())
+    assert shadow.report() is None
+    models.slots.switch(tmp_path / "a", "north/other@1")
+    shadow.obey(ShadowOrder(model=MODEL), client)
+    told = shadow.report()
+    assert told is not None
+    assert (told.problem, told.waits) == ("", "another model is being fetched or on trial")
+    models.slots.keep()
+    shadow.obey(ShadowOrder(model="north/other@1"), client)
+    told = shadow.report()
+    assert told is not None
+    assert (told.problem, told.waits) == ("", "it is the model that counts")
+    (data / "fleet" / ROOT).unlink()
+    shadow.obey(ShadowOrder(model=MODEL), client)
+    told = shadow.report()
+    assert told is not None
+    assert (told.problem, told.waits) == ("the box has no trust in releases; enrol it again", "")
+    again = ShadowFromCentre(data, FleetConfig(), models, get_logger()).report()
+    assert again is not None
+    assert (again.model, again.problem) == (MODEL, ""), "the order outlives a restart, the hindrance does not"
 
 
 @pytest.mark.timeout(700)

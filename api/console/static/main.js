@@ -17,6 +17,7 @@ const PAGES = {
   review: { may: "case.review" }, labels: { may: "case.review", load: () => import("./labels.js") }, wall: { may: "case.read", load: () => import("./wall.js") }, setup: { may: "camera.read", load: () => import("./setup.js") },
   visits: { may: "case.read", load: () => import("./visits.js") },
   fleet: { may: "audit.read", load: () => import("./fleet.js") },
+  rollouts: { may: "audit.read", load: () => import("./rollouts.js") },
   stats: { may: "stats.read", load: () => import("./stats.js") }, quality: { may: "stats.read", load: () => import("./quality.js") }, start: { may: "case.read", load: () => import("./start.js") },
 };
 const RETRY_MS = 3000;
