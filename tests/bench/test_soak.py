@@ -67,7 +67,7 @@ def test_a_short_soak_of_a_real_box(tmp_path: Path) -> None:
     try:
         wanted = ("connections cut", "server restarts", "centre cut off")
         soak = run(
-            world, 5, 1.2, 0.3, 1, lambda _: None, [f for f in world.faults() if f.name in wanted]
+            world, 6, 1.2, 0.3, 1, lambda _: None, [f for f in world.faults() if f.name in wanted]
         )  # fmt: skip
     finally:
         world.close()
