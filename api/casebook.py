@@ -34,11 +34,17 @@ def feed_line(case: CaseRow) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def publish(session: Session, case: CaseRow, kind: str, now: datetime) -> None:
-    """Put a line on the live feed and into the webhooks' outbox, within the transaction."""
+def publish(
+    session: Session, case: CaseRow, kind: str, now: datetime, hold_s: float = 0.0, leaves: bool = True
+) -> None:
+    """Put a line on the live feed and into the webhooks' outbox, within the transaction.
+
+    The outbox keeps it for `hold_s` seconds first; an event that does not leave is for the house alone.
+    """
     line = feed_line(case)
     session.add(Event(at=now, tenant=case.tenant, kind=kind, body=line))
-    enqueue(session, case.tenant, kind, line, now)
+    if leaves:
+        enqueue(session, case.tenant, kind, line, now, hold_s)
 
 
 def verdict_view(row: VerdictRow) -> dict[str, Any]:

@@ -33,8 +33,14 @@ def hooks_above(session: Session, tenant: str) -> list[str]:
     return [hook_id for hook_id, owner in session.execute(_ACTIVE) if tenant.startswith(owner)]
 
 
-def deliveries(hooks: list[str], kind: str, data: dict[str, Any], now: datetime) -> list[Delivery]:
-    """Return a delivery of an event for each webhook, to be written within the change's transaction."""
+def deliveries(
+    hooks: list[str], kind: str, data: dict[str, Any], now: datetime, hold_s: float = 0.0
+) -> list[Delivery]:
+    """Return a delivery of an event for each webhook, to be written within the change's transaction.
+
+    None leaves before `hold_s` seconds are over: until then `recall` takes it back.
+    """
+    at = now + timedelta(seconds=hold_s)
     made = []
     for hook_id in hooks:
         event_id = new_id()
@@ -43,14 +49,33 @@ def deliveries(hooks: list[str], kind: str, data: dict[str, Any], now: datetime)
             "time": now.isoformat(), "subject": data.get("case_id") or data["camera_id"], "datacontenttype": "application/json", "data": data,
         }  # fmt: skip
         made.append(
-            Delivery(id=event_id, hook_id=hook_id, state="due", tries=0, next_at=now, error="", body=body)
+            Delivery(id=event_id, hook_id=hook_id, state="due", tries=0, next_at=at, error="", body=body)
         )
     return made
 
 
-def enqueue(session: Session, tenant: str, kind: str, data: dict[str, Any], now: datetime) -> None:
+def enqueue(
+    session: Session, tenant: str, kind: str, data: dict[str, Any], now: datetime, hold_s: float = 0.0
+) -> None:
     """Write an event's deliveries within the change's transaction."""
-    session.add_all(deliveries(hooks_above(session, tenant), kind, data, now))
+    session.add_all(deliveries(hooks_above(session, tenant), kind, data, now, hold_s))
+
+
+def recall(session: Session, case_id: str, kind: str, said_at: datetime, now: datetime) -> bool:
+    """Delete the deliveries of the event of that moment that are still held back; True when there was one."""
+    held = session.scalars(
+        select(Delivery).where(Delivery.state == "due", Delivery.next_at > now, Delivery.tries == 0)
+    )
+    found = [
+        row
+        for row in held
+        if row.body["subject"] == case_id
+        and row.body["type"] == f"city.curbwatch.{kind}.v1"
+        and datetime.fromisoformat(row.body["time"]) == said_at
+    ]
+    for row in found:
+        session.delete(row)
+    return bool(found)
 
 
 def signature(secret: str, message_id: str, stamp: int, body: bytes) -> str:

@@ -17,6 +17,7 @@ from api.core import Core
 from api.errors import ApiError
 from api.locating import locate
 from api.machine import OPEN_STATES, IllegalStepError, Taken, take
+from api.outbox import recall
 from api.pack import CityPack
 from api.tables import AlertRow, CaseRow, Report, VerdictRow
 from contract import CaseState, IssueClass, RejectReason, VerdictKind, new_id
@@ -137,7 +138,7 @@ def give_verdict(
     session.flush()
     detail = told.model_dump(mode="json", exclude_none=True) | {"verdict": row.id}
     record_case(session, case, now, f"user:{who.name}", f"verdict.{told.kind}", detail)
-    publish(session, case, "case.judged", now)
+    publish(session, case, "case.judged", now, hold_s=core.settings.undo_s)
     return row
 
 
@@ -186,4 +187,7 @@ def undo_verdict(
     row.undone_at = now
     touch(case, now)
     record_case(session, case, now, f"user:{who.name}", "verdict.undone", {"verdict": row.id})
-    publish(session, case, "verdict.undone", now)
+    # Nothing has left while the verdict could be taken back, so that nothing need follow it.
+    publish(
+        session, case, "verdict.undone", now, leaves=not recall(session, case.id, "case.judged", row.at, now)
+    )

@@ -19,7 +19,8 @@ from curbwatch.demo.show import Show
 
 DESK, PHONE = (1366, 768), (390, 844)
 QUALITY = 80
-SHOWN = ("vendor.unlicensed", "vendor.out_of_permit", "parking.motor")
+WITH_CLIP = "parking.motor"
+SHOWN = ("vendor.unlicensed", "vendor.out_of_permit", WITH_CLIP)
 VERDICTS = (
     {"kind": "confirm", "seconds": 3.2}, {"kind": "reject", "reason": 2, "seconds": 5.1},
     {"kind": "confirm", "seconds": 2.4}, {"kind": "confirm", "seconds": 2.9},
@@ -108,8 +109,7 @@ def main(folder: Path) -> None:
     demo = Demo(Path("var/screenshot"), Path("var/cache"), Show())
     with demo.running() as children, sync_playwright() as play:
         cases = _cases(demo, 300)
-        for issue in SHOWN:
-            demo.with_clip(children, cases[issue], 240)
+        demo.with_clip(children, cases[WITH_CLIP], 400)
         browser = play.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )

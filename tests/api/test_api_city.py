@@ -154,6 +154,32 @@ def test_webhooks_are_signed_retried_and_die_in_sight(tmp_path: Path) -> None:
         assert send() == 0
 
 
+def test_a_verdict_leaves_when_it_can_no_longer_be_taken_back(tmp_path: Path) -> None:
+    with (
+        centre(tmp_path, allow_private_hooks=True) as house,
+        receiver([]) as (url, kind),
+        httpx.Client(trust_env=False) as client,
+    ):
+        house.person("root", "admin").post("/hooks", json={"url": url}).raise_for_status()
+        rita, case = house.person("rita"), house.case()
+
+        def left() -> list[str]:
+            send_due(house.core.db, client, house.clock, 2, True)
+            return [json.loads(body)["type"].split(".")[-2] for _, body in kind.got]
+
+        assert left() == ["opened"]
+        for _ in range(2):
+            said = rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"}).raise_for_status()
+            house.clock.pass_s(29)
+            assert left() == ["opened"]
+            rita.delete(f"/cases/{case}/verdicts/{said.headers['Verdict-Id']}").raise_for_status()
+            house.clock.pass_s(60)
+            assert left() == ["opened"], "neither the verdict nor that it was taken back"
+        rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"}).raise_for_status()
+        house.clock.pass_s(31)
+        assert left() == ["opened", "judged"]
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://example.org/x", "https://127.0.0.1/x", "https://[::1]/x", "https://u:p@127.0.0.1/", "ftp://x"],
