@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from curbwatch.demo.run import Demo
 from curbwatch.demo.show import Show
@@ -29,10 +30,14 @@ VERDICTS = (
 
 @contextmanager
 def _signed_in(
-    browser: Browser, demo: Demo, locale: str, scheme: str = "light", size: tuple[int, int] = DESK
+    browser: Browser,
+    demo: Demo,
+    locale: str,
+    scheme: Literal["light", "dark"] = "light",
+    size: tuple[int, int] = DESK,
 ) -> Iterator[Page]:
     """Sign a person in with a browser of their own; afterwards they leave, so that no case stays on their lease."""
-    viewport = {"width": size[0], "height": size[1]}
+    viewport = ViewportSize(width=size[0], height=size[1])
     context = browser.new_context(locale=locale, color_scheme=scheme, viewport=viewport)
     page = context.new_page()
     page.goto(demo.address)
