@@ -31,6 +31,7 @@ PAGES = (
     "visits",
     "fleet",
     "fleet/box-1",
+    "rollouts",
     "stats",
     "quality",
     "start",

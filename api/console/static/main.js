@@ -18,6 +18,7 @@ const PAGES = {
   visits: { may: "case.read", load: () => import("./visits.js") },
   fleet: { may: "audit.read", load: () => import("./fleet.js") },
   rollouts: { may: "audit.read", load: () => import("./rollouts.js") },
+  trace: { may: "case.read", load: () => import("./trace.js"), quiet: true }, // reached from a case, not from the menu
   stats: { may: "stats.read", load: () => import("./stats.js") }, quality: { may: "stats.read", load: () => import("./quality.js") }, start: { may: "case.read", load: () => import("./start.js") },
 };
 const RETRY_MS = 3000;
@@ -27,7 +28,7 @@ const allowed = (name) => name in PAGES && session.permissions.includes(PAGES[na
 
 function menu() {
   $("pages").setAttribute("aria-label", t("pages"));
-  $("pages").replaceChildren(...Object.keys(PAGES).filter(allowed).map((name) => el("a", { href: `#/${name}`, "aria-current": name === now?.name ? "page" : null, text: t(`p_${name}`) })));
+  $("pages").replaceChildren(...Object.keys(PAGES).filter((name) => allowed(name) && !PAGES[name].quiet).map((name) => el("a", { href: `#/${name}`, "aria-current": name === now?.name ? "page" : null, text: t(`p_${name}`) })));
 }
 
 async function open() {
