@@ -21,7 +21,7 @@ from contract import StreetClass, new_id
 KINDS = ("grid", "district", "frontage", "street", "component")
 MAX_FEATURES = 100_000
 VERSION = "geo"
-_VERSION = select(Counter.value).where(Counter.name == VERSION)
+VERSION_NOW = select(Counter.value).where(Counter.name == VERSION)
 
 
 # A lamp post or bin farther away does not help to find a place.
@@ -74,9 +74,14 @@ class Areas:
         self._version = -1
         self._trees = _Trees(STRtree([]), [], STRtree([]), [])
 
-    def locate(self, session: Session, tenant: str, lon: float, lat: float) -> Located:
-        """Return what covers the point among the areas of the tenant and those above it; the smallest wins."""
-        trees = self._current(session)
+    def locate(
+        self, session: Session, tenant: str, lon: float, lat: float, version: int | None = None
+    ) -> Located:
+        """Return what covers the point among the areas of the tenant and those above it; the smallest wins.
+
+        `version` is the areas' present one, where it was asked already.
+        """
+        trees = self._current(session, version)
         found: dict[str, _Row] = {}
         # Rows are sorted large to small, so the last one to be set is the smallest.
         for i in sorted(trees.areas.query(Point(lon, lat), predicate="intersects")):
@@ -90,8 +95,9 @@ class Areas:
             StreetClass(street) if street else None, _nearest(trees, tenant, lon, lat),
         )  # fmt: skip
 
-    def _current(self, session: Session) -> _Trees:
-        version = session.scalar(_VERSION) or 0
+    def _current(self, session: Session, version: int | None = None) -> _Trees:
+        if version is None:
+            version = session.scalar(VERSION_NOW) or 0
         with self._lock:
             if version != self._version:
                 rows = [(shape(a.geometry), a) for a in session.scalars(select(Area))]

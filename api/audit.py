@@ -39,6 +39,12 @@ def record(
 ) -> str:
     """Append an entry to `chain` within the transaction and return its hash."""
     lock(session, [f"audit:{chain}"])
+    return _append(session, chain, at, actor, action, body)
+
+
+def _append(
+    session: Session, chain: str, at: datetime, actor: str, action: str, body: dict[str, Any] | None
+) -> str:
     last = session.execute(
         select(Audit.position, Audit.hash)
         .where(Audit.chain == chain)
@@ -61,8 +67,12 @@ def record(
 def record_case(
     session: Session, case: CaseRow, at: datetime, actor: str, action: str, body: dict[str, Any] | None = None
 ) -> None:
-    """Append to the case's chain and remember its head in the case."""
-    case.audit_head = record(session, f"case:{case.id}", at, actor, action, body)
+    """Append to the case's chain and remember its head in the case.
+
+    The case's own row is what such transactions wait for: a second lock beside it could be taken the other way round.
+    """
+    session.execute(select(CaseRow.id).where(CaseRow.id == case.id).with_for_update())
+    case.audit_head = _append(session, f"case:{case.id}", at, actor, action, body)
 
 
 def verify(session: Session, chain: str) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from api.audit import record_case
-from api.casebook import publish, touch
+from api.casebook import hold, publish, touch
 from api.db import lock
 from api.errors import ApiError
 from api.geo import Spot, box_around
@@ -124,6 +124,7 @@ def sweep(session: Session, now: datetime) -> int:
     rows = session.scalars(
         select(Callout).where(Callout.state == WAITING, Callout.expires_at < now - PATIENCE).limit(200)
     ).all()
+    hold(session, (row.case_id for row in rows))
     for row in rows:
         row.state, row.reason, row.done_at = FAILED, "the box did not answer in time", now
         case = session.get_one(CaseRow, row.case_id)

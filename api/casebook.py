@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,13 @@ from sqlalchemy.orm import Session
 from api.db import plain
 from api.outbox import enqueue
 from api.tables import AlertRow, CaseRow, Event, VerdictRow
+
+
+def hold(session: Session, case_ids: Iterable[str]) -> None:
+    """Hold cases until the transaction ends. Two transactions that want the same ones never wait crosswise."""
+    ids = sorted(set(case_ids))
+    if ids:
+        session.execute(select(CaseRow.id).where(CaseRow.id.in_(ids)).order_by(CaseRow.id).with_for_update())
 
 
 def count_reopening(case: CaseRow) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from api.areas import Areas
+from api.custody import Keys
 from api.db import Database
 from api.evidence import EvidenceStore
 from api.metrics import Metrics
@@ -30,6 +31,7 @@ class Core:
     metrics: Metrics
     pack: CityPack
     areas: Areas
+    keys: Keys = field(default_factory=Keys)
 
 
 async def core_of(request: Request) -> Core:

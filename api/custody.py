@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session, defer
 
 from api.audit import record, record_case
-from api.db import add_rows, columns_of, lock
+from api.db import lock
 from api.errors import ApiError
 from api.security import digest
 from api.tables import AlertRow, CaseRow, Device
@@ -21,6 +23,7 @@ from contract import AlertEvent
 from contract.chain import ORIGIN, Link, LinkError, event_body, open_link, read_public_key
 
 MAX_HEADER = 8192
+MAX_KEPT = 10_000
 NOT_ENROLLED = "the box has no enrolled key: it starts again with a new token, or enrols its key"
 
 
@@ -53,12 +56,12 @@ def enrol(session: Session, device_id: str, token: str, public: str, now: dateti
     for link in session.scalars(
         select(ChainLink).where(ChainLink.device_id == device_id, ChainLink.fault == NOT_ENROLLED)
     ):
-        _judge(session, link, AlertEvent.model_validate_json(link.body), [row])
+        _judge(session, link, AlertEvent.model_validate_json(link.body), [PublicKey(row.keyid, public)])
     return row
 
 
 _KEYS = (
-    select(DeviceKey)
+    select(DeviceKey.keyid, DeviceKey.public)
     .where(DeviceKey.device_id == bindparam("device"))
     .order_by(DeviceKey.enrolled_at.desc())
     .limit(8)
@@ -74,35 +77,111 @@ _NEIGHBOURS = (
     .options(defer(ChainLink.body), defer(ChainLink.envelope), defer(ChainLink.token))
 )
 _read_key = lru_cache(1024)(read_public_key)
+# Whether the link before is here and the one that is named, and whether another one has this number or the next.
+_MINE = ChainLink.keyid == bindparam("keyid")
+CLUES = {
+    "joined": select(ChainLink.seq)
+    .where(_MINE, ChainLink.seq == bindparam("seq") - 1, ChainLink.digest == bindparam("previous"))
+    .exists(),
+    "crowded": select(ChainLink.seq)
+    .where(_MINE, ChainLink.seq.between(bindparam("seq"), bindparam("seq") + 1))
+    .exists(),
+    "key": select(DeviceKey.keyid)
+    .where(DeviceKey.device_id == bindparam("device"))
+    .order_by(DeviceKey.enrolled_at.desc())
+    .limit(1)
+    .scalar_subquery(),
+}
 
 
-def judged_link(session: Session, message: AlertEvent, header: str | None, now: datetime) -> ChainLink | None:
+@dataclass(frozen=True)
+class Claim:
+    """What a link says of its place in the chain, before anybody has checked it."""
+
+    keyid: str | None = None
+    seq: int | None = None
+    previous: str | None = None
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What the store says of a claim: see `CLUES`. `key` is the newest key of the box."""
+
+    claim: Claim
+    joined: bool
+    crowded: bool
+    key: str | None
+
+
+def claim_of(envelope: str) -> Claim:
+    """Read an envelope's claim; an empty one where it is not readable."""
+    try:
+        told = json.loads(envelope)
+        link = json.loads(base64.b64decode(told["payload"]))
+        keyid, seq, previous = told["signatures"][0]["keyid"], link["seq"], link["previous"]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError):
+        return Claim()
+    sound = isinstance(keyid, str) and isinstance(previous, str) and type(seq) is int and 0 < seq < 2**31 - 1
+    return Claim(keyid, seq, previous) if sound and "\0" not in keyid + previous else Claim()
+
+
+class PublicKey(NamedTuple):
+    """A key as `_judge` needs it."""
+
+    keyid: str
+    public: str
+
+
+class Keys:
+    """The keys of boxes, kept while the newest one is the same: keys are added and never changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[str, list[PublicKey]]] = {}
+
+    def of(self, session: Session, device: str, newest: str | None) -> list[PublicKey]:
+        """Return up to eight keys of a box, the newest first, of which `newest` is the first."""
+        if newest is None:
+            return []
+        kept = self._kept.get(device)
+        if kept is None or kept[0] != newest:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            rows = session.execute(_KEYS, {"device": device})
+            kept = self._kept[device] = (newest, [PublicKey(*row) for row in rows])
+        return kept[1]
+
+
+def judged_link(
+    message: AlertEvent, envelope: str | None, session: Session, clues: Clues, keys: Keys, now: datetime
+) -> ChainLink | None:
     """Return the checked link of a message that has none yet, `fault` saying what is wrong; None for a box without a key.
 
-    A fault refuses nothing. The caller holds `chain:<device>` and stores the link by `note_fault`.
+    A fault refuses nothing. The caller holds `chain:<device>`, stores the link, and its fault by `note_fault`.
     """
     device = message.data.device_id
-    keys = list(session.scalars(_KEYS, {"device": device}))
-    if header is None and not keys:
+    found = keys.of(session, device, clues.key)
+    if envelope is None and not found:
         return None
     row = ChainLink(
-        event_id=message.id, device_id=device, alert_id=message.data.id, envelope=_envelope(header),
+        event_id=message.id, device_id=device, alert_id=message.data.id, envelope=envelope or "",
         body=event_body(message).decode(), received_at=now,
     )  # fmt: skip
-    _judge(session, row, message, keys)
+    _judge(session, row, message, found, clues)
     return row
 
 
 def note_fault(session: Session, row: ChainLink, case_id: str, now: datetime) -> None:
-    """Store a judged link, and its fault in the audit of its case."""
-    add_rows(session, [(ChainLink, columns_of(row))])
+    """Put a link's fault into the audit of its case."""
     if row.fault is not None:
         case = session.get_one(CaseRow, case_id)
         told = {"event": row.event_id, "fault": row.fault}
         record_case(session, case, now, f"device:{row.device_id}", "chain.fault", told)
 
 
-def _envelope(header: str | None) -> str:
+def envelope_of(header: str | None) -> str | None:
+    """Return the envelope of a link's header, empty where it is not readable; None without a header."""
+    if header is None:
+        return None
     if not header or len(header) > MAX_HEADER:
         return ""
     try:
@@ -112,7 +191,9 @@ def _envelope(header: str | None) -> str:
         return ""
 
 
-def _judge(session: Session, row: ChainLink, message: AlertEvent, keys: list[DeviceKey]) -> None:
+def _judge(
+    session: Session, row: ChainLink, message: AlertEvent, keys: list[PublicKey], clues: Clues | None = None
+) -> None:
     row.keyid = row.seq = row.previous = row.digest = None
     row.fault = None
     if not row.envelope:
@@ -134,7 +215,16 @@ def _judge(session: Session, row: ChainLink, message: AlertEvent, keys: list[Dev
         row.fault = fault[:300]
         return
     row.seq, row.previous, row.digest = link.seq, link.previous, link.digest()
-    row.fault = _differs(link, message, row.body) or _unjoined(session, row)
+    row.fault = _differs(link, message, row.body)
+    if row.fault is None and not _follows(row, clues):
+        row.fault = _unjoined(session, row)
+
+
+def _follows(row: ChainLink, clues: Clues | None) -> bool:
+    """True when it is known that the link before is the one that is named, and that nothing stands in the way."""
+    if clues is None or clues.crowded or clues.claim != Claim(row.keyid, row.seq, row.previous):
+        return False
+    return clues.joined or (row.seq == 1 and row.previous == ORIGIN)
 
 
 def _differs(link: Link, message: AlertEvent, body: str) -> str | None:

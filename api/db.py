@@ -93,7 +93,7 @@ class Database:
         """Insert one row in a transaction of its own; a row that is there stays."""
         engine = self._writing if self._reading is self.engine else self._reading
         with engine.connect() as connection:
-            connection.execute(_insert(model, connection.dialect.name), values)
+            connection.execute(insert_of(model, connection.dialect.name), values)
             connection.commit()
 
     def close(self) -> None:
@@ -183,24 +183,20 @@ def next_number(session: Session, name: str) -> int:
 
 def case_number(session: Session, now: datetime) -> str:
     """Return the next case number of the year; see `next_number`."""
-    return f"{now.year}-{next_number(session, f'case:{now.year}'):06d}"
+    return f"{now.year}-{next_number(session, counter_of(now)):06d}"
 
 
-Rows = list[tuple[type[DeclarativeBase], dict[str, Any]]]
+def counter_of(now: datetime) -> str:
+    """Name the counter of a year's cases."""
+    return f"case:{now.year}"
 
 
 @cache
-def _insert(model: type[DeclarativeBase], dialect: str) -> Insert:
+def insert_of(model: type[DeclarativeBase], dialect: str) -> Insert:
+    """Return the insert of one row; a row that is there stays."""
     insert = pg_insert if dialect == "postgresql" else sqlite_insert
     # `inline`: the ids that the database counts up are not asked back.
     return insert(model).on_conflict_do_nothing().inline()
-
-
-def add_rows(session: Session, rows: Rows) -> None:
-    """Insert rows in their order, past the unit of work, which takes three times as long. A row that is there stays."""
-    connection = session.connection()
-    for model, values in rows:
-        connection.execute(_insert(model, connection.dialect.name), values)
 
 
 def columns_of(row: DeclarativeBase) -> dict[str, Any]:

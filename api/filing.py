@@ -1,7 +1,7 @@
 """Filing of alerts: a message finds its case, opens one, or brings a known alert up to date.
 
-A new case is the busiest path of the centre. It asks first and writes last: everything is known before the case takes
-its number, for which all other new cases wait, and each row is written once.
+A new case is the busiest path of the centre: one statement holds its place, one asks, and one writes; everything is
+known before the case takes its number, for which all other new cases wait.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, literal, select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from api.audit import opening, record_case
+from api.bulk import Rows, add_numbered, add_rows
 from api.casebook import count_reopening, feed_line, publish, touch
+from api.clues import Known, ask, missing_of
 from api.core import Core
-from api.custody import judged_link, note_fault
-from api.db import Rows, add_rows, case_number, columns_of, lock
+from api.custody import claim_of, envelope_of, judged_link, note_fault
+from api.db import columns_of, lock
 from api.locating import locate
 from api.machine import take
-from api.merge import Match, find_case, follow, lock_names
+from api.merge import Clues, Match, find_case, follow, lock_names
 from api.outbox import deliveries, hooks_above
 from api.priority import look_by, rank
 from api.tables import (
@@ -32,7 +34,6 @@ from api.tables import (
     CaseRow,
     Delivery,
     Event,
-    Evidence,
     Report,
 )
 from api.tables_custody import ChainLink
@@ -40,6 +41,7 @@ from api.tracing import span
 from contract import Alert, AlertEvent, AlertStage, CaseSource, CaseState, new_id
 
 MAX_EVIDENCE = 32
+MAX_LOOKS = 4
 # A case that a permit of the pack covers is shown all the same, after the others of its day.
 PERMITTED_WAITS = timedelta(hours=24)
 
@@ -56,94 +58,86 @@ class Filed:
     fault: str | None
 
 
-@dataclass(frozen=True)
-class _Known:
-    alert: AlertRow | None
-    seen: bool
-    camera: Camera | None
-    linked: bool
-
-
-_ONE = select(literal(1).label("one")).subquery()
-_KNOWN = (
-    select(AlertRow, AlertMessage.id, Camera, ChainLink.event_id)
-    .select_from(_ONE)
-    .outerjoin(AlertRow, AlertRow.id == bindparam("alert"))
-    .outerjoin(AlertMessage, AlertMessage.id == bindparam("message"))
-    .outerjoin(Camera, Camera.id == bindparam("camera"))
-    .outerjoin(ChainLink, ChainLink.event_id == bindparam("message"))
-)
-_HERE = select(Evidence.sha256).where(Evidence.sha256.in_(bindparam("hashes", expanding=True)))
 _NAMED = select(AlertEvidence.sha256).where(AlertEvidence.alert_id == bindparam("alert"))
 
 
 def file_alert(session: Session, message: AlertEvent, link: str | None, tenant: str, core: Core) -> Filed:
     """File one message with its signed link, within the transaction."""
-    alert, now = message.data, core.now()
+    alert, now, case_id = message.data, core.now(), new_id()
+    envelope = envelope_of(link)
     lock(session, [*lock_names(alert), f"chain:{alert.device_id}"])
-    values = {"alert": alert.id, "message": message.id, "camera": alert.camera_id}
-    row, seen, camera, linked = session.execute(_KNOWN, values).one()
-    known = _Known(row, seen is not None, camera, linked is not None)
-    judged = None if known.linked else judged_link(session, message, link, now)
+    known = ask(session, message, claim_of(envelope or ""), case_id, tenant, core)
+    judged = None if known.linked else judged_link(message, envelope, session, known.link, core.keys, now)
     fault = judged.fault if judged else None
-    if row is None:
-        case_id, outcome, missing = _file_new(session, message, known, judged, tenant, core)
-        return Filed(alert.id, case_id, True, outcome, missing, fault)
+    if not known.alert:
+        case_id, outcome = _file_new(session, message, known, judged, case_id, tenant, core)
+        return Filed(alert.id, case_id, True, outcome, known.missing, fault)
+    row = session.get_one(AlertRow, alert.id)
     outcome = "again"
     if not known.seen:
         _update_alert(session, row, alert, now)
         session.add(AlertMessage(id=message.id, alert_id=alert.id, received_at=now))
         outcome = alert.stage.value
     if judged is not None:
+        session.flush()
+        add_rows(session, [(ChainLink, columns_of(judged))])
         note_fault(session, judged, row.case_id, now)
     session.flush()
     named = list(session.scalars(_NAMED, {"alert": row.id}))
-    return Filed(row.id, row.case_id, False, outcome, _missing(session, named), fault)
-
-
-def _missing(session: Session, hashes: list[str]) -> list[str]:
-    """Return which of the files are not in the store."""
-    if not hashes:
-        return []
-    here = set(session.scalars(_HERE, {"hashes": hashes}))
-    return sorted(set(hashes) - here)
+    return Filed(row.id, row.case_id, False, outcome, missing_of(session, named), fault)
 
 
 def _file_new(
-    session: Session, message: AlertEvent, known: _Known, link: ChainLink | None, tenant: str, core: Core
-) -> tuple[str, str, list[str]]:
-    """File an alert that is new here; return its case, what became of it, and the files that are missing."""
+    session: Session, message: AlertEvent, known: Known, link: ChainLink | None, case_id: str, tenant: str,
+    core: Core,
+) -> tuple[str, str]:  # fmt: skip
+    """File an alert that is new here; return its case, `case_id` if it opens one, and what became of it."""
     alert, now = message.data, core.now()
     with span("merge") as told:
-        match = find_case(session, alert, tenant, now, core.settings)
+        match = _settled(session, alert, tenant, core, known)
         if told is not None:
             told.set("merge.why", match.why if match else "new")
-    missing = _missing(session, [e.sha256 for e in alert.evidence])
-    rows: Rows = [(AlertRow, columns_of(_alert_row(alert, now)))]
+    rows: Rows = [(AlertRow, _alert_row(alert, match.case.id if match else case_id, now))]
     rows += [(AlertEvidence, row) for row in _evidence_rows(alert)]
     if not known.seen:
         rows.append((AlertMessage, {"id": message.id, "alert_id": alert.id, "received_at": now}))
-    _see_camera(known.camera, alert, tenant, rows)
+    if link is not None:
+        rows.append((ChainLink, columns_of(link)))
+    _see_camera(session, known.camera, alert, tenant, rows)
     if match is None:
-        case = _open_case(session, alert, tenant, core, rows)
+        _open_case(session, alert, known, case_id, tenant, core, rows)
     else:
-        case = match.case
-        rows[0][1]["case_id"] = case.id
+        case_id = match.case.id
         add_rows(session, rows)
         _join(session, match, alert, now)
     if link is not None:
-        note_fault(session, link, case.id, now)
+        note_fault(session, link, case_id, now)
     outcome = "case" if match is None else "reopened" if match.reopens else "joined"
-    return case.id, outcome, missing
+    return case_id, outcome
 
 
-def _alert_row(alert: Alert, now: datetime) -> AlertRow:
-    return AlertRow(
-        id=alert.id, case_id="", device_id=alert.device_id, camera_id=alert.camera_id,
-        issue=alert.issue.value, stage=alert.stage.value, revision=alert.revision, site_id=alert.key.site_id,
-        ground_cell=alert.key.ground_cell, lon=alert.place.lon, lat=alert.place.lat,
-        starts_at=alert.dwell.first_seen_at, ends_at=_end(alert), received_at=now, body=alert.wire(),
-    )  # fmt: skip
+def _settled(session: Session, alert: Alert, tenant: str, core: Core, known: Known) -> Match | None:
+    """Find the alert's case and hold it; one that somebody changed between the two is looked at anew."""
+    match = find_case(session, alert, tenant, core.now(), core.settings, known.place)
+    for _ in range(MAX_LOOKS):
+        if match is None:
+            break
+        seen = match.case.version
+        session.refresh(match.case, with_for_update=True)
+        if match.case.version == seen:
+            break
+        match = find_case(session, alert, tenant, core.now(), core.settings, Clues())
+    return match
+
+
+def _alert_row(alert: Alert, case_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": alert.id, "case_id": case_id, "device_id": alert.device_id, "camera_id": alert.camera_id,
+        "issue": alert.issue.value, "stage": alert.stage.value, "revision": alert.revision,
+        "site_id": alert.key.site_id, "ground_cell": alert.key.ground_cell, "lon": alert.place.lon,
+        "lat": alert.place.lat, "starts_at": alert.dwell.first_seen_at, "ends_at": _end(alert), "received_at": now,
+        "body": alert.wire(),
+    }  # fmt: skip
 
 
 def _evidence_rows(alert: Alert) -> list[dict[str, Any]]:
@@ -151,44 +145,45 @@ def _evidence_rows(alert: Alert) -> list[dict[str, Any]]:
     return [{"alert_id": alert.id, "sha256": sha, "kind": kind} for sha, kind in files.items()]
 
 
-def _see_camera(camera: Camera | None, alert: Alert, tenant: str, rows: Rows) -> None:
-    if camera is None:
-        told = {
-            "id": alert.camera_id, "device_id": alert.device_id, "tenant": tenant, "name": alert.camera_name,
-            "lon": alert.place.lon, "lat": alert.place.lat,
-        }  # fmt: skip
-        rows.append((Camera, told))
-    elif camera.tenant == tenant and (camera.lon is None or camera.name != alert.camera_name):
-        camera.name, camera.lon, camera.lat = alert.camera_name, alert.place.lon, alert.place.lat
+def _see_camera(session: Session, as_told: bool | None, alert: Alert, tenant: str, rows: Rows) -> None:
+    told = {"name": alert.camera_name, "lon": alert.place.lon, "lat": alert.place.lat}
+    if as_told is None:
+        rows.append((Camera, told | {"id": alert.camera_id, "device_id": alert.device_id, "tenant": tenant}))
+    elif not as_told:
+        session.execute(update(Camera).where(Camera.id == alert.camera_id).values(told))
 
 
-def _open_case(session: Session, alert: Alert, tenant: str, core: Core, rows: Rows) -> CaseRow:
+def _open_case(
+    session: Session, alert: Alert, known: Known, case_id: str, tenant: str, core: Core, rows: Rows
+) -> None:
     """Make a case of the alert and write it with `rows`."""
     now = core.now()
     case = CaseRow(
-        id=new_id(), number="", tenant=tenant, state=CaseState.IN_REVIEW.value,
+        id=case_id, number="", tenant=tenant, state=CaseState.IN_REVIEW.value,
         source=CaseSource.CAMERA_AI.value, issue=alert.issue.value, street_class=alert.zone.street_class.value,
         camera_id=alert.camera_id, camera_name=alert.camera_name, lon=alert.place.lon, lat=alert.place.lat,
         place=alert.place.model_dump(mode="json"), opened_at=now, updated_at=now, dwell_s=alert.dwell.dwell_s,
         priority=0, version=1, held={}, reworks=0, reopens=0,
     )  # fmt: skip
-    locate(session, case, core.areas, core.pack, alert.key.ground_cell)
+    locate(session, case, core.areas, core.pack, alert.key.ground_cell, known.areas, known.recurs)
     case.priority = _priority(case, alert, core)
-    rows[0][1]["case_id"] = case.id
     told = {"alert": alert.id, "camera": alert.camera_id, "issue": alert.issue.value}
     entry = opening(f"case:{case.id}", now, f"device:{alert.device_id}", "case.opened", told)
     case.audit_head = entry["hash"]
-    hooks = hooks_above(session, tenant)
-    case.number = case_number(session, now)
-    line = feed_line(case)
-    rows[:0] = [(CaseRow, columns_of(case))]
-    rows += [
-        (Audit, entry),
-        (Event, {"at": now, "tenant": tenant, "kind": "case.opened", "body": line}),
-        *((Delivery, columns_of(row)) for row in deliveries(hooks, "case.opened", line, now)),
-    ]
-    add_rows(session, rows)
-    return case
+    hooks = hooks_above(session, tenant) if known.hooks else []
+
+    def numbered(number: str) -> Rows:
+        case.number = number
+        line = feed_line(case)
+        return [
+            (CaseRow, columns_of(case)),
+            *rows,
+            (Audit, entry),
+            (Event, {"at": now, "tenant": tenant, "kind": "case.opened", "body": line}),
+            *((Delivery, columns_of(row)) for row in deliveries(hooks, "case.opened", line, now)),
+        ]
+
+    add_numbered(session, numbered, now, apart=bool(hooks))
 
 
 def _priority(case: CaseRow, alert: Alert, core: Core) -> int:
@@ -229,6 +224,7 @@ def _update_alert(session: Session, row: AlertRow, alert: Alert, now: datetime) 
     body["evidence"] = [*older, *body.get("evidence", ())][-MAX_EVIDENCE:]
     row.revision, row.stage, row.body, row.ends_at = alert.revision, alert.stage.value, body, _end(alert)
     case = follow(session, session.get_one(CaseRow, row.case_id))
+    session.refresh(case, with_for_update=True)
     case.dwell_s = max(case.dwell_s, alert.dwell.dwell_s)
     touch(case, now)
     if alert.stage is AlertStage.CLEARED:

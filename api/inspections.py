@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.audit import record_case
+from api.casebook import hold
 from api.db import lock
 from api.machine import S
 from api.pack import CityPack
@@ -90,6 +92,7 @@ def sweep(session: Session, now: datetime, pack: CityPack, most: int = 200) -> i
     """Order looks at cases whose deadline is near, and end orders that nobody answered; return how many of both."""
     lock(session, ["inspections"])
     done = 0
+    near: Sequence[CaseRow] = []
     lead = pack.inspection.before_deadline_min
     if lead > 0:
         since = now + timedelta(minutes=lead)
@@ -102,11 +105,15 @@ def sweep(session: Session, now: datetime, pack: CityPack, most: int = 200) -> i
             CaseRow.state.in_([s.value for s in _AT_WORK]), CaseRow.deadline_at > now, CaseRow.deadline_at <= since,
             ~looked.exists(),
         )  # fmt: skip
-        for case in session.scalars(query.order_by(CaseRow.deadline_at).limit(most)):
-            made = order(session, case, "deadline", "machine:deadline", now, pack)
-            done += made is not None
-    late = select(Inspection).where(Inspection.state == WAITING, Inspection.expires_at < now - GRACE)
-    for row in session.scalars(late.limit(most)):
+        near = session.scalars(query.order_by(CaseRow.deadline_at).limit(most)).all()
+    late = session.scalars(
+        select(Inspection).where(Inspection.state == WAITING, Inspection.expires_at < now - GRACE).limit(most)
+    ).all()
+    hold(session, [*(case.id for case in near), *(row.case_id for row in late)])
+    for case in near:
+        made = order(session, case, "deadline", "machine:deadline", now, pack)
+        done += made is not None
+    for row in late:
         row.state, row.result, row.advice, row.done_at = EXPIRED, "inconclusive", "look", now
         case = session.get_one(CaseRow, row.case_id)
         record_case(session, case, now, "machine:inspection", "inspection.expired", {"inspection": row.id})

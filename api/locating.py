@@ -25,12 +25,16 @@ def responsible(pack: CityPack, issue: IssueClass, street_class: StreetClass, at
     return at.unit or pack.issues[issue].unit
 
 
-def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack, cell: str | None = None) -> None:
+def locate(
+    session: Session, case: CaseRow, areas: Areas, pack: CityPack, cell: str | None = None,
+    version: int | None = None, recurs: bool = True,
+) -> None:  # fmt: skip
     """Set the case's grid cell, district and unit, the permit that covers it, and the case that it repeats.
 
-    `cell` is the ground cell of a case whose alert is not stored yet.
+    `cell` is the ground cell of a case whose alert is not stored yet; `version` is that of the areas, and `recurs` is
+    false where nothing came before, if that is known.
     """
-    found = areas.locate(session, case.tenant, case.lon, case.lat)
+    found = areas.locate(session, case.tenant, case.lon, case.lat, version)
     case.grid, case.district = found.codes.get("grid"), found.codes.get("district")
     street = found.street_class
     if street is not None and case.place["source"] == "reported":
@@ -40,5 +44,5 @@ def locate(session: Session, case: CaseRow, areas: Areas, pack: CityPack, cell: 
     held = [p.id for p, holds in pack.permits_at(issue, case.lon, case.lat, found.codes, when) if holds]
     notes = {k: v for k, v in (case.held or {}).items() if k != "permit"}
     case.held = notes | ({"permit": held[0]} if held else {})
-    before = earlier(session, case, pack.recurrence.radius_m, cell)
+    before = earlier(session, case, pack.recurrence.radius_m, cell) if recurs else []
     case.repeat_of = before[0].id if before else None

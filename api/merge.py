@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BindParameter, and_, bindparam, or_, select
+from sqlalchemy import BindParameter, and_, bindparam, literal_column, or_, select
 from sqlalchemy.orm import Session
 
-from api.geo import Spot, box_around, distance_m, normal_distance
+from api.geo import Spot, distance_m, normal_distance
 from api.machine import OPEN_STATES
 from api.settings import Settings
 from api.tables import AlertRow, CaseRow
+from api.tiles import around, is_there, within
 from contract import Alert, CaseSource, CaseState
 
 MAX_CANDIDATES = 64
@@ -47,7 +48,8 @@ def lock_names(alert: Alert) -> list[str]:
 # Each new alert asks these three; building one anew would cost more than the database's answer.
 _TENANT = CaseRow.tenant == bindparam("tenant")
 _CLASS: BindParameter[str] = bindparam("issue")
-_OPEN = CaseRow.state.in_([s.value for s in OPEN_STATES])
+# Constants in the text: a parameter each would make the statement too long to be kept.
+_OPEN = CaseRow.state.in_([literal_column(f"'{s.value}'") for s in sorted(OPEN_STATES)])
 _SAME = (
     select(AlertRow, CaseRow)
     .join(CaseRow, CaseRow.id == AlertRow.case_id)
@@ -66,8 +68,7 @@ _NEAR = (
     .join(CaseRow, CaseRow.id == AlertRow.case_id)
     .where(
         AlertRow.issue == _CLASS,
-        AlertRow.lat.between(bindparam("south"), bindparam("north")),
-        AlertRow.lon.between(bindparam("west"), bindparam("east")),
+        *within(AlertRow, "near"),
         AlertRow.camera_id != bindparam("camera"),
         _TENANT,
         _OPEN,
@@ -79,27 +80,44 @@ _TOLD = (
     select(CaseRow)
     .where(
         CaseRow.issue == _CLASS,
-        CaseRow.lat.between(bindparam("south"), bindparam("north")),
-        CaseRow.lon.between(bindparam("west"), bindparam("east")),
+        *within(CaseRow, "told"),
         _TENANT,
-        CaseRow.source != CaseSource.CAMERA_AI.value,
+        CaseRow.source != literal_column(f"'{CaseSource.CAMERA_AI.value}'"),
         _OPEN,
         CaseRow.id.not_in(select(AlertRow.case_id).where(AlertRow.case_id == CaseRow.id)),
     )
     .limit(MAX_CANDIDATES)
 )
+# Whether each has an answer at all: most new alerts are of new places, and one statement asks for all of it.
+CLUES = {"same": is_there(_SAME), "near": is_there(_NEAR), "told": is_there(_TOLD)}
 
 
-def _values(alert: Alert, tenant: str, around: tuple[float, float, float, float]) -> dict[str, object]:
-    return dict(
-        zip(("west", "south", "east", "north"), around, strict=True), tenant=tenant, issue=alert.issue.value
-    )
+@dataclass(frozen=True)
+class Clues:
+    """Which of the three questions have an answer."""
+
+    same: bool = True
+    near: bool = True
+    told: bool = True
 
 
-def find_case(session: Session, alert: Alert, tenant: str, now: datetime, settings: Settings) -> Match | None:
+def clue_values(alert: Alert, tenant: str, settings: Settings) -> dict[str, object]:
+    """Return what `CLUES` are asked with."""
+    spot = Spot.of(alert.place.model_dump())
+    return {
+        "site": alert.key.site_id, "cell": alert.key.ground_cell, "camera": alert.camera_id, "tenant": tenant,
+        "issue": alert.issue.value, **around("near", spot, settings.merge_m), **around("told", spot, REPORT_M),
+    }  # fmt: skip
+
+
+def find_case(
+    session: Session, alert: Alert, tenant: str, now: datetime, settings: Settings, clues: Clues
+) -> Match | None:
     """Return the case this new alert joins, or None. Order: same site, same ground cell, other camera's place."""
-    key = {"site": alert.key.site_id, "cell": alert.key.ground_cell}
-    rows = session.execute(_SAME, key | {"tenant": tenant, "issue": alert.issue.value}).all()
+    if not (clues.same or clues.near or clues.told):
+        return None
+    values = clue_values(alert, tenant, settings)
+    rows = session.execute(_SAME, values).all() if clues.same else []
     for row, case in sorted(rows, key=lambda r: r[0].site_id != alert.key.site_id):
         by_site = row.site_id == alert.key.site_id
         if not by_site and not _one_ground(row, alert):
@@ -107,7 +125,8 @@ def find_case(session: Session, alert: Alert, tenant: str, now: datetime, settin
         match = _judge(session, row, case, alert, by_site, now, settings)
         if match:
             return match
-    return _other_camera(session, alert, tenant, settings) or _reported(session, alert, tenant)
+    match = _other_camera(session, alert, settings, values) if clues.near else None
+    return match or (_reported(session, alert, values) if clues.told else None)
 
 
 def _one_ground(row: AlertRow, alert: Alert) -> bool:
@@ -156,13 +175,14 @@ def overlaps(row: AlertRow, alert: Alert) -> bool:
     return row.ends_at is None or row.ends_at >= alert.dwell.first_seen_at
 
 
-def _other_camera(session: Session, alert: Alert, tenant: str, settings: Settings) -> Match | None:
+def _other_camera(
+    session: Session, alert: Alert, settings: Settings, values: dict[str, object]
+) -> Match | None:
     """Another camera's open case of the same class whose place is ours as far as both errors can tell."""
     spot = Spot.of(alert.place.model_dump())
     if alert.place.source != "homography" or spot.major_m > SHARP_M or settings.merge_m <= 0:
         return None
-    values = _values(alert, tenant, box_around(spot, settings.merge_m))
-    rows = session.execute(_NEAR, values | {"camera": alert.camera_id}).all()
+    rows = session.execute(_NEAR, values).all()
     best: tuple[float, CaseRow] | None = None
     for row, case in rows:
         there = Spot.of(row.body["place"])
@@ -176,10 +196,10 @@ def _other_camera(session: Session, alert: Alert, tenant: str, settings: Setting
     return Match(best[1], "another camera's view of the place", reopens=False) if best else None
 
 
-def _reported(session: Session, alert: Alert, tenant: str) -> Match | None:
+def _reported(session: Session, alert: Alert, values: dict[str, object]) -> Match | None:
     """The nearest open case of the class that people reported and no camera has seen yet, as far as both errors allow."""
     spot = Spot.of(alert.place.model_dump())
-    rows = session.scalars(_TOLD, _values(alert, tenant, box_around(spot, REPORT_M)))
+    rows = session.scalars(_TOLD, values)
     best: tuple[float, CaseRow] | None = None
     for case in rows:
         there = Spot.of(case.place)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, literal_column, select
 from sqlalchemy.orm import Session
 
-from api.geo import Spot, box_around, distance_m
+from api.geo import Spot, distance_m
 from api.pack import CityPack, Rung
 from api.tables import AlertRow, CaseRow
+from api.tiles import around, is_there, within
 
 SPANS = {"1h": timedelta(hours=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 MAX_EARLIER = 200
 # What was no issue does not recur, and what was merged is counted as the case that took it in.
-_NOT = ("rejected", "void", "merged")
+_NOT: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in ("rejected", "void", "merged")]
 
 
 _EARLIER = (
@@ -27,10 +28,7 @@ _EARLIER = (
     .order_by(CaseRow.opened_at.desc())
     .limit(MAX_EARLIER)
 )  # fmt: skip
-_ON_GROUND = _EARLIER.where(
-    CaseRow.lat.between(bindparam("south"), bindparam("north")),
-    CaseRow.lon.between(bindparam("west"), bindparam("east")),
-)
+_ON_GROUND = _EARLIER.where(*within(CaseRow, "place"))
 _IN_CELL = _EARLIER.where(
     CaseRow.id.in_(
         select(AlertRow.case_id).where(
@@ -40,6 +38,13 @@ _IN_CELL = _EARLIER.where(
         )
     )
 )
+# Whether a place that has a ground position may have an earlier case at all.
+CLUE = is_there(_ON_GROUND)
+
+
+def clue_values(case_id: str, spot: Spot, radius_m: float, at: datetime) -> dict[str, object]:
+    """Return what `CLUE` is asked with, beside `tenant` and `issue`."""
+    return {"case": case_id, "before": at, "since": at - SPANS["30d"], **around("place", spot, radius_m)}
 
 
 def earlier(session: Session, case: CaseRow, radius_m: float, cell: str | None = None) -> list[CaseRow]:
@@ -58,9 +63,8 @@ def earlier(session: Session, case: CaseRow, radius_m: float, cell: str | None =
         )  # fmt: skip
         return list(session.scalars(_IN_CELL, values | {"cells": cells, "camera": case.camera_id}))
     spot = Spot.of(case.place)
-    around = dict(zip(("west", "south", "east", "north"), box_around(spot, radius_m), strict=True))
     return [
-        r for r in session.scalars(_ON_GROUND, values | around)
+        r for r in session.scalars(_ON_GROUND, values | around("place", spot, radius_m))
         if r.place["source"] != "camera_point" and distance_m(spot, Spot.of(r.place)) <= radius_m
     ]  # fmt: skip
 

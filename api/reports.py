@@ -22,6 +22,7 @@ from api.merge import REPORT_M, lock_place
 from api.pack import CityPack
 from api.review import step
 from api.tables import AlertRow, Camera, CaseRow, Report
+from api.tiles import inside
 from contract import CaseSource, CaseState, IssueClass, StreetClass, new_id
 from contract.base import UtcTime
 
@@ -109,12 +110,11 @@ def _spot(told: ReportIn) -> Spot:
 def _machine_case(session: Session, told: ReportIn, tenant: str) -> CaseRow | None:
     """The nearest open case of the class that both errors allow, 50 m at most; the newest of those at one point."""
     spot = _spot(told)
-    west, south, east, north = box_around(spot, REPORT_M)
     rows = session.scalars(
         select(CaseRow)
         .where(
             CaseRow.tenant == tenant, CaseRow.issue == told.issue.value,
-            CaseRow.lat.between(south, north), CaseRow.lon.between(west, east),
+            *inside(CaseRow, box_around(spot, REPORT_M)),
             CaseRow.state.in_([s.value for s in OPEN_STATES]),
         )
         .order_by(CaseRow.opened_at.desc())
@@ -158,7 +158,8 @@ def in_reach(session: Session, tenant: str, told: ReportIn) -> bool:
 def relink(session: Session, report: Report, target: CaseRow, by: str, name: str, now: datetime) -> None:
     """Move a report to another open case. The case that it had made is merged into that one when nothing else is in it.
 
-    Raises `ApiError` 409 when the target is not open or the old case has gone too far to be merged.
+    The caller holds both cases. Raises `ApiError` 409 when the target is not open or the old case has gone too far to be
+    merged.
     """
     if CaseState(target.state) not in OPEN_STATES or target.tenant != report.tenant:
         raise ApiError(

@@ -1,4 +1,7 @@
-"""The tables. A tenant is a path such as `/city/north/`; a person sees the rows whose path begins with theirs."""
+"""The tables. A tenant is a path such as `/city/north/`; a person sees the rows whose path begins with theirs.
+
+Cases and alerts have an index by tile besides, see `api.tiles`.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +165,6 @@ class CaseRow(Base):
         Index("ix_cases_state_opened", "state", "opened_at", "id"),
         Index("ix_cases_opened", "opened_at", "id"),
         Index("ix_cases_camera", "camera_id", "opened_at"),
-        Index("ix_cases_place", "lat", "lon"),
         Index("ix_cases_deadline", "state", "deadline_at"),
     )
 
@@ -279,7 +281,6 @@ class AlertRow(Base):
     __table_args__ = (
         Index("ix_alerts_cell", "ground_cell", "issue"),
         Index("ix_alerts_device", "device_id", "received_at"),
-        Index("ix_alerts_issue_place", "issue", "lat", "lon"),
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, and_, func, or_, select, tuple_
 
 from api.access import Principal, needs
-from api.casebook import views
+from api.casebook import hold, views
 from api.core import CoreDep
 from api.db import plain
 from api.errors import ApiError, refusals
@@ -24,6 +24,7 @@ from api.leases import in_queue, next_case, wanted
 from api.reading import blind, forget, next_reading, offer
 from api.review import VerdictIn, check_version, find, give_verdict, undo_verdict
 from api.tables import CaseRow
+from api.tiles import inside
 from contract import Case, CaseState, IssueClass
 from contract.base import Identifier
 
@@ -107,8 +108,7 @@ def list_cases(
             raise ApiError(400, "since: give the time with its offset, such as 2026-03-04T08:00:00Z")
         query = query.where(CaseRow.opened_at >= since)
     if bbox:
-        west, south, east, north = parse_bbox(bbox)
-        query = query.where(CaseRow.lon.between(west, east), CaseRow.lat.between(south, north))
+        query = query.where(*inside(CaseRow, parse_bbox(bbox)))
     if cursor:
         query = _after(query, cursor, queue)
     if queue:
@@ -149,6 +149,7 @@ def post_verdict(
 ) -> JSONResponse:
     """Judge a case: confirm, reject with a reason, unsure (a second person decides), or merge into another."""
     with core.db.write() as session:
+        hold(session, [case_id, told.into] if told.into else [])
         case = find(session, case_id, who, update=True)
         check_version(case, if_match)
         was = case.state
@@ -167,6 +168,9 @@ def post_verdict(
 def delete_verdict(case_id: Identifier, verdict_id: Identifier, who: Reviewer, core: CoreDep) -> JSONResponse:
     """Take one's own verdict back within 30 s."""
     with core.db.write() as session:
+        merged_into = find(session, case_id, who).merged_into
+        hold(session, [case_id, merged_into] if merged_into else [])
+        session.expire_all()
         case = find(session, case_id, who, update=True)
         undo_verdict(session, case, verdict_id, who, core.now(), core.settings.undo_s)
         forget(session, verdict_id)

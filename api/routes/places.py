@@ -17,6 +17,7 @@ from api.geo import Spot, box_around, distance_m
 from api.review import find
 from api.routes.cases import parse_bbox
 from api.tables import AlertRow, Camera, CaseRow
+from api.tiles import inside
 from contract import CaseState, IssueClass
 from contract.base import Identifier
 
@@ -90,12 +91,11 @@ def place(case_id: Identifier, who: Reader, core: CoreDep) -> PlaceView:
     with core.db.read() as session:
         case = find(session, case_id, who)
         spot = Spot.of(case.place)
-        west, south, east, north = box_around(spot, NEAR_M)
         near = session.scalars(
             select(CaseRow)
             .where(
                 CaseRow.id != case.id, who.sees(CaseRow.tenant), CaseRow.opened_at >= now - SPANS["7d"],
-                CaseRow.lon.between(west, east), CaseRow.lat.between(south, north),
+                *inside(CaseRow, box_around(spot, NEAR_M)),
             )
             .order_by(CaseRow.opened_at.desc())
             .limit(100)
@@ -142,8 +142,7 @@ def points(
     if camera:
         wanted.append(CaseRow.camera_id == camera)
     if bbox:
-        west, south, east, north = parse_bbox(bbox)
-        wanted += [CaseRow.lon.between(west, east), CaseRow.lat.between(south, north)]
+        wanted += inside(CaseRow, parse_bbox(bbox))
     with core.db.read() as session:
         rows = session.scalars(
             select(CaseRow).where(*wanted).order_by(CaseRow.opened_at.desc()).limit(limit)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.access import Principal, needs
+from api.casebook import hold
 from api.core import CoreDep
 from api.errors import ApiError, refusals
 from api.reports import ReportIn, relink, take_report
@@ -112,7 +113,9 @@ def link_report(
 ) -> ReportView:
     """Link a report with another case by hand; the case that it had made alone is merged into that one."""
     with core.db.write() as session:
-        row, target = _find(session, report_id, who), find(session, told.case_id, who, update=True)
+        row = _find(session, report_id, who)
+        hold(session, [row.case_id, told.case_id])
+        target = find(session, told.case_id, who, update=True)
         relink(session, row, target, f"user:{who.name}", who.name, core.now())
         session.flush()
         return _view(row, target)

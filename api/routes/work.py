@@ -22,6 +22,7 @@ from api.recurrence import counts, earlier, rung
 from api.review import check_version, find
 from api.routes.cases import IfMatch, whole
 from api.tables import Audit, CaseRow
+from api.tiles import inside
 from contract import Case, CaseState
 from contract.base import Identifier
 
@@ -144,13 +145,12 @@ def suggestions(
     with core.db.read() as session:
         case = find(session, case_id, who)
         spot = Spot.of(case.place)
-        west, south, east, north = box_around(spot, SUGGEST_M)
         span = timedelta(hours=SUGGEST_H)
         rows = session.scalars(
             select(CaseRow)
             .where(
                 CaseRow.id != case.id, CaseRow.issue == case.issue, CaseRow.tenant == case.tenant,
-                CaseRow.lat.between(south, north), CaseRow.lon.between(west, east),
+                *inside(CaseRow, box_around(spot, SUGGEST_M)),
                 CaseRow.opened_at.between(case.opened_at - span, case.opened_at + span),
                 CaseRow.state.in_([s.value for s in OPEN_STATES]),
             )

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
-from api_parts import Centre, centre
+from api_parts import Centre, centre, event
 
 from api import callouts, inspections
 from api.examples import HEARTBEAT
@@ -81,4 +82,46 @@ def test_reports_looks_and_callouts(pair: tuple[Centre, Centre]) -> None:
     ]
     assert root.get("/stats/indicators", params={"by": "channel"}).json()["total"]["miss_rate"] == 0
     assert root.get("/stats/inspections").json()["cleared"] == 1
+    assert root.get(f"/cases/{case}/audit").json()["intact"]
+
+
+def test_crosswise_merges_never_wait_for_each_other(pair: tuple[Centre, Centre]) -> None:
+    """Two people merge the same two cases, each into the other, over two connections: one wins, the other is told."""
+    people = pair[0].person("ann"), pair[1].person("bob")
+    for _ in range(6):
+        cases = pair[0].case(), pair[0].case()
+        start = Barrier(2)
+
+        def merge(i: int, cases: tuple[str, str] = cases, start: Barrier = start) -> int:
+            told = {"kind": "merge", "into": cases[1 - i]}
+            start.wait()
+            return people[i].post(f"/cases/{cases[i]}/verdicts", json=told).status_code
+
+        with ThreadPoolExecutor(2) as pool:
+            assert sorted(pool.map(merge, range(2))) == [200, 409]
+
+
+def test_alerts_and_people_at_one_case_lose_nothing(pair: tuple[Centre, Centre]) -> None:
+    """Six alerts join a case while a person judges it: each counts the version up, and the chain is whole."""
+    one, two = pair
+    site, root = new_id(), two.person("root", "admin")
+    case, boxes = one.case(key__site_id=site), (one.box(), two.box())
+    start = Barrier(4)
+
+    def join(i: int) -> set[str]:
+        start.wait()
+        told = [boxes[i % 2].post("/alerts", json=event(one.clock(), key__site_id=site)) for _ in range(2)]
+        assert [t.status_code for t in told] == [201, 201], told
+        return {t.json()["case_id"] for t in told}
+
+    def judge() -> None:
+        start.wait()
+        assert root.post(f"/cases/{case}/verdicts", json={"kind": "confirm"}).status_code == 200
+
+    with ThreadPoolExecutor(4) as pool:
+        judged, *joined = pool.submit(judge), *(pool.submit(join, i) for i in range(3))
+        judged.result()
+        assert [j.result() for j in joined] == [{case}] * 3
+    seen = root.get(f"/cases/{case}").json()
+    assert (seen["version"], seen["state"]) == (1 + 6 + 1, "confirmed")
     assert root.get(f"/cases/{case}/audit").json()["intact"]
