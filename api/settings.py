@@ -193,6 +193,18 @@ class Settings(BaseModel):
         str,
         Field(pattern=r"^/([A-Za-z0-9._-]{1,40}/){0,4}$", description="Whose cases are exchanged."),
     ] = "/"
+    open311_contact: Annotated[
+        str,
+        Field(
+            max_length=500, description="Whom senders of our own GeoReport endpoint ask, in its discovery."
+        ),
+    ] = "Ask the operator of this service."
+    open311_key_service: Annotated[
+        str, Field(max_length=500, description="How they get a key, in words or as an address.")
+    ] = "Ask the operator of this service for a key of the kind citizen."
+    open311_type: Annotated[
+        Literal["production", "test"], Field(description="Whether what is sent to it is acted upon.")
+    ] = "production"
     otlp_endpoint: Annotated[
         str | None,
         Field(

@@ -1,6 +1,6 @@
 """The tables. A tenant is a path such as `/city/north/`; a person sees the rows whose path begins with theirs.
 
-Cases and alerts have an index by tile besides, see `api.tiles`.
+Cases and alerts have an index by tile besides, see `api.tiles`, and cases that wait one in the queue's order.
 """
 
 from __future__ import annotations

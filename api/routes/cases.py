@@ -12,15 +12,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Select, and_, func, or_, select, tuple_
+from sqlalchemy import Row, Select, and_, func, or_, select, tuple_
 
 from api.access import Principal, needs
-from api.casebook import hold, views
+from api.casebook import SHOWN, hold, views
 from api.core import CoreDep
 from api.db import plain
 from api.errors import ApiError, refusals
 from api.examples import CASE
-from api.leases import in_queue, next_case, wanted
+from api.leases import WAITING, in_queue, next_case, wanted
+from api.machine import REVIEW_STATES
 from api.reading import blind, forget, next_reading, offer
 from api.review import VerdictIn, check_version, find, give_verdict, undo_verdict
 from api.tables import CaseRow
@@ -53,13 +54,13 @@ class QueueView(BaseModel):
     oldest_at: datetime | None
 
 
-def _cursor(case: CaseRow, queue: bool) -> str:
+def _cursor(case: Row[Any], queue: bool) -> str:
     key: list[Any] = [case.priority] if queue else []
     raw = json.dumps([*key, case.opened_at.isoformat(), case.id])
     return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
 
 
-def _after(query: Select[Any], cursor: str, queue: bool) -> Select[Any]:
+def _after(query: Select[*tuple[Any, ...]], cursor: str, queue: bool) -> Select[*tuple[Any, ...]]:
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         *priority, at, case_id = values
@@ -96,9 +97,10 @@ def list_cases(
 ) -> JSONResponse:  # fmt: skip
     """List cases, the newest first, or in the queue's order."""
     queue = order == "queue"
-    query: Select[Any] = select(CaseRow).where(who.sees(CaseRow.tenant))
+    query: Select[*tuple[Any, ...]] = select(*SHOWN).where(who.sees(CaseRow.tenant))
     if state:
         query = query.where(CaseRow.state.in_([s.value for s in state]))
+        query = query.where(WAITING) if queue and REVIEW_STATES.issuperset(state) else query
     if issue:
         query = query.where(CaseRow.issue == issue.value)
     if camera:
@@ -116,7 +118,7 @@ def list_cases(
     else:
         query = query.order_by(CaseRow.opened_at.desc(), CaseRow.id.desc())
     with core.db.read() as session:
-        rows = list(session.scalars(query.limit(limit + 1)))
+        rows = list(session.execute(query.limit(limit + 1)))
         items = views(session, rows[:limit])
     following = _cursor(rows[limit - 1], queue) if len(rows) > limit else None
     return JSONResponse({"items": items, "next": following})
@@ -218,12 +220,9 @@ def queue_next(
 def queue_view(who: Reviewer, core: CoreDep) -> QueueView:
     """Say how much waits."""
     now = core.now()
-    states = [CaseState.IN_REVIEW.value, CaseState.SECOND_REVIEW.value]
     with core.db.read() as session:
         waiting, oldest = session.execute(
-            select(func.count(), func.min(CaseRow.opened_at)).where(
-                CaseRow.state.in_(states), who.sees(CaseRow.tenant)
-            )
+            select(func.count(), func.min(CaseRow.opened_at)).where(WAITING, who.sees(CaseRow.tenant))
         ).one()
         free = session.scalar(select(func.count()).select_from(CaseRow).where(*in_queue(who, now))) or 0
     return QueueView(waiting=waiting, leased=max(0, waiting - free), oldest_at=oldest)

@@ -15,7 +15,7 @@ from api.audit import record
 from api.core import CoreDep
 from api.db import lock
 from api.errors import ApiError, refusals
-from api.leases import MAX_HELD, defer, release, take, wanted
+from api.leases import MAX_HELD, WAITING, defer, release, take, wanted
 from api.machine import REVIEW_STATES
 from api.reading import offer
 from api.review import VerdictIn, find, give_verdict
@@ -132,7 +132,7 @@ def waiting(
         rows = session.scalars(
             select(CaseRow)
             .where(
-                CaseRow.state.in_([s.value for s in REVIEW_STATES]), who.sees(CaseRow.tenant),
+                WAITING, who.sees(CaseRow.tenant),
                 *wanted(issue.value if issue else None, camera),
             )
             .order_by(CaseRow.priority, CaseRow.opened_at, CaseRow.id)

@@ -24,7 +24,10 @@ from api.reports import ReportIn, take_report
 from api.tables import CaseRow, Report
 from contract import CaseSource, CaseState, IssueClass, new_id
 
-router = APIRouter(prefix="/open311/v2", tags=["open311"])
+router = APIRouter(tags=["open311"])
+V2 = "/open311/v2"
+# When the services or what they ask for last changed; clients fetch them anew when it is another.
+CHANGESET = "2026-11-21 15:00"
 NAMES = {
     "street_occupation.shopfront": "Shop trading on the pavement",
     "street_occupation.roadside": "Stall on the road",
@@ -90,7 +93,37 @@ def _xml(top: Element, status: int) -> Response:
 
 
 @router.get(
-    "/services.{shape}", response_class=Response, responses={200: _TYPES, **faults(400)},
+    "/open311/discovery.{shape}", response_class=Response, responses={200: _TYPES, **faults(400)},
+    dependencies=[public("GeoReport's discovery is for those who have no key yet")],
+)  # fmt: skip
+def discovery(shape: Shape, request: Request, core: CoreDep) -> Response:
+    """Say where GeoReport is, whom to ask and how to get a key (https://wiki.open311.org/Service_Discovery/)."""
+    settings = core.settings
+    here = (settings.public_url or str(request.base_url)).rstrip("/")
+    top = {
+        "changeset": CHANGESET, "contact": settings.open311_contact, "key_service": settings.open311_key_service,
+    }  # fmt: skip
+    endpoint = {
+        "specification": "http://wiki.open311.org/GeoReport_v2", "url": here + V2, "changeset": CHANGESET,
+        "type": settings.open311_type,
+    }  # fmt: skip
+    formats = ["text/xml", "application/json"]
+    if shape == "json":
+        return JSONResponse(top | {"endpoints": [endpoint | {"formats": formats}]})
+    page = Element("discovery")
+    for name, value in top.items():
+        SubElement(page, name).text = value
+    one = SubElement(SubElement(page, "endpoints"), "endpoint")
+    for name, value in endpoint.items():
+        SubElement(one, name).text = value
+    listed = SubElement(one, "formats")
+    for name in formats:
+        SubElement(listed, "format").text = name
+    return _xml(page, 200)
+
+
+@router.get(
+    V2 + "/services.{shape}", response_class=Response, responses={200: _TYPES, **faults(400)},
     dependencies=[public("GeoReport shows its list of services to all")],
 )  # fmt: skip
 def services(shape: Shape) -> Response:
@@ -107,7 +140,7 @@ def services(shape: Shape) -> Response:
 
 
 @router.get(
-    "/services/{service_code}.{shape}", response_class=Response, responses={200: _TYPES, **faults(400, 404)},
+    V2 + "/services/{service_code}.{shape}", response_class=Response, responses={200: _TYPES, **faults(400, 404)},
     dependencies=[public("GeoReport shows its services to all")],
 )  # fmt: skip
 def definition(service_code: Annotated[str, Path(max_length=40)], shape: Shape) -> Response:
@@ -123,7 +156,7 @@ def definition(service_code: Annotated[str, Path(max_length=40)], shape: Shape) 
 
 
 @router.post(
-    "/requests.{shape}", status_code=201, response_class=Response,
+    V2 + "/requests.{shape}", status_code=201, response_class=Response,
     responses={201: _TYPES, **faults(400, 403), 413: refusals(413)[413]},
 )  # fmt: skip
 def new_request(
@@ -182,7 +215,7 @@ def _found(core: Core, who: Principal, *conditions: Any) -> list[dict[str, Any]]
 
 
 @router.get(
-    "/requests/{request_id}.{shape}", response_class=Response,
+    V2 + "/requests/{request_id}.{shape}", response_class=Response,
     responses={200: _TYPES, **faults(400, 403, 404)},
 )  # fmt: skip
 def one_request(
@@ -195,7 +228,7 @@ def one_request(
     return _answer(shape, "service_requests", "request", rows)
 
 
-@router.get("/requests.{shape}", response_class=Response, responses={200: _TYPES, **faults(400, 403)})
+@router.get(V2 + "/requests.{shape}", response_class=Response, responses={200: _TYPES, **faults(400, 403)})
 def requests(
     shape: Shape, who: Caller, core: CoreDep,
     service_request_id: Annotated[str | None, Query(max_length=4000)] = None,

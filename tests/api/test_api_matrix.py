@@ -116,6 +116,7 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/thresholds"): "stats.read threshold.write",
     ("POST", "/thresholds"): "threshold.write",
     ("DELETE", "/thresholds/{threshold_id}"): "threshold.write",
+    ("GET", "/open311/discovery.{shape}"): PUBLIC,
     ("GET", "/open311/v2/services.{shape}"): PUBLIC,
     ("GET", "/open311/v2/services/{service_code}.{shape}"): PUBLIC,
     ("GET", "/cases/{case_id}/trace"): "case.read",

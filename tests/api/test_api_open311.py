@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from api_parts import Centre
+from api_parts import Centre, sha
 from defusedxml.ElementTree import fromstring
 
-from api.routes.open311 import NAMES
+from api.routes.open311 import CHANGESET, NAMES
 from contract import IssueClass
 
 V2 = "/open311/v2"
@@ -36,6 +36,35 @@ def test_services(house: Centre) -> None:
     assert [s.findtext("service_code") for s in fromstring(xml.text).findall("service")] == [
         r["service_code"] for r in rows
     ]
+
+
+def test_discovery(house: Centre) -> None:
+    """Fields and types of the specification's example, in both formats; an app finds the services by it alone."""
+    app = house.anonymous()
+    told = app.get("/open311/discovery.json").json()
+    assert list(told) == ["changeset", "contact", "key_service", "endpoints"]
+    (endpoint,) = told["endpoints"]
+    assert list(endpoint) == ["specification", "url", "changeset", "type", "formats"]
+    assert endpoint["specification"] == "http://wiki.open311.org/GeoReport_v2"
+    assert (endpoint["type"], endpoint["formats"]) == ("production", ["text/xml", "application/json"])
+    assert app.get(f"{endpoint['url']}/services.json").json()
+    xml = app.get("/open311/discovery.xml")
+    assert xml.headers["content-type"].startswith("text/xml")
+    assert xml.text.startswith("<?xml version='1.0' encoding='utf-8'?>")
+    page = fromstring(xml.text)
+    one = page.find("endpoints/endpoint")
+    assert page.tag == "discovery"
+    assert one is not None
+    assert {c.tag: c.text for c in page if c.tag != "endpoints"} == {k: told[k] for k in list(told)[:3]}
+    assert {c.tag: c.text for c in one if c.tag != "formats"} == {k: endpoint[k] for k in list(endpoint)[:4]}
+    assert [f.text for f in one.findall("formats/format")] == endpoint["formats"]
+
+
+def test_the_changeset_changes_with_the_services(sqlite_house: Centre) -> None:
+    """Whoever changes the list below sets `CHANGESET` to the day and hour, and this hash to the new one."""
+    app = sqlite_house.anonymous()
+    told = app.get(f"{V2}/services.json").text + app.get(f"{V2}/services/parking.motor.json").text
+    assert (CHANGESET, sha(told.encode())[:16]) == ("2026-11-21 15:00", "ced9f3450d0713f5")
 
 
 def test_a_request_from_app_to_closing(house: Centre) -> None:
