@@ -76,13 +76,14 @@ def _together(shape: Shape, *, numbered: bool) -> str:
 
 def _insert(i: int, table: str, names: tuple[str, ...], told: bool, *, numbered: bool) -> str:
     columns = [_QUOTE(name) for name in names]
-    number = "(SELECT number FROM numbered)"
-    found = dict(zip(names, columns, strict=True))
-    if numbered and "number" in names:
-        found["number"] = number
-    elif numbered and told:
-        found["body"] = f"jsonb_set(body, '{{number}}', to_jsonb({number}))"
+    found = {name: f"r.{column}" for name, column in zip(names, columns, strict=True)}
+    source = f"json_populate_record(NULL::{_QUOTE(table)}, %(row_{i})s::json) AS r"
+    if numbered and (told or "number" in names):
+        # Joined, so that what the table counts up itself is counted after the number: the feed's order is the cases'.
+        source += ", numbered"
+        changed = {"body": "jsonb_set(r.body, '{number}', to_jsonb(numbered.number))"} if told else {}
+        found |= changed or {"number": "numbered.number"}
     return (
-        f"INSERT INTO {_QUOTE(table)} ({', '.join(columns)}) SELECT {', '.join(found.values())} "  # noqa: S608  # names of the models
-        f"FROM json_populate_record(NULL::{_QUOTE(table)}, %(row_{i})s::json) ON CONFLICT DO NOTHING"
+        f"INSERT INTO {_QUOTE(table)} ({', '.join(columns)}) SELECT {', '.join(found.values())} FROM {source} "  # noqa: S608  # names of the models
+        "ON CONFLICT DO NOTHING"
     )

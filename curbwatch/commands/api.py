@@ -80,7 +80,7 @@ def run(data: Path, host: str, port: int, forwarded_allow_ips: str, workers: int
     uvicorn.run(
         "api.serve:app", factory=True, host=host, port=port, workers=workers, access_log=False, log_config=None,
         server_header=False, timeout_graceful_shutdown=10, forwarded_allow_ips=forwarded_allow_ips,
-        timeout_keep_alive=30, loop="api.even:EvenLoop",
+        timeout_keep_alive=30, timeout_worker_healthcheck=60, loop="api.even:EvenLoop",
     )  # fmt: skip
 
 

@@ -77,11 +77,12 @@ def test_readiness_without_the_database(tmp_path: Path, pg_url: str) -> None:
 
 
 @contextmanager
-def _replica(data: Path, url: str | None, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _replica(data: Path, url: str | None, port: int, workers: int) -> Iterator[subprocess.Popen[bytes]]:
     env = {**os.environ, "CURBWATCH_API_MIN_FREE_BYTES": "0", "CURBWATCH_API_RETENTION_EVERY_S": "0"}
     if url:
         env["CURBWATCH_API_DATABASE_URL"] = url
     command = [sys.executable, "-m", "curbwatch", "api", "run", "--data", str(data), "--port", str(port)]
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield process
@@ -148,7 +149,7 @@ def test_replicas_tell_one_feed_and_end_under_load_without_losing_a_request(
 ) -> None:
     """SIGTERM in the middle of a storm: what was answered is stored, nothing is cut off in the middle, and it ends cleanly.
 
-    On PostgreSQL two replicas serve one database; the second takes what the first does not.
+    On PostgreSQL two replicas serve one database, the first with two processes; the second takes what the first does not.
     """
     url = new_database(request.getfixturevalue("pg_url"), f"cw_{new_id()}") if store == "postgresql" else None
     db = Database(Settings(data=tmp_path / "a", **({"database_url": url} if url else {})))
@@ -186,7 +187,10 @@ def test_replicas_tell_one_feed_and_end_under_load_without_losing_a_request(
                         return
 
     with ExitStack() as stack:
-        replicas = [stack.enter_context(_replica(tmp_path / "abc"[n], url, p)) for n, p in enumerate(ports)]
+        replicas = [
+            stack.enter_context(_replica(tmp_path / "abc"[n], url, p, len(ports) - n))
+            for n, p in enumerate(ports)
+        ]
         _until(lambda: all(_ready(p) for p in ports))
         if url:
             _same_feed([f"http://127.0.0.1:{p}" for p in ports], token, password)
