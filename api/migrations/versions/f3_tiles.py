@@ -7,8 +7,8 @@ from alembic import op
 
 from api.tiles import tile_sql
 
-revision = "f2"
-down_revision = "g2"
+revision = "f3"
+down_revision = "h2"
 branch_labels = None
 depends_on = None
 
