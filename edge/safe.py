@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ class SafeBox:
             thread.start()
         self._log.warning("box.safe_mode", device=self._config.device, cameras=len(self._config.cameras))
 
+    def on_restart(self, restart: Callable[[], None]) -> None:
+        """Set what starts the worker again when the centre wishes another model than the one that ended it."""
+        self._fleet.restart = restart
+
     def stop(self) -> None:
         """Stop both; what was not sent stays in the outbox."""
         self._stop.set()
@@ -93,7 +98,9 @@ class SafeBox:
     def _beat(self) -> None:
         while True:
             try:
-                self._client.post("/heartbeats", json=self.heartbeat().wire())
+                answer = self._client.post("/heartbeats", json=self.heartbeat().wire())
+                if answer.is_success:
+                    self._fleet.obey_resting(answer, self._client)
             except (httpx.HTTPError, OSError) as exc:
                 self._log.warning("heartbeat.failed", reason=type(exc).__name__)
             if self._stop.wait(self._config.api.heartbeat_s):

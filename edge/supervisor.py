@@ -178,7 +178,8 @@ class Supervisor:
             return
         if code == AGAIN and not asked:
             self._log.info("worker.again", config=group.config.name)
-            group.start_at_s = now
+            # In safe mode it asks for it when another model is there: what ended it may be gone.
+            group.safe, group.start_at_s = False, now
             return
         if asked in {"safe mode is over", "reload"}:
             group.safe, group.start_at_s = False, now

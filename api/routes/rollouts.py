@@ -127,7 +127,8 @@ def _line(rollout: Rollout, boxes: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _view(session: Session, rollout: Rollout) -> RolloutView:
+def view_of(session: Session, rollout: Rollout) -> RolloutView:
+    """Return a rollout with its gates, as the evidence stood, and its history."""
     plan, state = plan_of(rollout), state_of(rollout)
     boxes, chain = boxes_of(session, rollout.id), f"rollout:{rollout.id}"
     told = rollout.evidence or {}
@@ -150,7 +151,7 @@ def begin_rollout(told: RolloutIn, who: Manager, core: CoreDep) -> RolloutView:
         raise ApiError(403, f"tenant: {tenant} is not under yours, {who.tenant}")
     with core.db.write() as session:
         made = create(session, told.candidate, told.plan, tenant, f"user:{who.name}", core)
-        return _view(session, made)
+        return view_of(session, made)
 
 
 @router.get("/fleet/rollouts", responses=refusals(401, 403, 422))
@@ -175,7 +176,7 @@ def rollouts(
 def one_rollout(rollout_id: Identifier, who: Reader, core: CoreDep) -> RolloutView:
     """Show a rollout: where it stands, what each gate says and why, and all that happened."""
     with core.db.read() as session:
-        return _view(session, _one(session, rollout_id, who))
+        return view_of(session, _one(session, rollout_id, who))
 
 
 @router.post("/fleet/rollouts/{rollout_id}/{act}", responses=refusals(401, 403, 404, 409, 413, 422))
@@ -186,4 +187,4 @@ def say(
     with core.db.write() as session:
         rollout = _one(session, rollout_id, who)
         command(session, rollout, act, told.reason if told else "", f"user:{who.name}", core)
-        return _view(session, rollout)
+        return view_of(session, rollout)

@@ -133,6 +133,13 @@ def _work_safe(config: Path, signs: Path, done: threading.Event) -> None:
         box = SafeBox(loaded, get_logger(), env_file=config.with_suffix(".env"))
     except (ValueError, OSError) as exc:
         _refuse(exc)
+    again = threading.Event()
+
+    def restart() -> None:
+        again.set()
+        done.set()
+
+    box.on_restart(restart)
     box.start()
 
     def look() -> Vitals:
@@ -145,6 +152,8 @@ def _work_safe(config: Path, signs: Path, done: threading.Event) -> None:
     writer.close()
     box.stop()
     held.close()
+    if again.is_set():
+        sys.exit(AGAIN)
 
 
 def _look(box: Box) -> Vitals:

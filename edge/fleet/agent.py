@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,16 @@ class FleetAgent:
         self.models.obey(wanted.model, client, look, self.restart)
         if not first:
             self.shadow.obey(wanted.shadow, client)
+
+    def obey_resting(self, answer: httpx.Response, client: httpx.Client) -> None:
+        """Follow the wish for the model alone, in safe mode: it may be the model that ends this box again and again."""
+        try:
+            wanted = answer.json().get("model")
+        except (ValueError, AttributeError):
+            return
+        if self._enrolled and isinstance(wanted, str):
+            nothing = Look(time.monotonic(), frozenset(), frozenset())
+            self.models.obey(wanted, client, lambda: nothing, self.restart)
 
     def report(self) -> FleetReport:
         """Return what the heartbeat says of it."""

@@ -143,6 +143,13 @@ def test_a_worker_that_asks_for_a_new_start_is_no_crash(tmp_path: Path) -> None:
         assert not played.lines("safe")
 
 
+def test_another_model_ends_safe_mode(tmp_path: Path) -> None:
+    part = "if safe:\n    sys.exit(75)\nif len(notes.read_text().splitlines()) < 3:\n    sys.exit(1)\n" + STAY
+    with Played(tmp_path, part, "{crashes: 2}") as played:
+        wait_for(lambda: len(played.lines("start")) == 3, "a normal start")
+        assert len(played.lines("safe")) == 1
+
+
 def test_a_refused_file_is_not_tried_again_until_it_changes(tmp_path: Path) -> None:
     part = "if config.name == 'box1.yaml' and 'good' not in config.read_text():\n    sys.exit(2)\n" + STAY
     with Played(tmp_path, part, configs=2) as played:

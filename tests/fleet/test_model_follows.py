@@ -25,7 +25,7 @@ from edge.fleet.enrol import ROOT
 from edge.fleet.health_window import Look
 from edge.fleet.models import ModelFromCentre
 from edge.fleet.settings import FleetConfig
-from edge.fleet.state import write_bytes
+from edge.fleet.state import read_state, write_bytes, write_state
 from edge.log import get_logger
 from models.bundle import embedded, write_manifest
 from models.bundle import load_bundle as load
@@ -153,6 +153,38 @@ def test_the_centre_calls_a_model_back_in_the_middle_of_its_trial(box: Box) -> N
     box.wish("own")
     box.start()
     assert box.runs == own, "a model that was kept goes too"
+
+
+def test_a_box_in_safe_mode_lets_go_of_the_model_that_the_centre_takes_back(tmp_path: Path) -> None:
+    from edge.config import load_box
+    from edge.safe import SafeBox
+
+    data, bad = tmp_path / "data", "north/bad@1"
+    write_state(data / "models" / "slots.json", {"active": {"slot": "a", "model": bad}})
+    with city(tmp_path / "centre", utc_now) as town:
+        town.enrolled(data).close()
+        town.admin.put("/fleet/boxes/box-1", json={"model": bad}).raise_for_status()
+        told = {
+            "device": "box-1", "data_dir": str(data),
+            "api": {"url": town.url, "token_file": str(data / "box.token"), "heartbeat_s": 1},
+            "cameras": [
+                {"id": "away", "url": "rtsp://127.0.0.1:9/none", "place": {"lon": 0.0, "lat": 0.0}}
+            ],
+        }  # fmt: skip
+        (tmp_path / "box.yaml").write_text(yaml.safe_dump(told))
+        resting, asked = SafeBox(load_box(tmp_path / "box.yaml"), get_logger()), Event()
+        resting.on_restart(asked.set)
+        resting.start()
+        try:
+            wait(
+                lambda: (town.admin.get("/fleet/boxes/box-1").json()["reported"] or {}).get("mode") == "safe"
+            )
+            assert not asked.is_set()
+            town.admin.put("/fleet/boxes/box-1", json={"model": "own"}).raise_for_status()
+            wait(asked.is_set)
+        finally:
+            resting.stop()
+    assert read_state(data / "models" / "slots.json") == {}
 
 
 def test_a_release_that_nobody_signed_is_refused_once(box: Box) -> None:
