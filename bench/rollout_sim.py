@@ -76,6 +76,9 @@ class Town:
         self.people: dict[str, httpx.AsyncClient] = {}
         self.requests = self.alerts = self.decided = 0
         self._waiting: list[tuple[str, bool]] = []
+        # Each box's heartbeats up to the answer to the first word of trouble.
+        self.at_trouble: dict[str, int] = {}
+        self.trying = ""
         self.turn(timedelta(0))
 
     def turn(self, by: timedelta) -> None:
@@ -122,6 +125,8 @@ class Town:
         beat = box.heartbeat(self.now, self.step)
         answer = await client.post("/heartbeats", json=beat.wire(), headers=who)
         answer.raise_for_status()
+        if beat.fleet is not None and beat.fleet.model_refused == self.trying and not self.at_trouble:
+            self.at_trouble = {b.name: b.beats for b in self.boxes}
         for true, message in raised:
             filed = await client.post("/alerts", json=message, headers=who)
             self._waiting.append((filed.raise_for_status().json()["case_id"], true))
@@ -205,6 +210,7 @@ def plan(limits: dict[str, Any]) -> dict[str, Any]:
 async def roll_out(made: Town, model: Model, limits: dict[str, Any], most_days: float) -> Outcome:
     """Begin a rollout, let the days pass until it is over and its boxes are where they shall be."""
     began, most, reached = made.now, 0, set[str]()
+    made.at_trouble, made.trying = {}, model.path
     limit = httpx.Limits(max_connections=AT_ONCE)
     halted: dict[str, int] = {}
     back: dict[str, int] = {}
@@ -216,7 +222,6 @@ async def roll_out(made: Town, model: Model, limits: dict[str, Any], most_days: 
             told: dict[str, Any] = {"status": "running"}
             after = 0
             while made.now - began < timedelta(days=most_days) and after < 2:
-                before = {box.name: box.beats for box in made.boxes}
                 await made.turn_all(client, sync)
                 reached |= {box.name for box in made.boxes if model.path in box.ran}
                 most = max(most, sum(box.model is model for box in made.boxes))
@@ -226,11 +231,12 @@ async def roll_out(made: Town, model: Model, limits: dict[str, Any], most_days: 
                 if told["status"] == "done":
                     break
                 if told["status"] == "halted" and not halted:
-                    # It was halted within this step: heartbeats count from the one of this step on.
-                    halted = {name: before[name] for name in reached}
+                    # From the first box's word of trouble, or from the look of the job that halted it.
+                    known = made.at_trouble or {box.name: box.beats for box in made.boxes}
+                    halted = {name: known[name] for name in reached}
                 for box in made.boxes:
                     if box.name in halted and box.name not in back and _says(box, model):
-                        back[box.name] = box.beats - halted[box.name]
+                        back[box.name] = max(0, box.beats - halted[box.name])
     late = {box.name for box in made.boxes if box.model is model}
     return Outcome(
         model=model.path, status=told["status"], stage=told["stage"], why=told["why"],

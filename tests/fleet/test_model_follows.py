@@ -18,7 +18,9 @@ import httpx
 import pytest
 import yaml
 from fleet_parts import city
+from sqlalchemy import select
 
+from api.tables import HeartbeatRow
 from contract import utc_now
 from curbwatch.releasing.repository import Repository
 from edge.fleet.enrol import ROOT
@@ -206,7 +208,7 @@ def test_a_slot_that_rots_on_the_disk_gives_way_to_the_files_own(box: Box) -> No
 
 
 def test_a_real_box_fetches_runs_and_takes_back_what_the_centre_wishes(tmp_path: Path) -> None:
-    """Supervisor, worker, centre and releases as they are in service; the box's one camera is away, so that no trial is good."""
+    """Supervisor, worker, centre, releases and a rollout as they are in service; the one camera is away, so that no trial is good."""
     releases = tmp_path / "centre" / "releases"
     signer = Repository(releases, tmp_path / "keys", datetime.now(UTC))
     signer.create()
@@ -242,11 +244,20 @@ def test_a_real_box_fetches_runs_and_takes_back_what_the_centre_wishes(tmp_path:
         )
         try:
             wait(lambda: bool(reported()), 90)
-            town.admin.put("/fleet/boxes/box-1", json={"model": model}).raise_for_status()
+            plan = {"shadow": None, "rings": [{"name": "all"}]}
+            begun = town.admin.post("/fleet/rollouts", json={"candidate": model, "plan": plan})
+            rollout = f"/fleet/rollouts/{begun.raise_for_status().json()['id']}"
             wait(lambda: reported().get("model_phase") == "rolled_back", 120)
             assert reported()["model_refused"] == model
             assert "no camera is live" in reported()["model_reason"]
-            assert "centernet-mbv3-coco trial" in seen
+            with town.core.db.read() as session:
+                beats = [row.body for row in session.scalars(select(HeartbeatRow))]
+            tried = {b["model_name"] for b in beats if b["fleet"]["model_phase"] == "trial"}
+            assert "centernet-mbv3-coco" in tried
+            told = town.admin.get(rollout).json()
+            assert (told["status"], told["champion"]) == ("halted", "own")
+            assert "box-1: no camera is live" in told["why"]
+            assert town.admin.get("/fleet/boxes/box-1").json()["desired"]["model"] == "own"
             own = seen[0].split(" ")[0]
             wait(lambda: bool(reported()) and seen[-1] == f"{own} rolled_back", 60)
         finally:
