@@ -58,7 +58,8 @@ class ModelFromCentre:
 
     def watch(self, look: Look, restart: Callable[[], None]) -> None:
         """Judge a model on trial by the box's health; a bad one goes back at once."""
-        if self.slots.phase != "trial":
+        # The worker that fetched it and is ending still beats: what it sees says nothing of a model that it does not run.
+        if self.slots.phase != "trial" or not self.slots.begun:
             return
         if self._window is None:
             live = frozenset(map(str, read_state(self._folder / "before.json").get("live", [])))

@@ -46,6 +46,11 @@ class Slots:
         return "held" if self._state.get("active") else "none"
 
     @property
+    def begun(self) -> bool:
+        """Whether a start of the box has taken up the trial."""
+        return int(self._state.get("boots", 0)) >= 1
+
+    @property
     def refused(self) -> tuple[str, str]:
         """The model that was refused or taken back, and why."""
         return str(self._state.get("refused") or ""), str(self._state.get("reason") or "")

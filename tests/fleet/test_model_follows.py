@@ -128,6 +128,14 @@ def test_a_model_under_which_cameras_go_down_is_taken_back_and_not_tried_again(b
     box.on_trial("north/centernet-mbv3-coco@8")
 
 
+def test_a_worker_that_is_ending_does_not_judge_the_model_that_comes_after_it(box: Box) -> None:
+    box.wish("north/centernet-mbv3-coco@7")
+    wait(box.asked.is_set)
+    for at in (0.0, 6.0, 8.0, 11.0):
+        box.watch(at, "")
+    assert box.models.slots.phase == "trial"
+
+
 def test_a_model_that_ends_its_worker_is_gone_at_the_next_start(box: Box) -> None:
     own = box.runs
     box.on_trial("north/centernet-mbv3-coco@7")
