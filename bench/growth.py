@@ -117,7 +117,7 @@ def zones(sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)) -> Series:
     return Series("zones", "zones of one camera, 16 cars", tuple(map(float, sizes)), ms)
 
 
-def sites(sizes: tuple[int, ...] = (1, 10, 50, 100, 200, 400)) -> Series:
+def sites(sizes: tuple[int, ...] = (1, 10, 50, 100, 200, 500, 1000)) -> Series:
     """Rules on a frame, by cars that stand in one zone."""
     ms = tuple(_per_frame(_judge(_zones(1)), _cars(n), 12) for n in sizes)
     return Series("sites", "places of one camera", tuple(map(float, sizes)), ms)
@@ -188,12 +188,18 @@ def plot(series: list[Series], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(series), figsize=(4 * len(series), 3.4), constrained_layout=True)
-    for axis, s in zip(np.atleast_1d(axes), series, strict=True):
+    columns = min(3, len(series))
+    rows = -(-len(series) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(4 * columns, 3.2 * rows), constrained_layout=True, squeeze=False
+    )
+    for axis in axes.flat[len(series) :]:
+        axis.set_visible(False)
+    for axis, s in zip(axes.flat, series, strict=False):
         axis.loglog(s.x, s.ms, "o-", label=f"measured, power {s.power:.2f}")
         axis.loglog(s.x, [s.ms[-1] * x / s.x[-1] for x in s.x], ":", color="grey", label="linear")
         axis.set_xlabel(s.unit)
-        axis.set_ylabel("CPU ms")
+        axis.set_ylabel("MB" if s.name == "memory" else "CPU ms")
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=90)

@@ -179,22 +179,36 @@ def trial(
     provider: str = "auto",
 ) -> Trial:
     """Run one box on `cameras` streams for `seconds` and judge the promise."""
+    out, plan = Trial(cameras, profile), streets(clips, cameras, profile)
+    out.result, played = run_box(folder, plan, cameras, profile, seconds, bundle, max_batch, provider)
+    judge(out, plan, played)
+    return out
+
+
+def run_box(
+    folder: Path,
+    plan: dict[str, dict[str, Any]],
+    cameras: int,
+    profile: Profile,
+    seconds: float,
+    bundle: str,
+    max_batch: int = 4,
+    provider: str = "auto",
+    warm_s: float = WARM_S,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Run one box on the plan's cameras; return what it cost and raised, and when each camera was played."""
     folder.mkdir(parents=True, exist_ok=True)
     box_cores, cam_core = split_cores()
-    out = Trial(cameras, profile)
-    plan = streets(clips, cameras, profile)
     with cameras_at(folder, plan, cam_core) as port:
         config = box_config(folder, port, cameras, profile, bundle, max_batch, provider)
         command = [*_pinned(box_cores), sys.executable, "-m", "bench.throughput_box"]
         subprocess.run(
-            [*command, str(config), str(seconds), str(WARM_S), str(folder / "result.json")],
+            [*command, str(config), str(seconds), str(warm_s), str(folder / "result.json")],
             check=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-    out.result = json.loads((folder / "result.json").read_text())
-    played = json.loads((folder / "played.json").read_text())
-    judge(out, plan, played)
-    return out
+    result = json.loads((folder / "result.json").read_text())
+    return result, json.loads((folder / "played.json").read_text())
 
 
 def judge(out: Trial, plan: dict[str, dict[str, Any]], played: dict[str, float]) -> None:
