@@ -162,6 +162,21 @@ def decoding(clip: Path, mode: Mode, rounds: int) -> list[Pair]:
     return pairs
 
 
+def beginning(clip: Path, seconds: float, target: Path) -> Path:
+    """Write the first `seconds` of a clip to `target`, packet by packet as they are."""
+    with av.open(str(clip)) as source, av.open(str(target), "w") as out:
+        video = source.streams.video[0]
+        stream = out.add_stream_from_template(video)
+        for packet in source.demux(video):
+            if packet.dts is None:
+                continue
+            if float(packet.dts * packet.time_base) >= seconds:
+                break
+            packet.stream = stream
+            out.mux(packet)
+    return target
+
+
 def _size(clip: Path) -> str:
     with av.open(str(clip)) as container:
         codec = container.streams.video[0].codec_context

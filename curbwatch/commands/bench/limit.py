@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.limit import REST_TARGET_MS, Pair, decoded, decoding, detecting, receiving
+from bench.limit import REST_TARGET_MS, Pair, beginning, decoded, decoding, detecting, receiving
 from bench.limit_rest import Rest, feed, still_frames
 from bench.street_video import street_clips
 from bench.throughput import cameras_at, machine, split_cores
@@ -51,9 +51,10 @@ def cli(
     wanted, pairs, rest = parts or PARTS, list[Pair](), None
     videos = decoded(clip, 40)
     began = time.monotonic()
-    if "decode" in wanted:
-        pairs += [p for mode in ("key", "all") for p in decoding(clip, mode, rounds)]
     with tempfile.TemporaryDirectory() as folder:
+        if "decode" in wanted:
+            short = beginning(clip, 24.0, Path(folder) / f"short{clip.suffix}")
+            pairs += [p for mode in ("key", "all") for p in decoding(short, mode, rounds)]
         if "network" in wanted:
             plan = {"cam0": {"file": str(clip.resolve()), "start_unit": 0}}
             with cameras_at(Path(folder), plan, split_cores()[1]) as port:
