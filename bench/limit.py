@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -114,16 +115,15 @@ def libav_decoded(clip: Path, mode: Mode) -> tuple[float, int]:
     return time.thread_time() - began, count
 
 
-def ffmpeg_decoded(clip: Path, mode: Mode, seconds: float | None = None) -> float:
-    """CPU seconds of `ffmpeg … -f null -` on one thread; `seconds` of the clip, the whole of it by default.
+def ffmpeg_decoded(clip: Path, mode: Mode) -> float:
+    """CPU seconds of `ffmpeg … -f null -` on one thread.
 
     Raises:
         FileNotFoundError: there is no ffmpeg.
         subprocess.CalledProcessError: it failed.
     """
     skip = ["-skip_frame", "nokey"] if mode == "key" else []
-    until = [] if seconds is None else ["-t", f"{seconds}"]
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", *skip, *until, "-i", str(clip)]
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", *skip, "-i", str(clip)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([*command, "-an", "-fps_mode", "passthrough", "-f", "null", "-"], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -133,7 +133,7 @@ def ffmpeg_decoded(clip: Path, mode: Mode, seconds: float | None = None) -> floa
 def decoding(clip: Path, mode: Mode, rounds: int) -> list[Pair]:
     """Compare decoding of one file with the libraries' own loop and, where it is installed, with the ffmpeg program."""
     seen, theirs = ours_decoded(clip, mode)[1], libav_decoded(clip, mode)[1]
-    if seen != theirs or not seen:
+    if seen != theirs or seen < 2:
         raise ValueError(f"{clip}: we decode {seen} pictures, libav {theirs}; the two must do the same work")
     name = "key frames" if mode == "key" else "every frame"
     unit, per = f"picture of {_size(clip)}", 1e3 / seen
@@ -152,13 +152,20 @@ def decoding(clip: Path, mode: Mode, rounds: int) -> list[Pair]:
         )
     ]
     if shutil.which("ffmpeg"):
-        # Less what it takes to start and to open the file.
-        start = median(ffmpeg_decoded(clip, mode, 0.01) for _ in range(3))
+        # Both less what the first picture alone takes: starting, opening and probing are paid once.
+        with tempfile.TemporaryDirectory() as folder:
+            one = beginning(clip, 0.02, Path(folder) / f"one{clip.suffix}")
+            more = 1e3 / (seen - 1)
 
-        def program() -> float:
-            return (ffmpeg_decoded(clip, mode) - start) * per
+            def beyond() -> float:
+                return (ours_decoded(clip, mode)[0] - ours_decoded(one, mode)[0]) * more
 
-        pairs.append(side_by_side(f"{name}: ffmpeg -f null", unit, ours, program, rounds, DECODE_TARGET))
+            def program() -> float:
+                return (ffmpeg_decoded(clip, mode) - ffmpeg_decoded(one, mode)) * more
+
+            pairs.append(
+                side_by_side(f"{name}: ffmpeg -f null", unit, beyond, program, rounds, DECODE_TARGET)
+            )
     return pairs
 
 

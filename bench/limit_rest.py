@@ -16,7 +16,7 @@ from typing import Any
 
 import av
 
-from bench.throughput import box_config
+from bench.throughput import Profile, box_config
 from bench.throughput_box import Log
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.meter import METER
@@ -32,6 +32,7 @@ PER_FRAME = ("gate", "left", "rules", "other")
 class Rest:
     """Milliseconds of CPU a sampled frame by stage; `rest_ms` is all that is neither decoding, detector nor evidence."""
 
+    profile: Profile
     cameras: int
     frames: int
     judged: int
@@ -59,6 +60,7 @@ def feed(
     model: str,
     provider: str,
     target: float,
+    profile: Profile = "acts",
 ) -> Rest:
     """Give each of `cameras` cameras `looks` pictures, `videos` over and over, and return what they cost.
 
@@ -66,7 +68,7 @@ def feed(
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = Log()
-    box = Box(load_box(box_config(folder, 9, cameras, "acts", model, 4, provider)), log)
+    box = Box(load_box(box_config(folder, 9, cameras, profile, model, 4, provider)), log)
     lanes = box.worker.lanes
     box.worker.warm()
     warm = max(1, looks // 10)
@@ -91,6 +93,7 @@ def feed(
     frames = cameras * (looks - warm)
     alerts = log.events.get("alert.opened", 0)
     return Rest(
+        profile=profile,
         cameras=cameras,
         frames=frames,
         judged=sum(c.judged for c in counted),
