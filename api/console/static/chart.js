@@ -67,7 +67,7 @@ export function lines(series, days, label) {
 // `numbers`: every column but the first holds numbers, also where they are written as words.
 export function table(head, rows, numbers = false) {
   const cell = (v) => (v === null || v === undefined ? "–" : typeof v === "number" && !Number.isInteger(v) ? v.toFixed(2) : String(v));
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ") }, el("table", {}, el("thead", {}, el("tr", {}, head.map((h) => el("th", { scope: "col", text: h })))), el("tbody", {}, rows.map((r) => el("tr", {}, r.map((v, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: typeof v === "number" || (numbers && i) ? "num" : null, text: cell(v) })))))));
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ") }, el("table", {}, el("thead", {}, el("tr", {}, head.map((h, i) => el("th", { scope: "col", class: numbers && i ? "num" : null, text: h })))), el("tbody", {}, rows.map((r) => el("tr", {}, r.map((v, i) => el(i ? "td" : "th", { scope: i ? null : "row", class: typeof v === "number" || (numbers && i) ? "num" : null, text: cell(v) })))))));
 }
 
 const TWICE = 2;
