@@ -9,14 +9,15 @@ from pathlib import Path
 from contract import CaseState, IssueClass, ZoneKind
 
 STATIC = Path(__file__).parents[2] / "api" / "console" / "static"
+WORDS = sorted(STATIC.glob("words*.js"))
 
 
 def words() -> dict[str, list[str]]:
     """Read every word of the pages: key -> [English, Chinese]."""
     found: dict[str, list[str]] = {}
-    for name in ("words.js", "words_pages.js"):
+    for path in WORDS:
         for key, en, zh in re.findall(
-            r'(\w+): \[("(?:[^"\\]|\\.)*"), ("(?:[^"\\]|\\.)*")\]', (STATIC / name).read_text("utf-8")
+            r'(\w+): \[("(?:[^"\\]|\\.)*"), ("(?:[^"\\]|\\.)*")\]', path.read_text("utf-8")
         ):
             assert key not in found, f"{key} is there twice"
             found[key] = [json.loads(en), json.loads(zh)]
@@ -25,9 +26,7 @@ def words() -> dict[str, list[str]]:
 
 def test_both_languages_are_complete() -> None:
     told = words()
-    raw = sum(
-        len(re.findall(r"\w+: \[", (STATIC / n).read_text("utf-8"))) for n in ("words.js", "words_pages.js")
-    )
+    raw = sum(len(re.findall(r"\w+: \[", path.read_text("utf-8"))) for path in WORDS)
     assert len(told) == raw, "each key has its two texts"
     for key, (en, zh) in told.items():
         assert en, key
