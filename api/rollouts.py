@@ -51,7 +51,7 @@ def create(session: Session, candidate: str, plan: Plan, tenant: str, by: str, c
     _check_released(core.settings, candidate)
     lock(session, ["rollouts"])  # two rollouts begun at once must not both take a box
     now, rollout_id = core.now(), new_id()
-    members = _members(session, rollout_id, candidate, plan, tenant)
+    members = _members(session, rollout_id, candidate, plan, tenant, now)
     for i, ring in enumerate(plan.rings):
         if not any(m.ring == i for m in members):
             asked = ", ".join(f"{k}={v}" for k, v in ring.labels.items()) or "none of a ring before"
@@ -95,7 +95,9 @@ def _check_released(settings: Settings, candidate: str) -> None:
         )
 
 
-def _members(session: Session, rollout_id: str, candidate: str, plan: Plan, tenant: str) -> list[RolloutBox]:
+def _members(
+    session: Session, rollout_id: str, candidate: str, plan: Plan, tenant: str, now: datetime
+) -> list[RolloutBox]:
     query = (
         select(FleetBox, Device.health)
         .join(Device, Device.id == FleetBox.device_id)
@@ -114,7 +116,7 @@ def _members(session: Session, rollout_id: str, candidate: str, plan: Plan, tena
             RolloutBox(
                 rollout_id=rollout_id, device_id=box.device_id, ring=ring, before_model=before,
                 shadows=plan.shadow is not None and fits(plan.shadow.labels, box.labels),
-                before_shadow=box.shadow or None,
+                before_shadow=box.shadow or None, runs="champion", seen_at=now,
             )
         )  # fmt: skip
     return found
