@@ -13,26 +13,20 @@ from numpy.typing import NDArray
 
 # Pairs of samples grow with their square; every second minute of an hour would do.
 MOST_SAMPLES = 800
-WINDOWS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What may be gained in an hour: `share` of the level, or `most` in the series' own unit, whichever is more.
-
-    `rest`: the least of each `WINDOWS`th of the run is judged, what is held while nothing is at work. A clip that is made holds some
-    95 MiB for up to minutes, and whether one is at work at the end of the run says nothing of a leak.
-    """
+    """What may be gained in an hour: `share` of the level, or `most` in the series' own unit, whichever is more."""
 
     share: float = 0.0
     most: float = 0.0
-    rest: bool = False
 
 
 # One per cent of memory an hour is less than what one picture more a camera would be; a thread or a descriptor is a whole one.
 LIMITS = {
-    "rss_mib": Limit(share=0.01, rest=True),
-    "pss_mib": Limit(share=0.01, rest=True),
+    "rss_mib": Limit(share=0.01),
+    "pss_mib": Limit(share=0.01),
     "threads": Limit(most=1.0),
     "fds": Limit(most=1.0),
     "waiting": Limit(most=1.0),
@@ -98,7 +92,7 @@ def trends(samples: Sequence[dict[str, float]], warm_s: float) -> list[Trend]:
     out = []
     for name, limit in LIMITS.items():
         values = [s[name] for s in late]
-        slope, low, high = theil_sen(*(_at_rest(hours, values) if limit.rest else (hours, values)))
+        slope, low, high = theil_sen(hours, values)
         level = float(np.median(values))
         out.append(
             Trend(
@@ -106,16 +100,6 @@ def trends(samples: Sequence[dict[str, float]], warm_s: float) -> list[Trend]:
             )
         )
     return out
-
-
-def _at_rest(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return the least value of each window, at its own time."""
-    edges = np.linspace(x[0], x[-1], WINDOWS + 1) if len(x) else np.zeros(1)
-    window = np.clip(np.searchsorted(edges, x, "right") - 1, 0, WINDOWS - 1)
-    least = [
-        min(np.flatnonzero(window == w).tolist(), key=y.__getitem__) for w in sorted(set(window.tolist()))
-    ]
-    return [x[i] for i in least], [y[i] for i in least]
 
 
 def plot(told: dict[str, Any], path: Path) -> None:
