@@ -26,7 +26,8 @@ class Limit:
 # One per cent of memory an hour is less than what one picture more a camera would be; a thread or a descriptor is a whole one.
 LIMITS = {
     "rss_mib": Limit(share=0.01),
-    "pss_mib": Limit(share=0.01),
+    # Not PSS, which rises when another process that shares the libraries ends.
+    "uss_mib": Limit(share=0.01),
     "threads": Limit(most=1.0),
     "fds": Limit(most=1.0),
     "waiting": Limit(most=1.0),
@@ -113,7 +114,7 @@ def plot(told: dict[str, Any], path: Path) -> None:
     axes = figure.subplots(4, 1, sharex=True)
     minutes = [s["at_s"] / 60 for s in samples]
     rows = (
-        ("MiB", ("rss_mib", "pss_mib")),
+        ("MiB", ("rss_mib", "uss_mib")),
         ("count", ("threads", "fds")),
         ("waiting in the outbox", ("waiting",)),
         ("cameras live, cores", ("live", "cores")),

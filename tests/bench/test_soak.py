@@ -19,7 +19,7 @@ RNG = np.random.default_rng(5)
 
 def _hour(gains: dict[str, float], away: bool = False) -> list[dict[str, float]]:
     """Samples of an hour, one each 10 s, with noise; each series gains so much. `away`: a fifth of them are far too low."""
-    levels = {"rss_mib": 1500.0, "pss_mib": 1490.0, "threads": 80.0, "fds": 120.0, "waiting": 0.0}
+    levels = {"rss_mib": 1500.0, "uss_mib": 1490.0, "threads": 80.0, "fds": 120.0, "waiting": 0.0}
     out = []
     for i in range(360):
         at = i * 10.0
@@ -37,7 +37,7 @@ def _hour(gains: dict[str, float], away: bool = False) -> list[dict[str, float]]
     [
         ({}, False, set()),
         ({}, True, set()),
-        ({"rss_mib": 40.0, "pss_mib": 40.0}, False, {"rss_mib", "pss_mib"}),
+        ({"rss_mib": 40.0, "uss_mib": 40.0}, False, {"rss_mib", "uss_mib"}),
         ({"rss_mib": 60.0}, True, {"rss_mib"}),
         ({"fds": 3.0}, True, {"fds"}),
         ({"threads": 2.0}, False, {"threads"}),
