@@ -274,6 +274,8 @@ def test_safe_mode_tells_the_centre_which_cameras_rest_and_why(tmp_path: Path) -
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     from edge.config import load_box
+    from edge.fleet.slots import Slots
+    from edge.fleet.state import write_state
     from edge.safe import REASON, SafeBox
 
     beats: list[dict[str, object]] = []
@@ -293,7 +295,13 @@ def test_safe_mode_tells_the_centre_which_cameras_rest_and_why(tmp_path: Path) -
     threading.Thread(target=server.serve_forever, daemon=True).start()
     config = _box(tmp_path)
     config.write_text(config.read_text().replace('127.0.0.1:9"', f'127.0.0.1:{server.server_port}"'))
-    box = SafeBox(load_box(config), get_logger())
+    told = load_box(config)
+    # What the box had of the centre before it began to end again and again: the engineer sees it in safe mode too.
+    slots = Slots(told.data_dir / "models", 2**30)
+    slots.switch(told.data_dir / "models" / "a", "north/street@2")
+    slots.fall_back("the box ended while the model was on trial")
+    write_state(told.data_dir / "fleet" / "config.json", {"trial": 3, "held": 0})
+    box = SafeBox(told, get_logger())
     box.start()
     beat = wait_for(lambda: next((b for b in beats if "mode" in b), None), "a heartbeat")
     box.stop()
@@ -303,6 +311,10 @@ def test_safe_mode_tells_the_centre_which_cameras_rest_and_why(tmp_path: Path) -
     assert [(c["camera_id"], c["state"], c["reason"]) for c in beat["cameras"]] == [
         ("dead", "failed", REASON)
     ]
+    fleet = beat["fleet"]
+    assert (fleet["model_phase"], fleet["model_refused"]) == ("rolled_back", "north/street@2")
+    assert (fleet["config_phase"], fleet["config_refused"]) == ("rolled_back", 3)
+    assert beat["disk_bytes"] > beat["disk_free_bytes"] > 0
 
 
 def test_systemd_is_told_when_a_worker_is_ready_and_when_the_end_begins(
