@@ -45,14 +45,15 @@ def _note(member: RolloutBox, beat: Heartbeat, candidate: str, now: datetime, of
         _keep(member, told.shadow.wire())
     if beat.load is not None:
         setattr(member, f"{runs}_age_s", beat.load.age_p95_s)
-    if was is None or runs != ran:
+    if was is None:
         return
+    # A box changes its model at the answer to a heartbeat, so the time since then is that of the model it reports now.
     seconds = min(max(0.0, (now - was).total_seconds()), offline_s)
     live = sum(camera.state == "live" for camera in beat.cameras)
     # A camera watched since the last heartbeat, in seconds; longer gaps count as silence.
     name = f"{runs}_camera_s"
     setattr(member, name, getattr(member, name) + seconds * live)
-    if runs == "candidate" and beat.uptime_s < uptime_s:
+    if runs == ran == "candidate" and beat.uptime_s < uptime_s:
         member.restarts += 1
 
 
