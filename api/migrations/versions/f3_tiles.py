@@ -19,7 +19,7 @@ def upgrade() -> None:
     """Apply."""
     tile = tile_sql(op.get_bind().dialect.name)
     for table in ("cases", "alerts"):
-        op.create_index(f"ix_{table}_tile", table, [sa.text(tile)])
+        op.create_index(f"ix_{table}_tile", table, [sa.text(tile), "lat", "lon"])
     order = ["priority", "opened_at", "id"]
     op.create_index("ix_cases_waiting", "cases", order, postgresql_where=WAITS, sqlite_where=WAITS)
     op.drop_index("ix_alerts_issue_place", "alerts")
