@@ -108,12 +108,10 @@ def peer_trial(
     )
 
 
-def largest(
-    run: Callable[[int, int], PeerTrial], strides: tuple[int, ...], sizes: tuple[int, ...]
-) -> list[PeerTrial]:
-    """Climb `sizes` at each stride until a trial fails; returns every trial."""
+def largest(run: Callable[[int, int], PeerTrial], climbs: dict[int, tuple[int, ...]]) -> list[PeerTrial]:
+    """At each stride climb its numbers of cameras until a trial fails; returns every trial."""
     trials = []
-    for stride in strides:
+    for stride, sizes in climbs.items():
         for size in sizes:
             trials.append(run(size, stride))
             if not trials[-1].good:

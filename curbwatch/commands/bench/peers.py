@@ -19,6 +19,14 @@ from curbwatch.demo.clip import ClipUnavailableError, demo_clip
 CACHE = Path("var/cache")
 
 
+def _climb(told: str) -> tuple[int, tuple[int, ...]]:
+    try:
+        stride, sizes = told.split(":")
+        return int(stride), tuple(int(n) for n in sizes.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{told!r} is not STRIDE:N,N,… such as 1:1,2,4") from None
+
+
 @click.command("peers")
 @click.option(
     "--python", required=True, type=click.Path(exists=True, path_type=Path), help="The peers' Python."
@@ -28,17 +36,25 @@ CACHE = Path("var/cache")
 )
 @click.option("--model", required=True, help="The bundle made from the same weights.")
 @click.option("--peer", "peers", multiple=True, type=click.Choice(PEERS), help="Default: all.")
-@click.option("--strides", default="1,25,50", show_default=True, help="Every n-th frame; 1 is their default.")
-@click.option("--sizes", default="1,2,4,6,8,12,16", show_default=True, help="Numbers of cameras to climb.")
-@click.option("--most", default=96, show_default=True, help="End of Curbwatch's own search.")
+@click.option(
+    "--climb",
+    "climbs",
+    multiple=True,
+    default=("1:1,2,4,6,8,12,16", "25:1,2,4,6,8,12,16", "200:1,2,4,6,8,12,16"),
+    show_default=True,
+    callback=lambda _ctx, _param, told: dict(_climb(t) for t in told),
+    help="STRIDE:N,N,…: look at every STRIDE-th frame (1 is their default) of that many cameras, until one is too many.",
+)
+@click.option("--start", default=8, show_default=True, help="Begin of Curbwatch's own search.")
+@click.option("--most", default=96, show_default=True, help="End of it.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 def cli(
     python: Path,
     weights: Path,
     model: str,
     peers: tuple[str, ...],
-    strides: str,
-    sizes: str,
+    climbs: dict[int, tuple[int, ...]],
+    start: int,
     most: int,
     json_file: Path | None,
 ) -> None:
@@ -48,7 +64,6 @@ def cli(
         clips = street_clips(demo_clip(CACHE, screen.print), CACHE / "bench", screen.print)
     except ClipUnavailableError as exc:
         raise click.ClickException(str(exc)) from None
-    climbs = tuple(int(s) for s in sizes.split(","))
     told: list[PeerTrial] = []
     for peer in peers or PEERS:
 
@@ -58,7 +73,7 @@ def cli(
             screen.print(f"{peer} stride {stride}, {n}: {done.kept} in time, {done.cores} cores {done.error}")
             return done
 
-        told += largest(run, tuple(int(s) for s in strides.split(",")), climbs)
+        told += largest(run, climbs)
 
     def ours(n: int) -> Trial:
         with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +81,7 @@ def cli(
         screen.print(f"curbwatch {n}: {done.kept} in time, {done.cores:.2f} cores")
         return done
 
-    trials = search(ours, most)
+    trials = search(ours, most, start)
     Console().print(_table(told, best(trials)))
     if json_file is not None:
         json_file.write_text(
