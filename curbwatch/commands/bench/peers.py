@@ -64,6 +64,14 @@ def cli(
         clips = street_clips(demo_clip(CACHE, screen.print), CACHE / "bench", screen.print)
     except ClipUnavailableError as exc:
         raise click.ClickException(str(exc)) from None
+
+    def ours(n: int) -> Trial:
+        with tempfile.TemporaryDirectory() as folder:
+            done = trial(Path(folder), clips, n, "main", bundle=model)
+        screen.print(f"curbwatch {n}: {done.kept} in time, {done.cores:.2f} cores")
+        return done
+
+    trials = search(ours, most, start)
     told: list[PeerTrial] = []
     for peer in peers or PEERS:
 
@@ -75,13 +83,6 @@ def cli(
 
         told += largest(run, climbs)
 
-    def ours(n: int) -> Trial:
-        with tempfile.TemporaryDirectory() as folder:
-            done = trial(Path(folder), clips, n, "main", bundle=model)
-        screen.print(f"curbwatch {n}: {done.kept} in time, {done.cores:.2f} cores")
-        return done
-
-    trials = search(ours, most, start)
     Console().print(_table(told, best(trials)))
     if json_file is not None:
         json_file.write_text(
