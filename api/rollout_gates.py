@@ -154,6 +154,10 @@ def _shadow(limits: Limits, s: ShadowSum) -> Iterable[Gate]:
         failed = "halt" if many else failed
         reason += f"; it does not run on {len(s.trouble)} boxes, such as {s.trouble[0]}"
     yield Gate("failures", failed, reason)
+    if s.champion_ms == 0:
+        untimed = "no box has timed it (where the champion runs on a GPU none does); the rings judge how old pictures are"
+        yield Gate("latency", "pass" if enough else "wait", untimed)
+        return
     slow = s.candidate_ms > limits.latency * s.champion_ms + TIME_SLACK_MS
     yield Gate(
         "latency", "wait" if not enough else "halt" if slow else "pass",

@@ -126,6 +126,8 @@ def test_good_evidence_passes_every_gate(stage: int) -> None:
         ({"trouble": ("a: no memory",)}, "failures", "halt"),
         ({"candidate_ms": 33.0}, "latency", "halt"),
         ({"candidate_ms": 33.0, "frames": 100}, "latency", "wait"),
+        ({"champion_ms": 0.0, "candidate_ms": 0.0}, "latency", "pass"),  # on GPUs nobody times it
+        ({"champion_ms": 0.0, "candidate_ms": 0.0, "frames": 100}, "latency", "wait"),
     ],
 )
 def test_the_shadows_gates(change: dict[str, Any], gate: str, verdict: str) -> None:
