@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +25,7 @@ from api.tables import Device
 from api.tables_fleet import BoxConfigRow, EnrolmentCode, FleetBox
 from contract.chain import read_public_key
 from contract.fleet import OWN, ConfigOrder, Enrolled, Enrolment, ShadowOrder
+from contract.key_file import make_key_file
 from contract.signing import key_text, proves, sign_config
 
 CODE_TTL = timedelta(hours=24)
@@ -43,29 +43,13 @@ def fleet_signer(settings: Settings) -> CryptoSigner:
     path = settings.fleet_key or settings.data / "fleet.key"
     try:
         if settings.fleet_key is None and not path.exists():
-            _make_key(path)
+            make_key_file(path)
         key: Any = load_pem_private_key(path.read_bytes(), None)
         return CryptoSigner(key)
     except (OSError, ValueError, TypeError) as exc:
         raise ApiError(
             503, f"fleet_key: the key cannot be used ({type(exc).__name__}); set it anew"
         ) from None
-
-
-def _make_key(path: Path) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, CryptoSigner.generate_ed25519().private_bytes)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        pass  # another process made one at the same moment; that one holds
-    finally:
-        part.unlink()
 
 
 def box_row(session: Session, device_id: str) -> FleetBox:

@@ -97,25 +97,30 @@ class CalloutReport(Message):
     at: UtcTime
 
 
-class CheckOrder(Message):
-    """An engineer's question about a camera. Only its box can answer: the centre has no way into the camera's network.
+class CheckQuestion(Message):
+    """An engineer's question about a camera.
 
     `probe`: what the stream is and what is wrong with it. `snapshot`: a picture of now. `trial`: which cases the rules
     would have made of what the box has seen in the last hours, with the zones and the ground plane of `setup`.
     """
 
-    id: Identifier
-    camera_id: Slug
     kind: Literal["probe", "snapshot", "trial"]
-    setup: CameraSetup | None = None
+    setup: Annotated[CameraSetup | None, Field(description="The draft of a trial.")] = None
     hours: Annotated[float, Field(gt=0, le=24)] = 1.0
-    expires_at: UtcTime
 
     @model_validator(mode="after")
     def _asked(self) -> Self:
         if (self.kind == "trial") != (self.setup is not None):
             raise ValueError("setup: a trial needs one, and nothing else may have one")
         return self
+
+
+class CheckOrder(CheckQuestion):
+    """The question on its way. Only the camera's box can answer: the centre has no way into the camera's network."""
+
+    id: Identifier
+    camera_id: Slug
+    expires_at: UtcTime
 
 
 class TrialCase(Message):

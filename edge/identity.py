@@ -7,7 +7,6 @@ box's file names one. The public half is enrolled once at the centre.
 from __future__ import annotations
 
 import json
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, Signer, SSlibKey  # type: ignore[attr-defined]
 
 from contract.chain import canonical
+from contract.key_file import make_key_file
 from edge.config import IdentityConfig
 from edge.identity_error import IdentityError
 from edge.identity_token import TokenSigner
@@ -32,7 +32,7 @@ def load_signer(path: Path) -> CryptoSigner:
         IdentityError: the file is readable by others, or is not a key.
     """
     if not path.exists():
-        _create(path)
+        make_key_file(path)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise IdentityError(
@@ -79,27 +79,6 @@ def known_key(data: Path) -> SSlibKey:
         return load_signer(data / KEY_FILE).public_key
     told = json.loads((data / PUBLIC_FILE).read_text())
     return SSlibKey.from_dict(told["keyid"], told["key"])
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, CryptoSigner.generate_ed25519().private_bytes)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
-        # A link fails where the file exists: of two processes that start at once, one key wins.
-        os.link(part, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    except FileExistsError:
-        pass
-    finally:
-        part.unlink()
 
 
 def public_key(signer: Signer | SSlibKey, device_id: str) -> str:

@@ -24,6 +24,7 @@ from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # no _
 from contract import AlertEvent, AlertStage, utc_now
 from contract.chain import ORIGIN, event_body
 from edge import tombstones
+from edge.durable import sync
 from edge.evidence_chain import sign_link
 
 _SCHEMA = (
@@ -157,10 +158,10 @@ class Outbox:
             target = self._path(digest)
             if not target.parent.exists():
                 target.parent.mkdir()
-                _sync(self._spool)
+                sync(self._spool)
             part = target.with_suffix(".part")
             if isinstance(data, Path):
-                _sync(data)
+                sync(data)
                 data.replace(target)
             else:
                 with part.open("wb") as file:
@@ -170,7 +171,7 @@ class Outbox:
                 part.replace(target)
             try:
                 # The rename itself must be on disk before the row says that the file is there.
-                _sync(target.parent)
+                sync(target.parent)
                 self._db.execute(
                     "INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?)",
                     (digest, int(priority), media_type, size, at),
@@ -386,11 +387,3 @@ class Outbox:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

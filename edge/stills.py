@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from camera_adapters.frame import Role
 from edge import pictures
+from edge.durable import sync
 
 MAX_SITES = 400
 NAMES = ("first", "middle", "confirm")
@@ -61,18 +61,18 @@ class StillStore:
             part = path.with_suffix(".part")
             part.write_bytes(data)
             if durable:
-                _sync(part)
+                sync(part)
             part.replace(path)
         if durable:
-            _sync(self._folder)
+            sync(self._folder)
 
     def settle(self, site_id: str, name: str) -> None:
         """Let a picture that is there outlive a power cut from now on."""
         for suffix in ("json", "jpg"):
             path = self._folder / f"{site_id}.{name}.{suffix}"
             if path.exists():
-                _sync(path)
-        _sync(self._folder)
+                sync(path)
+        sync(self._folder)
 
     def get(self, site_id: str, name: str) -> Still | None:
         """Return a picture, or None."""
@@ -110,11 +110,3 @@ class StillStore:
                 path = self._folder / f"{site_id}.{name}.{suffix}"
                 if path.exists():
                     path.unlink()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -22,26 +22,17 @@ from api.routes.setup import CameraId, check, find_camera
 from api.tables_console import CameraCheck
 from contract import CheckReport, TrialCase
 from contract.base import Identifier
-from contract.setup import CameraSetup
+from contract.orders import CheckQuestion
 
 router = APIRouter(tags=["setup"])
 CheckId = Annotated[Identifier, Path()]
 JPEG = b"\xff\xd8\xff"
 
 
-class CheckIn(BaseModel):
+class CheckIn(CheckQuestion):
     """A question to the camera's box."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kind": "probe"}]})
-    kind: Literal["probe", "snapshot", "trial"]
-    setup: Annotated[CameraSetup | None, Field(description="The draft of a trial.")] = None
-    hours: Annotated[float, Field(gt=0, le=24)] = 1.0
-
-    @model_validator(mode="after")
-    def _asked(self) -> CheckIn:
-        if (self.kind == "trial") != (self.setup is not None):
-            raise ValueError("setup: a trial needs one, and nothing else may have one")
-        return self
+    model_config = ConfigDict(json_schema_extra={"examples": [{"kind": "probe"}]})
 
 
 class CheckView(BaseModel):

@@ -20,7 +20,7 @@ from edge.changes import Changes, RefusedConfigError
 from edge.config import BoxConfig, CameraConfig, MessageConfig, Section, box_environ
 from edge.fleet.enrol import FLEET_KEY
 from edge.fleet.health_window import HealthWindow, Look
-from edge.fleet.state import read_state, write_bytes, write_state
+from edge.fleet.state import phase_of, read_state, write_bytes, write_state
 from edge.yaml_source import ConfigError, load_yaml
 
 MAX_ENVELOPE = 2_000_000
@@ -61,11 +61,7 @@ class ConfigFromCentre:
     @property
     def phase(self) -> Phase:
         """Where it stands."""
-        if self._state.get("trial"):
-            return "trial"
-        if self._state.get("refused"):
-            return "rolled_back" if self._state.get("taken_back") else "refused"
-        return "held" if self._state.get("held") else "none"
+        return phase_of(self._state, "held")
 
     @property
     def refused(self) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.fleet import OWN, Phase
-from edge.fleet.state import read_state, write_state
+from edge.fleet.state import phase_of, read_state, write_state
 
 SLOTS = ("a", "b")
 
@@ -39,11 +39,7 @@ class Slots:
     @property
     def phase(self) -> Phase:
         """Where it stands."""
-        if self._state.get("trial"):
-            return "trial"
-        if self._state.get("refused"):
-            return "rolled_back" if self._state.get("taken_back") else "refused"
-        return "held" if self._state.get("active") else "none"
+        return phase_of(self._state, "active")
 
     @property
     def begun(self) -> bool:

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from contract.fleet import Phase
+from edge.durable import sync
+
 
 def read_state(path: Path) -> dict[str, Any]:
     """Return the state; an empty one where there is none, or where it cannot be read."""
@@ -40,8 +43,13 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o600) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
+
+
+def phase_of(state: dict[str, Any], held: str) -> Phase:
+    """Say where something that is taken on trial stands; `held` names the part of its state that is kept when it was good."""
+    if state.get("trial"):
+        return "trial"
+    if state.get("refused"):
+        return "rolled_back" if state.get("taken_back") else "refused"
+    return "held" if state.get(held) else "none"

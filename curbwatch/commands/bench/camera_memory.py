@@ -11,7 +11,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-CACHE = Path("var/cache")
 AIM_MIB = 40.0
 
 
@@ -33,19 +32,15 @@ AIM_MIB = 40.0
 def cli(cameras: str, profiles: tuple[str, ...], seconds: float, json_file: Path | None) -> None:
     """Run boxes with more and more 1080p cameras and print MiB a camera; exit 1 above the aim of 40 MiB of RSS."""
     from bench.camera_memory import Level, measure, report, slope, write
-    from bench.street_video import street_clips
     from bench.throughput import Profile
-    from curbwatch.demo.clip import ClipUnavailableError, demo_clip
+    from curbwatch.streets import bench_streets
 
     try:
         numbers = [int(n) for n in cameras.split(",")]
     except ValueError:
         raise click.BadParameter("write numbers with commas, such as 1,5,9", param_hint="--cameras") from None
     screen = Console(stderr=True)
-    try:
-        clips = street_clips(demo_clip(CACHE, screen.print), CACHE / "bench", screen.print)
-    except ClipUnavailableError as exc:
-        raise click.ClickException(str(exc)) from None
+    clips = bench_streets(screen.print)
     found: dict[str, list[Level]] = {}
     for profile in profiles:
         for n in numbers:

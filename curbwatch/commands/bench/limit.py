@@ -14,11 +14,9 @@ from rich.table import Table
 
 from bench.limit import REST_TARGET_MS, Pair, beginning, decoded, decoding, detecting, receiving
 from bench.limit_rest import Rest, feed, still_frames
-from bench.street_video import street_clips
 from bench.throughput import Profile, cameras_at, machine, split_cores
-from curbwatch.demo.clip import ClipUnavailableError, demo_clip
+from curbwatch.streets import bench_streets
 
-CACHE = Path("var/cache")
 # Parking alone, and a no-dumping zone with it, which also looks for left objects.
 PROFILES: tuple[Profile, ...] = ("main", "acts")
 PARTS = ("decode", "network", "detector", "rest")
@@ -46,10 +44,7 @@ def cli(
     """Compare with libav's and ffmpeg's bare decoding and the bare runtime, by turns, in CPU seconds."""
     screen = Console(stderr=True)
     if clip is None:
-        try:
-            clip = street_clips(demo_clip(CACHE, screen.print), CACHE / "bench", screen.print)[1].main
-        except ClipUnavailableError as exc:
-            raise click.ClickException(str(exc)) from None
+        clip = bench_streets(screen.print)[1].main
     wanted, pairs, rests = parts or PARTS, list[Pair](), list[Rest]()
     videos = decoded(clip, 40)
     began = time.monotonic()

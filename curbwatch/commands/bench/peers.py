@@ -12,11 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.peers_run import PEERS, PeerTrial, largest, peer_trial
-from bench.street_video import street_clips
 from bench.throughput import Trial, best, machine, report, search, trial
-from curbwatch.demo.clip import ClipUnavailableError, demo_clip
-
-CACHE = Path("var/cache")
+from curbwatch.streets import bench_streets
 
 
 def _climb(told: str) -> tuple[int, tuple[int, ...]]:
@@ -60,10 +57,7 @@ def cli(
 ) -> None:
     """Find the largest number of cameras on one core at which every van is found in time."""
     screen = Console(stderr=True)
-    try:
-        clips = street_clips(demo_clip(CACHE, screen.print), CACHE / "bench", screen.print)
-    except ClipUnavailableError as exc:
-        raise click.ClickException(str(exc)) from None
+    clips = bench_streets(screen.print)
 
     def ours(n: int) -> Trial:
         with tempfile.TemporaryDirectory() as folder:

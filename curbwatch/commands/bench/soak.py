@@ -12,8 +12,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-CACHE = Path("var/cache")
-
 
 @click.command("soak")
 @click.option("--cameras", default=32, show_default=True, type=click.IntRange(1, 128))
@@ -49,14 +47,10 @@ def cli(
     from bench.soak import run
     from bench.soak_judge import plot
     from bench.soak_world import World
-    from bench.street_video import street_clips
-    from curbwatch.demo.clip import ClipUnavailableError, demo_clip
+    from curbwatch.streets import bench_streets
 
     screen = Console(stderr=True)
-    try:
-        clips = street_clips(demo_clip(CACHE, screen.print), CACHE / "bench", screen.print)
-    except ClipUnavailableError as exc:
-        raise click.ClickException(str(exc)) from None
+    clips = bench_streets(screen.print)
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         try:

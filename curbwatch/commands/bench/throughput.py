@@ -11,12 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.street_video import street_clips
 from bench.throughput import Profile, Trial, best, machine, report, search, trial
 from camera_adapters.meter import STAGES
-from curbwatch.demo.clip import ClipUnavailableError, demo_clip
-
-CACHE = Path("var/cache")
+from curbwatch.streets import bench_streets
 
 
 @click.command("throughput")
@@ -48,11 +45,7 @@ def cli(
 ) -> None:
     """Play N streets over RTSP to one box and find the largest N at which every van is reported in time."""
     screen = Console(stderr=True)
-    try:
-        footage = demo_clip(CACHE, screen.print)
-    except ClipUnavailableError as exc:
-        raise click.ClickException(str(exc)) from None
-    clips = street_clips(footage, CACHE / "bench", screen.print)
+    clips = bench_streets(screen.print)
 
     def run(n: int) -> Trial:
         with tempfile.TemporaryDirectory() as folder, screen.status(f"{n} cameras, {seconds:.0f} s"):
