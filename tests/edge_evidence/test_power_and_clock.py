@@ -187,7 +187,7 @@ def test_a_clip_that_finds_the_disk_full_is_tried_again(
     path.write_bytes(b"clip")
     clips._ready.append((site.site_id, ClipInfo(path, "0" * 64, 4, AT, 2.0, 64, 48, "h264", False), "main"))
     with monkeypatch.context() as patch:
-        patch.setattr("edge.outbox._sync", lambda _p: (_ for _ in ()).throw(OSError("full")))
+        patch.setattr("edge.outbox.sync", lambda _p: (_ for _ in ()).throw(OSError("full")))
         house.recorder.tick(AT)
     assert path.exists()
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
