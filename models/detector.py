@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,13 @@ from models.bundle import Bundle
 from models.detections import Detections, Floats, Ints, Picture
 from models.families import DECODERS, NEEDS_NMS, nms
 from models.read_onnx import check_fit
-from models.session import available, choose, has_bfloat16, open_session
+from models.session import Shape, available, choose, has_bfloat16, open_session
 
 # Fixed, warmed sizes: ONNX Runtime's memory grows with every new batch shape.
 BATCH_SIZES = (1, 2, 4, 8, 16)
+# A camera's 16:9 fills 360 of 640 rows. A network that leaves its sides free is given no more padding than its coarsest stride
+# asks for, as ultralytics' own `predict` does. This one shape beside the square, so that memory stays bounded.
+_WIDE, _STRIDE = 9 / 16, 32
 # Two boxes of one role and of at least this IoU are one object, whatever class each was given.
 _SAME_PLACE = 0.7
 
@@ -78,6 +82,7 @@ class Detector:
         self._groups = _groups(bundle)
         self._row_of = np.full(int(self._channels.max()) + 1, -1, np.int32)
         self._row_of[self._channels] = np.arange(len(self._channels))
+        self._wide = _wide(self._session.inputs[self._spec.name], self.input_size, self.provider)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -97,9 +102,10 @@ class Detector:
 
     def warm(self) -> None:
         """Run every batch size once, so that no camera waits for the first frame and memory is at its height."""
-        blank = np.full((self._spec.height, self._spec.width, 3), self._spec.pad, np.uint8)
-        for size in self._batches:
-            self.detect([blank] * size)
+        for width, height in dict.fromkeys((self.input_size, self._wide)):
+            blank = np.full((height, width, 3), self._spec.pad, np.uint8)
+            for size in self._batches:
+                self.detect([blank] * size)
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture in that picture's own pixels.
@@ -107,11 +113,15 @@ class Detector:
         Args:
             pictures: RGB uint8 (H, W, 3), each of any size.
         """
-        out: list[Detections] = []
+        sizes = [self._size_for(p) for p in pictures]
+        found: dict[int, Detections] = {}
         most = self._batches[-1]
-        for start in range(0, len(pictures), most):
-            out += self._batch(pictures[start : start + most])
-        return out
+        for size in dict.fromkeys(sizes):
+            own = [i for i, s in enumerate(sizes) if s == size]
+            for start in range(0, len(own), most):
+                some = own[start : start + most]
+                found |= zip(some, self._batch([pictures[i] for i in some], size), strict=True)
+        return [found[i] for i in range(len(pictures))]
 
     def detect_regions(self, picture: Picture, regions: Floats) -> Detections:
         """Look at the whole picture and, enlarged, at each region, so that far objects have pixels enough.
@@ -151,30 +161,37 @@ class Detector:
         return best
 
     def tensor(self, pictures: Sequence[Picture]) -> Floats:
-        """Return the network's input float32 (B, 3, H, W) for the pictures, without running it."""
-        tensor = np.empty((len(pictures), 3, self._spec.height, self._spec.width), np.float32)
+        """Return the network's input float32 (B, 3, H, W) for pictures of one shape, without running it."""
+        width, height = self._size_for(pictures[0])
+        tensor = np.empty((len(pictures), 3, height, width), np.float32)
         for target, picture in zip(tensor, pictures, strict=True):
             self._fill(target, picture)
         return tensor
 
-    def _batch(self, pictures: Sequence[Picture]) -> list[Detections]:
+    def _size_for(self, picture: Picture) -> tuple[int, int]:
+        """Return width and height of the input that a picture (H, W, 3) is laid into."""
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
+            raise ValueError(f"picture: expected RGB uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
+        high = round(picture.shape[0] * self._spec.width / picture.shape[1])
+        return self._wide if high <= self._wide[1] else self.input_size
+
+    def _batch(self, pictures: Sequence[Picture], input_size: tuple[int, int]) -> list[Detections]:
         size = next(b for b in self._batches if b >= len(pictures))
-        tensor = self._session.room((size, 3, self._spec.height, self._spec.width))
+        tensor = self._session.room((size, 3, input_size[1], input_size[0]))
         tensor[len(pictures) :] = 0
         fits = [self._fill(target, picture) for target, picture in zip(tensor, pictures, strict=False)]
         outputs = self._session.run(tensor)
         lowest = float(self._thresholds.min())
-        raw = DECODERS[self.bundle.manifest.family](outputs, lowest, self._channels, self.input_size)
+        raw = DECODERS[self.bundle.manifest.family](outputs, lowest, self._channels, input_size)
         return [self._finish(r, fit, p) for r, fit, p in zip(raw, fits, pictures, strict=False)]
 
     def _fill(self, target: Floats, picture: Picture) -> Letterbox:
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
-            raise ValueError(f"picture: expected RGB uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
         height, width = picture.shape[:2]
-        scale = min(self._spec.width / width, self._spec.height / height)
+        across, down = target.shape[2], target.shape[1]
+        scale = min(across / width, down / height)
         w, h = max(round(width * scale), 1), max(round(height * scale), 1)
         # Rounding as ultralytics' LetterBox does it, so that boxes agree to the pixel.
-        left, top = round((self._spec.width - w) / 2 - 0.1), round((self._spec.height - h) / 2 - 0.1)
+        left, top = round((across - w) / 2 - 0.1), round((down - h) / 2 - 0.1)
         if self._spec.corner:
             left = top = 0
         small = (
@@ -204,6 +221,14 @@ class Detector:
         height, width = picture.shape[:2]
         np.clip(boxes, 0, np.array([width, height, width, height], np.float32), out=boxes)
         return Detections.clean(boxes, scores, rows, self.names)
+
+
+def _wide(inputs: Shape, square: tuple[int, int], provider: str) -> tuple[int, int]:
+    """Return the input's size for wide pictures: `square` where the network, or a GPU's engine, has one size alone."""
+    free = not isinstance(inputs[2], int) and not isinstance(inputs[3], int)
+    if not free or provider not in {"cpu", "openvino"} or square[0] != square[1]:
+        return square
+    return square[0], min(square[1], math.ceil(square[0] * _WIDE / _STRIDE) * _STRIDE)
 
 
 def _groups(bundle: Bundle) -> Ints:

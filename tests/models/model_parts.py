@@ -27,9 +27,13 @@ def constant_onnx(
     size: tuple[int, int] = (64, 64),
     batch: int | str = "N",
     metadata: dict[str, str] | None = None,
+    free: bool = False,
 ) -> Path:
-    """A network that answers every picture with the same `outputs` (each (1, ...)), once a picture of the batch."""
-    width, height = size
+    """A network that answers every picture with the same `outputs` (each (1, ...)), once a picture of the batch.
+
+    `free` leaves the sides of its input open, as ultralytics' dynamic export does.
+    """
+    width, height = ("width", "height") if free else size
     entry = helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, height, width])
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=1),
@@ -74,13 +78,14 @@ def bundle_of(
     batch: int | str = "N",
     threshold: float = 0.25,
     one_per_place: tuple[str, ...] = (),
+    free: bool = False,
     **spec: object,
 ) -> Bundle:
     """A verified bundle of `constant_onnx`."""
     from models.roles import role_of
 
     folder.mkdir(parents=True, exist_ok=True)
-    constant_onnx(folder / "model.onnx", outputs, size, batch)
+    constant_onnx(folder / "model.onnx", outputs, size, batch, free=free)
     write_manifest(
         folder,
         Manifest(

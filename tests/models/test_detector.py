@@ -84,6 +84,27 @@ def test_only_fixed_batch_sizes_reach_the_runtime(tmp_path: Path, monkeypatch: p
     assert seen <= set(BATCH_SIZES)
 
 
+@pytest.mark.parametrize("free", [True, False])
+def test_a_wide_picture_is_padded_no_more_than_the_network_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: bool
+) -> None:
+    boxes = [yolo_output([(64, 48, 20, 10)], [1], [0.9])]
+    detector = Detector(bundle_of(tmp_path, boxes, size=(128, 128), free=free), "cpu", max_batch=4)
+    seen: list[tuple[int, ...]] = []
+    run = detector._session.run
+    monkeypatch.setattr(detector._session, "run", lambda t: seen.append(t.shape) or run(t))
+    wide, square = _grey(256, 144), _grey(128, 128)
+    found = detector.detect([wide, square, wide])
+    # The picture lies in the middle: 12 rows of padding above it in a wide input, 28 in a square one.
+    high = 12 if free else 28
+    assert found[0].boxes.tolist() == found[2].boxes.tolist() == [[108, 86 - 2 * high, 148, 106 - 2 * high]]
+    assert found[1].boxes.tolist() == [[54, 43, 74, 53]]
+    assert seen == ([(2, 3, 96, 128), (1, 3, 128, 128)] if free else [(4, 3, 128, 128)])
+    detector.warm()
+    warmed = {shape[2:] for shape in seen}
+    assert warmed == ({(96, 128), (128, 128)} if free else {(128, 128)})
+
+
 @pytest.mark.parametrize(
     ("picture", "words"),
     [
