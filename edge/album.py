@@ -20,6 +20,7 @@ from edge.stills import Still, StillStore
 MAX_KEYS = 32
 # Said of what is made of an older picture, in the place of the confirmation's.
 STANDS_IN = "the {} picture of the dwell: the box was stopped before it could keep that of the confirmation"
+AFTER = "taken after the dwell: no picture of it was left when the box came up again"
 LATER = "main stream: its picture was no longer at hand when the place became a candidate"
 
 
@@ -109,6 +110,12 @@ class Album:
                 self._log.warning("still.stands_in", site=site.site_id, name=name)
                 return replace(still, note=f"{STANDS_IN.format(name)} {still.note}"[:200].strip())
         return None
+
+    def now(self, site: SiteView, frame: Frame, shown: Shown) -> Shown:
+        """Return what the present shows; where it is not the confirmation's own frame, and nothing older is left, it says so."""
+        if site.confirmed_at in (None, frame.meta.captured_at):
+            return shown
+        return replace(shown, why=f"{AFTER}; {shown.why}"[:200] if shown.why else AFTER)
 
     def get(self, site_id: str, name: str) -> Still | None:
         """Return a kept picture, or None."""

@@ -222,6 +222,7 @@ class AlertRecorder:
     def _open(self, site: SiteView, frame: Frame, shown: Shown, found: Sensitive) -> None:
         began = wall()
         earlier = self._album.earlier(site, frame, shown)
+        shown = shown if earlier else self._album.now(site, frame, shown)
         picture = pictures.read(earlier.jpeg) if earlier else self._album.clean(shown, found, site.box)
 
         def shot(of: pictures.Picture) -> Still:

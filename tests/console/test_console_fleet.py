@@ -37,7 +37,7 @@ def beat(centre: Town, name: str, ring: str, wish: str, **told: Any) -> None:
 
 
 def fleet(centre: Town) -> None:
-    beat(centre, "fine", "late", "north/street@1", fleet={"model": "north/street@1"})
+    beat(centre, "fine", "late", "north/street@1", clock_offset_s=-0.04, fleet={"model": "north/street@1"})
     beat(
         centre, "ill", "early", "north/street@2", state="failed", disk_bytes=100 * GIB, disk_free_bytes=GIB, clock_offset_s=-9.0,
         temperature_c=70.0, fleet={"model": "north/street@1", "model_refused": "north/street@2", "model_reason": "it is hot"},
@@ -60,6 +60,9 @@ def test_boxes_show_what_is_wrong_and_filters_live_in_the_address(browser: Brows
     expect(row).to_contain_text("shall be north/street@2")
     for words in ("0 / 1", "1 %", "70 °C", "-9.0 s", "ring=early"):
         expect(row).to_contain_text(words)
+    expect(page.locator("#boxes tbody tr").filter(has_text="fine").locator("td.num").last).to_have_text(
+        "0.0 s"
+    )
     page.get_by_label("State").select_option("drift")
     expect(page.locator("#boxes tbody tr")).to_have_count(2)
     assert "state=drift" in page.url

@@ -63,5 +63,4 @@ def test_nothing_comes_from_elsewhere() -> None:
         text = (
             path.read_text(encoding="utf-8").replace("http://www.w3.org/", "").replace("https://CENTRE/", "")
         )
-        assert "http://" not in text, path.name
-        assert "https://" not in text, path.name
+        assert not re.search(r"https?://[\w$\[]", text), path.name

@@ -259,7 +259,9 @@ def test_without_the_confirmations_picture_an_older_one_stands_in_and_says_so(
     for kind in (EvidenceKind.CONTEXT, EvidenceKind.CONFIRM, EvidenceKind.CROP):
         assert kinds[kind].captured_at == at
         assert kinds[kind].note.startswith(
-            "" if stands_in is None else f"the {stands_in} picture of the dwell"
+            "taken after the dwell: no picture"
+            if stands_in is None
+            else f"the {stands_in} picture of the dwell"
         )
     if stands_in is not None:
         assert kinds[EvidenceKind.CONFIRM].sha256 == kinds[EvidenceKind(stands_in)].sha256

@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { el } from "./dom.js";
 import { dwell, when } from "./facts.js";
+import { translated } from "./said.js";
 import { guarded } from "./shell.js";
 import { issueName, t } from "./strings.js";
 
@@ -19,12 +20,12 @@ export async function ask(camera, question, gone, waiting) {
   return gone() ? null : found ?? null;
 }
 
-function bad(found) { return el("p", { class: "alarm", text: found.state === "expired" ? t("checkExpired") : found.reason || "–" }); }
+function bad(found) { return el("p", { class: "alarm", text: found.state === "expired" ? t("checkExpired") : translated(found.reason) || "–" }); }
 
 export function probed(found) {
   if (found.state !== "done") return [bad(found)];
   const name = (key) => { const said = t(`f_${key}`); return said === `f_${key}` ? key : said; };
-  return [el("p", {}, el("strong", { text: t(found.ok ? "probeGood" : "probeBad") }), found.reason ? ` ${found.reason}` : ""), el("dl", { class: "boxfacts" }, found.facts.flatMap(([key, value]) => [el("dt", { text: name(key) }), el("dd", { text: value })]))];
+  return [el("p", {}, el("strong", { text: t(found.ok ? "probeGood" : "probeBad") }), found.reason ? ` ${translated(found.reason)}` : ""), el("dl", { class: "boxfacts" }, found.facts.flatMap(([key, value]) => [el("dt", { text: name(key) }), el("dd", { text: key === "advice" ? translated(value) : value })]))];
 }
 
 export function tried(found) {

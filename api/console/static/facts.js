@@ -1,5 +1,6 @@
 // What is known of a case, in words, with times in the city's zone.
 import { $, el } from "./dom.js";
+import { translated } from "./said.js";
 import { address } from "./shell.js";
 import { issueName, language, t } from "./strings.js";
 
@@ -27,7 +28,7 @@ function rows(whole, a) {
   if (!a) return [["issue", issueName(whole.issue)], ["street", t(whole.street_class)], ...common];
   return [
     ["dwell", `${dwell(a.dwell.dwell_s)} / ${dwell(a.rule.confirm_s)}`], ["zone", `${a.zone.id} (${t(`z_${a.zone.kind}`)})`], ["street", t(a.zone.street_class)],
-    ["permit", !a.zone.permit || a.zone.permit === NO_PERMIT ? t("noPermit") : a.zone.permit], ["first_seen", when(a.dwell.first_seen_at)], ["confirmed_at", when(a.dwell.confirmed_at)], ["count", String(a.count)], ...common,
+    ["permit", !a.zone.permit || a.zone.permit === NO_PERMIT ? t("noPermit") : translated(a.zone.permit)], ["first_seen", when(a.dwell.first_seen_at)], ["confirmed_at", when(a.dwell.confirmed_at)], ["count", String(a.count)], ...common,
     ["rule", `${a.rule.name} · ${a.rule.policy_version}`], ["model", `${a.model.name} ${a.model.version} · ${a.model.class_name ?? ""} ${a.model.score != null ? a.model.score.toFixed(2) : ""}`],
     ["clock", t(a.dwell.clock_source)], ["trace", el("a", { id: "trace-link", href: address("trace", {}, whole.id) }, a.id.replaceAll("-", ""))],
   ];
@@ -37,7 +38,7 @@ export function show(whole) {
   const a = whole.alerts[whole.alerts.length - 1] ?? null;
   $("case-title").textContent = `${whole.number} · ${issueName(whole.issue)} · ${whole.camera_name || whole.camera_id}`;
   $("facts").replaceChildren(...rows(whole, a).flatMap(([key, value]) => [el("dt", { text: t(key) }), el("dd", {}, value)]));
-  const steps = a?.timeline?.length ? a.timeline.map((s) => `${clock(s.at)} ${s.words}`) : a?.note ? a.note.split("; ") : [];
+  const steps = a?.timeline?.length ? a.timeline.map((s) => `${clock(s.at)} ${translated(s.words)}`) : a?.note ? a.note.split("; ").map(translated) : [];
   $("timeline").replaceChildren(...steps.map((line) => el("li", { text: line })));
   $("recurrence").textContent = "";
   $("near").textContent = "";

@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { el, field, select } from "./dom.js";
 import { when } from "./facts.js";
+import { translated } from "./said.js";
 import { differences } from "./shadow.js";
 import { address, go, guarded, pageArg, params } from "./shell.js";
 import { t } from "./strings.js";
@@ -14,7 +15,8 @@ let timer = null, parts = {};
 const wanted = () => { const p = params(); return { state: p.get("state") ?? "", find: p.get("find") ?? "", sort: p.get("sort") ?? "wrong" }; };
 const set = (more) => go("fleet", { ...wanted(), ...more });
 const fill = (key, values) => Object.entries(values).reduce((text, [k, v]) => text.replace(`{${k}}`, v), t(key));
-const fixed = (v, digits, unit) => (v === null || v === undefined ? "–" : `${v.toFixed(digits)} ${unit}`);
+// Rounded first, since -0.04 is no "-0.0".
+const fixed = (v, digits, unit) => (v === null || v === undefined ? "–" : `${(Math.round(v * 10 ** digits) / 10 ** digits + 0).toFixed(digits)} ${unit}`);
 
 export function ago(text, now = Date.now()) {
   if (!text) return t("neverSeen");
@@ -52,7 +54,7 @@ const DRIFT = /^(\w+): shall be (.*?), is (.*?)(?: \((.*)\))?$/;
 const WHAT = { configuration: "boxConfig", model: "boxModel", shadow: "shadowOf" };
 function drifted(text) {
   const m = DRIFT.exec(text);
-  return m ? fill("driftLine", { what: t(WHAT[m[1]] ?? m[1]), wanted: m[2], has: m[3] }) + (m[4] ? ` (${m[4]})` : "") : text;
+  return m ? fill("driftLine", { what: t(WHAT[m[1]] ?? m[1]), wanted: m[2], has: m[3] }) + (m[4] ? ` (${translated(m[4])})` : "") : translated(text);
 }
 
 // What a box has, and under it what it shall have where that is something else.
@@ -111,7 +113,7 @@ async function list(host) {
 
 function cameras(r) {
   const head = [t("camera"), t("boxState"), t("viewOf"), t("reasonOf")].map((text) => el("th", { scope: "col", text }));
-  const line = (c) => el("tr", {}, el("th", { scope: "row" }, el("a", { href: address("setup", {}, c.camera_id) }, c.camera_id)), el("td", { text: t(`c_${c.state}`) }), el("td", { text: t(`v_${c.view ?? "unknown"}`) }), el("td", { text: c.reason ?? "" }));
+  const line = (c) => el("tr", {}, el("th", { scope: "row" }, el("a", { href: address("setup", {}, c.camera_id) }, c.camera_id)), el("td", { text: t(`c_${c.state}`) }), el("td", { text: t(`v_${c.view ?? "unknown"}`) }), el("td", { text: translated(c.reason) }));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("camsOf") }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, (r.cameras ?? []).map(line))));
 }
 
@@ -122,7 +124,7 @@ async function oneBox(host, id) {
     ["boxModel", `${model(b)} · ${fill("shallBe", { wanted: w.model })}`], ["boxConfig", `${config(b)} · ${fill("shallBe", { wanted: w.config })}`],
     ["streams", `${b.cameras_live} / ${b.cameras}`], ["queued", String(r.outbox_items ?? "–")], ["diskFree", disk(r)], ["temperature", fixed(r.temperature_c, 0, "°C")], ["clockOff", fixed(r.clock_offset_s, 3, "s")],
     ["boxLoad", l ? fill("loadWords", { decode: l.decode.toFixed(2), inference: l.inference.toFixed(2), stretch: l.stretch.toFixed(1) }) : "–"], ["uptime", fixed((r.uptime_s ?? 0) / 3600, 1, "h")],
-    ["softwareOf", r.software_version ?? "–"], ["standsOn", Object.entries(r.versions ?? {}).map(([k, v]) => `${k} ${v}`).join(", ") || "–"], ...(r.config_problem ? [["configSaid", r.config_problem]] : []),
+    ["softwareOf", r.software_version ?? "–"], ["standsOn", Object.entries(r.versions ?? {}).map(([k, v]) => `${k} ${v}`).join(", ") || "–"], ...(r.config_problem ? [["configSaid", translated(r.config_problem)]] : []),
   ];
   host.replaceChildren(el("h1", { text: `${t("box")} ${b.device_id}` }), el("p", { id: "page-said", role: "status" }), el("p", {}, el("a", { href: address("fleet") }, t("allFleet"))), el("p", { class: "row" }, marks(wrong(b))),
     el("div", { class: "figures" },

@@ -3,6 +3,7 @@ import "/static/leaflet/leaflet.js";
 import * as api from "./api.js";
 import { $, el } from "./dom.js";
 import { setZone } from "./facts.js";
+import { translated } from "./said.js";
 import { apply, language, setLanguage, t } from "./strings.js";
 
 const { configure } = await import("./base.js");
@@ -118,7 +119,7 @@ $("login-form").addEventListener("submit", async (event) => {
     form.password.value = "";
     await enter(found);
   } catch (error) {
-    $("login-error").textContent = error instanceof api.Offline ? t("offline") : error instanceof api.Refused ? error.message : t("wrong");
+    $("login-error").textContent = error instanceof api.Offline ? t("offline") : error instanceof api.Refused ? translated(error.message) : t("wrong");
   }
 });
 $("help").addEventListener("click", () => document.dispatchEvent(new CustomEvent("sheet")));

@@ -10,6 +10,7 @@ import * as leases from "./leases.js";
 import { openBatch } from "./batch.js";
 import { sheet } from "./sheet.js";
 import * as map from "./map.js";
+import { translated } from "./said.js";
 import { go, guarded, params } from "./shell.js";
 import * as stage from "./stage.js";
 import { firstSteps } from "./start.js";
@@ -174,7 +175,7 @@ async function takeBackAll(verdicts) {
   for (const [id, verdict] of verdicts) {
     try { await api.undo(id, verdict); done += 1; } catch (error) {
       if (!(error instanceof api.Refused)) { await guarded(() => { throw error; }); break; }
-      why = `; ${error.message}`;
+      why = `; ${translated(error.message)}`;
     }
   }
   said(t("batchUndone").replace("{n}", done) + why);

@@ -5,6 +5,7 @@ import * as checks from "./checks.js";
 import { make as canvas } from "./draw.js";
 import { when } from "./facts.js";
 import { make as ground, complete } from "./pairs.js";
+import { translated } from "./said.js";
 import { address, guarded, pageArg } from "./shell.js";
 import { issueName, t } from "./strings.js";
 import { week } from "./week.js";
@@ -13,7 +14,7 @@ const KINDS = ["no_parking", "no_dumping", "no_vending", "pavement", "frontage",
 let model = null, parts = {}, pane = null, plane = null, camera = null, session = null, visit = 0;
 
 // The box's own words; `unknown` and `offline` say all there is.
-const spoken = (c) => (c.reason && !["unknown", "offline"].includes(c.state) ? ` · ${c.reason}` : "");
+const spoken = (c) => (c.reason && !["unknown", "offline"].includes(c.state) ? ` · ${translated(c.reason)}` : "");
 const say = (text) => { parts.said.textContent = text; };
 export const draft = () => ({ zones: model.zones.map((z) => ({ ...z, holder: z.holder ?? "" })), ...(complete(model.pairs).length >= 4 ? { ground: { pairs: complete(model.pairs) } } : {}) });
 
@@ -92,7 +93,7 @@ async function keep() {
   await follow(view);
 }
 // Which version was saved, and what the box has made of it.
-const told = (view) => say(`${t("saved").replace("{n}", view.version)} ${t(`b_${view.box.state}`).replace("{n}", view.box.version)}${view.box.reason ? `: ${view.box.reason}` : ""}`);
+const told = (view) => say(`${t("saved").replace("{n}", view.version)} ${t(`b_${view.box.state}`).replace("{n}", view.box.version)}${view.box.reason ? `: ${translated(view.box.reason)}` : ""}`);
 const FOLLOW_MS = 2000, FOLLOWED = 90;
 async function follow(saved) {
   const mine = visit;

@@ -1,6 +1,7 @@
 // The frame round the pages: address, connection, and who is signed in. The address holds the page and its filters: #/wall?issue=…
 import * as api from "./api.js";
 import { $ } from "./dom.js";
+import { translated } from "./said.js";
 
 let signedOut = () => {};
 export const whenSignedOut = (act) => { signedOut = act; };
@@ -27,7 +28,7 @@ export async function guarded(work, refused = () => {}) {
     else if (error instanceof api.Refused) {
       await refused(error);
       const place = $("review").hidden ? $("page-said") : $("said");
-      if (place) place.textContent = error.message;
+      if (place) place.textContent = translated(error.message);
     } else throw error;
     return undefined;
   }

@@ -3,6 +3,7 @@ import { fileUrl, playableUrl } from "./api.js";
 import * as boxes from "./boxes.js";
 import { $, button, el, svg } from "./dom.js";
 import { dwell } from "./facts.js";
+import { translated } from "./said.js";
 import { issueName, t } from "./strings.js";
 import { takeAway, timed } from "./strip.js";
 
@@ -50,7 +51,7 @@ export function show(whole) {
 function tile(item, alert) {
   const at = (new Date(item.captured_at) - new Date(alert.dwell.first_seen_at)) / 1000;
   const face = item.media_type.startsWith("image/") ? el("img", { src: fileUrl(item.sha256), alt: "" }) : el("span", { class: "film", "aria-hidden": "true", text: "▶" });
-  return button([face, el("span", { text: t(`shot_${item.kind}`) }), el("small", { text: at >= 0 ? `+${dwell(at)}` : `−${dwell(-at)}` })], () => pick(item, alert), { "data-kind": item.kind, title: item.note || null });
+  return button([face, el("span", { text: t(`shot_${item.kind}`) }), el("small", { text: at >= 0 ? `+${dwell(at)}` : `−${dwell(-at)}` })], () => pick(item, alert), { "data-kind": item.kind, title: translated(item.note) || null });
 }
 
 // The dwell as a line: first seen, candidate, confirmed, with a mark for each picture.

@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { button, el } from "./dom.js";
 import { when } from "./facts.js";
+import { translated } from "./said.js";
 import { address, guarded, pageArg } from "./shell.js";
 import { issueName, language, t } from "./strings.js";
 
@@ -13,9 +14,9 @@ function picture(item, words) {
 }
 function look(one) {
   const head = el("p", {}, el("strong", { text: one.result ? t(`i_${one.result}`) : t(`i_${one.state}`) }), ` · ${t(`why_${one.why}`)} · ${when(one.asked_at)}`, one.advice ? ` · ${t("advice")}: ${t(`a_${one.advice}`)}` : "");
-  return el("li", {}, head, one.state === "done" ? el("div", { class: "pair" }, picture(one.before, t("before")), picture(one.after, t("after"))) : null, one.reason ? el("p", { class: "dim", text: one.reason }) : null);
+  return el("li", {}, head, one.state === "done" ? el("div", { class: "pair" }, picture(one.before, t("before")), picture(one.after, t("after"))) : null, one.reason ? el("p", { class: "dim", text: translated(one.reason) }) : null);
 }
-function called(one) { return el("li", { text: `${when(one.asked_at)} · ${one.message} · ${t(`o_${one.state}`)}${one.reason ? ` · ${one.reason}` : ""} · ${one.asked_by}` }); }
+function called(one) { return el("li", { text: `${when(one.asked_at)} · ${one.message} · ${t(`o_${one.state}`)}${one.reason ? ` · ${translated(one.reason)}` : ""} · ${one.asked_by}` }); }
 
 async function oneCase(host, id) {
   const [whole, looks, calls, messages] = await Promise.all([api.oneCase(id), api.get(`/cases/${id}/inspections`), api.get(`/cases/${id}/callouts`), api.get(`/cases/${id}/callouts/messages`)]);

@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { make } from "./citymap.js";
 import { el, field, select } from "./dom.js";
 import { clock, when } from "./facts.js";
+import { translated } from "./said.js";
 import { address, go, guarded, params } from "./shell.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
@@ -25,7 +26,7 @@ function filters(cameras) {
 }
 
 // The box's own words; `unknown` and `offline` say all there is.
-const spoken = (c) => (["unknown", "offline"].includes(c.state) ? "" : c.reason);
+const spoken = (c) => (["unknown", "offline"].includes(c.state) ? "" : translated(c.reason));
 
 // A view that is not fit suspends the camera's zones: it stands with the cameras that are down.
 const unfit = (c) => c.health && c.state !== "offline" && !FIT.includes(c.health.view);
