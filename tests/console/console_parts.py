@@ -20,13 +20,19 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import select
 
 from api.app import create_app
 from api.core import Core
 from api.security import add_device, add_user
 from api.settings import Settings
+from api.tables import CaseRow
 from bench.servers import free_port
 from contract import new_id, utc_now
+
+# Of a machine that does other work at the same time; a page that never comes to it fails all the same.
+PATIENCE_MS = 45_000
+expect.set_options(timeout=PATIENCE_MS)
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -69,6 +75,12 @@ class Town:
         """Read a case through the API."""
         with self.person(self.username) as person:
             return dict(person.get(f"/cases/{case_id}").raise_for_status().json())
+
+    def free(self, case_id: str) -> None:
+        """End the lease of a case, as time does."""
+        with self.core.db.write() as session:
+            row = session.get_one(CaseRow, case_id)
+            row.lease_by = row.lease_until = None
 
     def word(self, name: str) -> str:
         """Return a person's password."""
@@ -199,6 +211,18 @@ def again(old: Town, port: int) -> Iterator[Town]:
         yield replace(old, url=url, core=app.state.core)
 
 
+def go(page: Page, path: str) -> None:
+    """Go to a page of the console and wait until it is drawn."""
+    page.evaluate("(path) => { location.hash = `#/${path}`; }", path)
+    # The page may be asked before the browser has told it of its new address; a key of no meaning lets it know.
+    page.keyboard.press("Shift")
+    if path.startswith("review"):
+        shown(page)
+    else:
+        expect(page.locator("#page")).not_to_have_attribute("aria-busy", "true")
+        expect(page.locator("#page h1")).to_be_visible()
+
+
 def page_of(
     browser: Browser,
     centre: Town,
@@ -209,7 +233,7 @@ def page_of(
 ) -> Page:
     """Open the console in a browser of its own and sign in as `name`."""
     page = browser.new_context(locale=locale, viewport={"width": 1366, "height": 768}, **context).new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{centre.url}/{path}")
     page.locator("input[name=username]").fill(name or centre.username)
     page.locator("input[name=password]").fill(centre.word(name or centre.username))
@@ -219,11 +243,18 @@ def page_of(
 
 
 def shown(page: Page) -> str:
-    """Wait for the case's picture and return the title."""
+    """Wait until a case is on the screen with its picture, and return the title."""
     page.wait_for_function(
-        "() => { const i = document.getElementById('picture'); return i.complete && i.naturalWidth > 0 }"
+        "() => { const i = document.getElementById('picture'); return i.checkVisibility() && i.complete && i.naturalWidth > 0 }"
     )
     return page.locator("#case-title").inner_text()
+
+
+def held_cases(centre: Town) -> dict[str, str]:
+    """Return who holds which case."""
+    with centre.core.db.read() as session:
+        rows = session.execute(select(CaseRow.id, CaseRow.lease_by).where(CaseRow.lease_by.is_not(None)))
+        return {row.id: row.lease_by for row in rows}
 
 
 def title(page: Page, words: str) -> None:

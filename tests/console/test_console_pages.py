@@ -14,8 +14,8 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from console_parts import Town, page_of, picture, shown, town, violations
-from playwright.sync_api import Browser, Page, expect
+from console_parts import Town, go, page_of, picture, shown, town, violations
+from playwright.sync_api import Browser, expect
 
 from api.examples import HEARTBEAT
 from api.middleware import policy
@@ -36,7 +36,6 @@ PAGES = (
     "quality",
     "start",
 )
-HEADS = {"review": "#case-title", "setup": "#page h1"}
 
 
 def fill(centre: Town) -> list[str]:
@@ -66,14 +65,6 @@ def fill(centre: Town) -> list[str]:
     return ids
 
 
-def settled(page: Page, path: str) -> None:
-    page.evaluate("(path) => { location.hash = `#/${path}`; }", path)
-    expect(page.locator("#case-title" if path == "review" else "#page h1")).to_be_visible()
-    page.wait_for_timeout(500)
-    if path == "review":
-        shown(page)
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
@@ -90,7 +81,7 @@ def test_every_page_is_accessible_and_translated(
     keys = set(re.findall(r"(\w+): \[", "".join(f.read_text("utf-8") for f in STATIC.glob("words*.js"))))
     raw = {k for k in keys if "_" in k}
     for path in PAGES:
-        settled(page, path)
+        go(page, path)
         count, report = violations(page)
         assert count == 0, f"{path}: {report}"
         assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1"), path
@@ -133,9 +124,9 @@ def test_no_page_scrolls_sideways(browser: Browser, centre: Town, width: int) ->
     page = page_of(browser, centre, name="ada")
     page.set_viewport_size({"width": width, "height": 768})
     for path in PAGES:
-        settled(page, path)
+        go(page, path)
         assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth + 1"), path
-    settled(page, "review")
+    go(page, "review")
     # The picture, the verdict's keys and the strip are on the first screen of a desk; on a phone the keys stay in reach.
     for part in (
         ("#do-confirm", "#picture") if width < 1366 else ("#do-confirm", "#picture", "#strip", "#dwellmarks")
@@ -240,8 +231,8 @@ def test_the_wall_shows_arrivals_and_keeps_its_filters_in_the_address(browser: B
     expect(page.locator("#page")).to_contain_text("6 cases on the map")
     expect(page.locator(".cams li").first).to_contain_text("401 from the camera")
     centre.post_case(9, "dumping.exposed")
-    expect(page.locator(".arrivals li").first).to_contain_text("Exposed garbage", timeout=8000)
-    expect(page.locator("#page")).to_contain_text("7 cases on the map", timeout=8000)
+    expect(page.locator(".arrivals li").first).to_contain_text("Exposed garbage")
+    expect(page.locator("#page")).to_contain_text("7 cases on the map")
     page.get_by_label("Class").select_option("parking.motor")
     expect(page).to_have_url(re.compile(r"#/wall\?issue=parking.motor&hours=168"))
     expect(page.locator("#page")).to_contain_text("3 cases on the map")

@@ -102,13 +102,13 @@ function filters() {
     field(t("findBox"), el("input", { type: "search", value: now.find, onchange: (e) => set({ find: e.target.value }) })));
 }
 
-async function list(host) {
+async function list(host, left) {
   parts = { rows: el("tbody"), count: el("p", { class: "dim", role: "status", id: "page-said" }), tiles: el("div", { class: "tiles" }) };
   const head = ["box", "lastSeen", "wrongNow", "boxModel", "boxConfig", "h_streams", "h_queue", "h_disk", "h_temp", "h_clock"].map((k, i) => el("th", { scope: "col", class: i > 4 ? "num" : null, text: t(k) }));
   host.replaceChildren(el("h1", { text: t("fleetTitle") }), parts.tiles, filters(), parts.count,
     el("section", { class: "card" }, el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("boxes") }, el("table", { id: "boxes" }, el("thead", {}, el("tr", {}, head)), parts.rows))));
   await draw();
-  timer = setInterval(() => guarded(draw), EVERY_MS);
+  if (!left.aborted) timer = setInterval(() => guarded(draw), EVERY_MS);
 }
 
 function cameras(r) {
@@ -134,8 +134,8 @@ async function oneBox(host, id) {
       el("section", { class: "card" }, el("h2", { text: t("camsOf") }), cameras(r))));
 }
 
-export async function enter(host) {
+export async function enter(host, session, left) {
   leave();
-  if (pageArg()) await oneBox(host, pageArg()); else await list(host);
+  if (pageArg()) await oneBox(host, pageArg()); else await list(host, left);
 }
 export function leave() { clearInterval(timer); parts = {}; }

@@ -8,7 +8,7 @@ const SHOWN = 12;
 const SIGNALS = ["uncertainty", "disagreement", "rare_camera", "rare_hour"];
 let host = null, here = 0;
 
-const say = (text) => { document.getElementById("page-said").textContent = text; };
+const say = (text) => { if (host) host.querySelector("#page-said").textContent = text; };
 const picture = (line, alert) => line.sha256 ?? alert?.evidence.find((e) => e.media_type.startsWith("image/") && e.kind !== "sealed")?.sha256;
 
 function frame(line, alert) {

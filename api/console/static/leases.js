@@ -5,25 +5,37 @@ import { preload } from "./stage.js";
 const AHEAD = 2, MOST = 12, EXTEND_MS = 30_000;
 export const held = [];
 export let at = 0;
-let filters = {}, filling = null, timer = null;
+let filters = {}, filling = null, timer = null, arrived = () => {};
+// Each letGo() begins a new round: what an older round still gets goes straight back, and the new one waits for that.
+let round = 0, ended = Promise.resolve();
 
 export const current = () => held[at] ?? null;
 export const key = (task) => task.reading ?? task.whole.id;
-const ids = () => held.filter((task) => !task.reading).map((task) => task.whole.id);
+const ids = (found) => found.filter((task) => !task.reading).map((task) => task.whole.id);
 
 export function setFilters(found) { filters = found; }
 
+export function whenArrived(act) { arrived = act; }
+
+const back = (found, last) => { const mine = ids(found); return mine.length ? api.release(mine, last).catch(() => {}) : Promise.resolve(); };
+
+async function take(mine) {
+  await ended;
+  while (mine === round && (held.length - at - 1 < AHEAD || !current())) {
+    const got = await api.next(held.map((task) => task.whole.id), filters);
+    if (!got) return;
+    if (mine !== round) { await back([got]); return; }
+    held.push(got);
+    preload(got.whole);
+    arrived(); // the first of them is shown before the others are there
+  }
+}
 // Take cases until two lie ahead. Returns when the queue has no more for us.
 export function fill() {
-  filling ??= (async () => {
-    while (held.length - at - 1 < AHEAD || !current()) {
-      const got = await api.next(held.map((task) => task.whole.id), filters);
-      if (!got) break;
-      held.push(got);
-      preload(got.whole);
-    }
-  })().finally(() => { filling = null; });
-  return filling;
+  if (filling) return filling;
+  const mine = take(round).finally(() => { if (filling === mine) filling = null; });
+  filling = mine;
+  return mine;
 }
 
 export function drop(task) {
@@ -49,9 +61,13 @@ export function step(by) {
 export async function takeOne(id) {
   const found = held.findIndex((task) => task.whole.id === id);
   if (found >= 0) { at = found; return null; }
+  const mine = round;
+  await ended;
   const { refused } = await api.hold([id]);
   if (id in refused) return refused[id];
-  put({ whole: await api.oneCase(id), reading: null }, current() ? at : 0);
+  const task = { whole: await api.oneCase(id), reading: null };
+  if (mine !== round) { await back([task]); return ""; }
+  put(task, current() ? at : 0);
   return null;
 }
 
@@ -59,8 +75,8 @@ export async function takeOne(id) {
 export function keepAlive(lost) {
   clearInterval(timer);
   timer = setInterval(async () => {
-    if (!ids().length) return;
-    const answer = await api.hold(ids()).catch(() => null);
+    if (!ids(held).length) return;
+    const answer = await api.hold(ids(held)).catch(() => null);
     for (const [id, by] of Object.entries(answer?.refused ?? {})) {
       const task = held.find((h) => h.whole.id === id && !h.reading);
       if (task) lost(task, by);
@@ -69,8 +85,11 @@ export function keepAlive(lost) {
 }
 export function letGo(last = false) {
   clearInterval(timer);
-  const mine = ids();
-  held.length = 0;
+  round += 1;
+  const mine = held.splice(0), before = filling;
   at = 0;
-  return mine.length ? api.release(mine, last).catch(() => {}) : Promise.resolve();
+  filling = null;
+  const given = back(mine, last);
+  ended = Promise.allSettled([ended, before, given]);
+  return given;
 }

@@ -32,24 +32,37 @@ function menu() {
   $("pages").replaceChildren(...Object.keys(PAGES).filter((name) => allowed(name) && !PAGES[name].quiet).map((name) => el("a", { href: `#/${name}`, "aria-current": name === now?.name ? "page" : null, text: t(`p_${name}`) })));
 }
 
+// Each visit of a page has a place of its own to draw in and a signal that tells when it was left: an answer that comes
+// after that is drawn nowhere, and starts nothing.
 async function open() {
   if (!session) return;
   const asked = shell.pageName(), name = allowed(asked) ? asked : Object.keys(PAGES).find(allowed);
-  if (now?.name === "review" && name !== "review") { review.leave(); await leases.letGo(); }
-  now?.page?.leave?.();
-  now = { name, page: null };
+  const before = now, visit = new AbortController(), mine = { name, page: null, entered: false, hash: location.hash, visit }, host = el("div", { class: "visit" });
+  now = mine;
+  before?.visit.abort();
+  before?.page?.leave?.();
+  const left = before?.name === "review" && name !== "review" ? review.leave() : null;
   menu();
   $("review").hidden = name !== "review";
   $("help").hidden = name !== "review";
   $("page").hidden = name === "review";
-  document.querySelector(".skip").href = name === "review" ? "#verdict" : "#page";
-  if (name === "review") { await review.enter(session); return; }
-  const page = await PAGES[name].load(), mine = now;
-  if (now !== mine) return;
-  now.page = page;
-  $("page").replaceChildren();
-  await shell.guarded(() => page.enter($("page"), session));
+  if (name === "review") { await review.enter(session, visit.signal); mine.entered = true; return; }
+  $("page").replaceChildren(host);
+  $("page").setAttribute("aria-busy", "true");
+  mine.entered = await shell.guarded(async () => {
+    await left; // the next page counts the cases that this person no longer holds
+    const page = await PAGES[name].load().catch(() => { throw new api.Offline(); });
+    if (now !== mine) return false;
+    mine.page = page;
+    await page.enter(host, session, visit.signal);
+    return true;
+  });
+  if (now === mine) $("page").removeAttribute("aria-busy");
 }
+
+// The address is ahead of the page until the browser gets round to its hashchange. A key or a click in between is
+// meant for the page of the address, so that page is entered first.
+function follow() { if (session && location.hash !== now?.hash) open(); }
 
 // A browser tries a broken feed again by itself, but not one that was answered with a refusal: of a session that has ended,
 // or of a proxy whose centre is away.
@@ -65,7 +78,7 @@ async function closed() {
 function listen() {
   feed?.close();
   feed = new EventSource("/events");
-  feed.onopen = () => { shell.online(true); if (now?.name === "review") review.refresh(); };
+  feed.onopen = () => { shell.online(true); if (now?.name === "review") review.refresh(); else if (now?.entered === undefined) open(); };
   feed.onerror = closed;
   for (const kind of NEWS) feed.addEventListener(kind, (message) => {
     const event = { kind, ...JSON.parse(message.data || "{}") };
@@ -80,10 +93,10 @@ function listen() {
 function leave() {
   session = null;
   feed?.close();
+  now?.visit.abort();
   now?.page?.leave?.();
   now = null;
   review.leave();
-  leases.held.length = 0;
   for (const id of ["review", "page", "logout", "help", "pages"]) $(id).hidden = true;
   $("login").hidden = false;
   $("login-form").elements.username.focus();
@@ -123,9 +136,12 @@ $("login-form").addEventListener("submit", async (event) => {
   }
 });
 $("help").addEventListener("click", () => document.dispatchEvent(new CustomEvent("sheet")));
-$("logout").addEventListener("click", async () => { await leases.letGo(); await shell.guarded(api.logout); leave(); });
+$("logout").addEventListener("click", async () => { await review.leave(); await shell.guarded(api.logout); leave(); });
 $("lang").addEventListener("click", () => { setLanguage(language() === "zh" ? "en" : "zh"); words(); });
-addEventListener("hashchange", open);
+for (const kind of ["hashchange", "keydown", "pointerdown"]) addEventListener(kind, follow, true);
+addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+// Not by the address, which names the page.
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); (!session ? $("login-form").elements.username : $(now?.name === "review" ? "verdict" : "page")).focus(); });
 shell.whenSignedOut(leave);
 review.wire();
 sheet.wire();

@@ -22,23 +22,24 @@ function differ(found) {
   const shown = found.length ? el("ul", { class: "picked" }, found.map((d) => el("li", {}, el("strong", { text: d.number }), ` · ${t(`q_${d.kind}`)} · ${d.first_reviewer}: ${said(d.first)} ↔ ${d.reader}: ${said(d.answer)} · ${when(d.answered_at)}`))) : null;
   return el("section", { class: "card" }, el("h2", { text: t("disagreements") }), shown ?? el("p", { text: t("noDisagreements") }));
 }
-function gold() {
+function gold(heard) {
   const numberBox = el("input", { name: "number", required: true, maxlength: 20 }), answers = [["confirm", t("v_confirm")], ...[1, 2, 3, 4, 5, 6, 7, 8].map((n) => [String(n), `${t("v_reject")}: ${t(`r${n}`)}`])];
   let answer = "confirm";
   const make = () => guarded(async () => {
     const found = (await api.get("/map", { hours: 24 * 90, limit: 10000 })).find((c) => c.number === numberBox.value.trim());
-    if (!found) { document.getElementById("page-said").textContent = t("unknownCase"); return; }
+    if (!found) { heard.textContent = t("unknownCase"); return; }
     await api.setGold(found.id, answer === "confirm" ? { kind: "confirm" } : { kind: "reject", reason: Number(answer) });
-    document.getElementById("page-said").textContent = `${found.number}: ${t("madeGold")}`;
+    heard.textContent = `${found.number}: ${t("madeGold")}`;
   });
   return el("section", { class: "card" }, el("h2", { text: t("goldTitle") }), el("p", { class: "dim", text: t("goldHelp") }), el("div", { class: "filters" }, field(t("caseNumber"), numberBox), field(t("answer"), select(answers, answer, (v) => { answer = v; })), button(t("makeGold"), make, { class: "go" })));
 }
 
 export async function enter(host, session) {
+  const heard = el("p", { id: "page-said", role: "status" });
   const days = params().get("days") ?? "30", supervises = session.permissions.includes("case.supervise");
   const [found, differing] = await Promise.all([api.get("/quality", { days }), supervises ? api.get("/quality/disagreements", { days }) : null]);
   const tile = (value, label) => el("div", { class: "tile" }, el("strong", { text: value }), el("span", { text: label }));
-  host.replaceChildren(el("h1", { text: t("qualityTitle") }), el("div", { class: "filters" }, field(t("days"), select(["7", "30", "90", "365"].map((d) => [d, d]), days, (d) => go("quality", { days: d })))), el("p", { id: "page-said", role: "status" }),
+  host.replaceChildren(el("h1", { text: t("qualityTitle") }), el("div", { class: "filters" }, field(t("days"), select(["7", "30", "90", "365"].map((d) => [d, d]), days, (d) => go("quality", { days: d })))), heard,
     el("div", { class: "tiles" }, tile(number(found.kappa), t("kappaAll")), tile(String(found.readings), t("readings")), tile(String(found.waiting), t("waitingReadings")), tile(`${Math.round(found.second_share * 100)} %`, t("share"))),
-    el("div", { class: "figures" }, people(found), pairs(found), differing ? differ(differing) : null, supervises ? gold() : null));
+    el("div", { class: "figures" }, people(found), pairs(found), differing ? differ(differing) : null, supervises ? gold(heard) : null));
 }

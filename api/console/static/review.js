@@ -16,16 +16,21 @@ import * as stage from "./stage.js";
 import { firstSteps } from "./start.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
-const state = { last: null, shownAt: 0, busy: false, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false };
+const state = { last: null, shownAt: 0, busy: false, sent: null, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false, ready: false, looked: false };
 const REFRESH_MS = 10_000;
 
 export const said = (text) => { $("said").textContent = text; };
 
+// A key belongs to the case that is on the screen, never to one that is still on its way there.
+const seen = () => { const task = leases.current(); return task && leases.key(task) === state.shown ? task : null; };
+const ofCase = (act) => () => { const task = seen(); if (task) return act(task); $("waiting").textContent = t("noCaseYet"); return undefined; };
+
 function show() {
-  const task = leases.current();
+  const task = leases.current(), none = task === null && state.looked;
   for (const part of document.querySelectorAll(".queue, .stage, .side")) part.hidden = task === null;
-  $("empty").hidden = task !== null;
-  if (task === null) { state.shown = null; firstSteps($("empty")); list(); return; }
+  $("empty").hidden = !none;
+  if (!task || leases.key(task) !== state.shown) closeDialog("other");
+  if (task === null) { state.shown = null; closeChoices(); if (none) firstSteps($("empty")); list(); return; }
   const { whole } = task, fresh = state.shown !== leases.key(task);
   state.shown = leases.key(task);
   stage.show(whole);
@@ -79,14 +84,15 @@ function list() {
 }
 
 export async function refresh() {
+  if (!state.ready) return;
   await guarded(async () => {
     const [waiting, counts] = await Promise.all([api.waiting(filters()), api.counts()]);
     state.waiting = waiting;
     state.total = counts.waiting;
-    const had = leases.current();
     await leases.fill();
-    if (!had || leases.key(had) !== state.shown || state.shown !== (leases.current() && leases.key(leases.current()))) show();
-    else list();
+    if (!state.active) return;
+    state.looked = true;
+    if (seen()) list(); else show();
   });
 }
 
@@ -101,7 +107,7 @@ async function open(id) {
 async function advance() {
   show();
   await leases.fill();
-  if (leases.current() && state.shown !== leases.key(leases.current())) show();
+  if (leases.current() && !seen()) show();
   refresh();
 }
 
@@ -121,17 +127,16 @@ async function send(task, body) {
 }
 
 const SAID = { confirm: "saidConfirm", reject: "saidReject", unsure: "saidUnsure", merge: "saidMerge" };
-async function decide(told) {
-  const task = leases.current();
-  if (!task || state.busy) return;
-  state.busy = true;
+async function decide(told, task) {
+  if (state.busy || task !== seen()) return;
   const box = told.kind === "confirm" ? boxes.current() : null;
   const body = { ...told, ...(box ? { box } : {}), seconds: Math.round((performance.now() - state.shownAt) / 10) / 100 };
-  const done = await guarded(() => (task.reading ? api.read(task.reading, body).then(() => ({})) : send(task, body)), async (error) => {
+  state.busy = true;
+  state.sent = guarded(() => (task.reading ? api.read(task.reading, body).then(() => ({})) : send(task, body)), async (error) => {
     // Judged by somebody else, or a reading whose first verdict was taken back meanwhile.
     if (error.status === 409 || error.status === 404) { leases.drop(task); await advance(); }
-  });
-  state.busy = false;
+  }).finally(() => { state.busy = false; });
+  const done = await state.sent;
   if (!done) return;
   const at = leases.held.indexOf(task);
   state.last = { task, verdict: done.verdict, at };
@@ -151,7 +156,9 @@ function offerUndo() {
   if (state.last) undoTimer = setTimeout(() => { state.last = null; b.disabled = true; }, (state.undoS ?? 30) * 1000);
 }
 
+// Pressed while a verdict is on its way, it is that verdict which is meant: none before it.
 async function takeBack() {
+  if (state.busy && !(await state.sent)) return;
   if (!state.last) return;
   const { task, verdict, at, batch: many } = state.last;
   state.last = null;
@@ -161,6 +168,7 @@ async function takeBack() {
     if (task.reading) await api.unread(task.reading);
     else {
       task.whole = await api.undo(task.whole.id, verdict);
+      if (!state.active) return;
       await api.hold([task.whole.id]);
     }
     leases.put(task, Math.max(0, Math.min(at, leases.held.length)));
@@ -182,9 +190,7 @@ async function takeBackAll(verdicts) {
   await refresh();
 }
 
-async function defer() {
-  const task = leases.current();
-  if (!task) return;
+async function defer(task) {
   const later = new Date(Date.now() + 30 * 60_000).toISOString(), done = task.reading ? { until: later } : await guarded(() => api.defer(task.whole.id, 30));
   if (!done) return;
   leases.drop(task);
@@ -192,18 +198,14 @@ async function defer() {
   await guarded(advance);
 }
 
-async function merge() {
-  const task = leases.current();
-  if (!task) return;
+async function merge(task) {
   const found = await guarded(() => api.suggestions(task.whole.id));
-  if (!found) return;
+  if (!found || task !== seen()) return;
   if (!found.length) { said(t("noNeighbour")); return; }
-  chooseMerge(found, (into) => decide({ kind: "merge", into }));
+  chooseMerge(found, (into) => decide({ kind: "merge", into }, task));
 }
 
-async function batch() {
-  const task = leases.current();
-  if (!task) return;
+async function batch(task) {
   if (task.reading) { said(t("batchAlone")); return; }
   const done = await openBatch(task.whole);
   if (!done) return;
@@ -214,15 +216,15 @@ async function batch() {
   await guarded(advance);
 }
 
-async function reject(reason) {
-  if (reason !== 9) { closeChoices(); await decide({ kind: "reject", reason }); return; }
+async function reject(task, reason) {
+  if (reason !== 9) { closeChoices(); await decide({ kind: "reject", reason }, task); return; }
   const dialog = $("other");
   $("other-text").value = "";
   dialog.returnValue = "";
   dialog.showModal();
   dialog.addEventListener("close", () => {
     const text = $("other-text").value.trim();
-    if (dialog.returnValue === "ok" && text) { closeChoices(); decide({ kind: "reject", reason, text }); }
+    if (dialog.returnValue === "ok" && text) { closeChoices(); decide({ kind: "reject", reason, text }, task); }
   }, { once: true });
 }
 
@@ -240,8 +242,9 @@ function overlay() { stage.nextLayers(); stage.layers($("layers"), keepLayers); 
 const keepLayers = () => api.keep({ keys: keys.changed(), hidden: stage.hiddenLayers() }).catch(() => {});
 
 const ACTIONS = {
-  confirm: () => decide({ kind: "confirm" }), fix: () => chooseClass((issue) => decide({ kind: "confirm", issue })), reject: () => chooseReason(reject), unsure: () => decide({ kind: "unsure" }),
-  merge, defer, batch, undo: takeBack, next: () => step(1), previous: () => step(-1), play: stage.toggle, frameBack: () => stage.frame(-1), frameOn: () => stage.frame(1),
+  confirm: ofCase((task) => decide({ kind: "confirm" }, task)), fix: ofCase((task) => chooseClass((issue) => decide({ kind: "confirm", issue }, task))),
+  reject: ofCase((task) => chooseReason((reason) => reject(task, reason))), unsure: ofCase((task) => decide({ kind: "unsure" }, task)),
+  merge: ofCase(merge), defer: ofCase(defer), batch: ofCase(batch), undo: takeBack, next: () => step(1), previous: () => step(-1), play: stage.toggle, frameBack: () => stage.frame(-1), frameOn: () => stage.frame(1),
   slower: () => stage.speed(-1), faster: () => stage.speed(1), overlay, loupe: stage.loupe, edit, sheet: () => sheet(() => { keepLayers(); words(); }),
 };
 
@@ -276,30 +279,40 @@ export function words() {
   if (leases.current()) { state.shown = null; show(); } else if (state.active) show();
 }
 
-export async function enter(session) {
-  state.active = true;
-  state.session = session;
-  state.undoS = session.undo_s;
-  filterBox();
-  const kept = await api.preferences().catch(() => null);
-  if (kept) { keys.use(kept.keys); stage.hideLayers(kept.hidden); }
-  words();
-  const wanted = JSON.stringify(filters());
-  if (state.wanted !== undefined && state.wanted !== wanted) await leases.letGo();
+// No case is shown before the person's own keys are known, and a case of the address before all others.
+export async function enter(session, left) {
+  const wanted = JSON.stringify(filters()), wish = params().get("case");
+  Object.assign(state, { active: true, ready: false, looked: false, session, undoS: session.undo_s });
+  if (state.wanted !== undefined && state.wanted !== wanted) leases.letGo();
   state.wanted = wanted;
   leases.setFilters(filters());
+  words();
+  const kept = await api.preferences().catch(() => null);
+  if (left.aborted) return;
+  if (kept) { keys.use(kept.keys); stage.hideLayers(kept.hidden); }
+  words();
   leases.keepAlive((task, by) => {
     const was = leases.current() === task;
     leases.drop(task);
     if (was) { guarded(advance); said(by ? t("leaseLost").replace("{name}", by) : t("hasLeft")); }
   });
-  await refresh();
   clearInterval(state.timer);
-  state.timer = setInterval(() => { if (!$("review").hidden) refresh(); }, REFRESH_MS);
-  const wish = params().get("case");
+  state.timer = setInterval(refresh, REFRESH_MS);
   if (wish) await open(wish);
+  if (left.aborted) return;
+  state.ready = true;
+  await refresh();
 }
-export function leave() { state.active = false; clearInterval(state.timer); $("waiting").textContent = ""; }
+function closeDialog(id) { const dialog = $(id); if (dialog.open) dialog.close(""); }
+// Gives the cases back; what is not held any more is not left on the screen either.
+export function leave() {
+  Object.assign(state, { active: false, ready: false, looked: false });
+  clearInterval(state.timer);
+  for (const id of ["sheet", "other", "unseal", "batch"]) closeDialog(id);
+  const given = leases.letGo();
+  show();
+  return given;
+}
 
 // News of the live feed: the case on the screen is read anew when it has changed, and left when it is decided.
 // Older news is passed over: a verdict and its undo may both be told after the undo is on the screen.
@@ -318,9 +331,9 @@ export async function news(event) {
 }
 export function wire() {
   stage.wire();
+  leases.whenArrived(() => { if (state.active && !seen()) show(); });
   $("edit").addEventListener("click", edit);
   document.addEventListener("keydown", onKey);
   document.addEventListener("sheet", () => ACTIONS.sheet());
   addEventListener("pagehide", () => { leases.letGo(true); });
-  addEventListener("pageshow", (event) => { if (event.persisted && state.active) refresh(); });
 }

@@ -43,7 +43,7 @@ function step(one) {
 async function one(host, session, id) {
   const r = await api.get(`/fleet/rollouts/${id}`), again = () => one(host, session, id);
   const why = el("input", { id: "reason", maxlength: 300 });
-  const act = (what) => guarded(async () => { await api.post(`/fleet/rollouts/${id}/${what}`, { reason: why.value.trim() }); await again(); document.getElementById("page-said").textContent = t(WORD[what]); });
+  const act = (what) => guarded(async () => { await api.post(`/fleet/rollouts/${id}/${what}`, { reason: why.value.trim() }); await again(); host.querySelector("#page-said").textContent = t(WORD[what]); });
   const acts = session.permissions.includes("device.manage") ? (ACTS[r.status] ?? []) : [];
   // A redraw must not take a half-written reason away.
   const typed = document.getElementById("reason");
@@ -56,10 +56,10 @@ async function one(host, session, id) {
       el("section", { class: "card" }, el("h2", { text: t("historyOf") }), el("ol", { class: "looks", reversed: true }, [...r.history].reverse().map(step)), el("p", { class: r.intact ? "dim" : "off", text: t(r.intact ? "intact" : "broken") }))));
 }
 
-export async function enter(host, session) {
+export async function enter(host, session, left) {
   leave();
   const id = pageArg(), draw = () => (id ? one(host, session, id) : list(host));
   await draw();
-  timer = setInterval(() => { if (!document.activeElement?.matches("#page button, #page select")) guarded(draw); }, EVERY_MS);
+  if (!left.aborted) timer = setInterval(() => { if (!document.activeElement?.matches("#page button, #page select")) guarded(draw); }, EVERY_MS);
 }
 export function leave() { clearInterval(timer); }

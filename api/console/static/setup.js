@@ -126,12 +126,13 @@ async function overview(host) {
   host.replaceChildren(el("h1", { text: t("setupTitle") }), el("p", { id: "page-said", role: "status" }), found.length ? el("ul", { class: "camgrid" }, found.map((c) => el("li", {}, el("a", { href: address("setup", {}, c.id) }, el("strong", { text: c.name || c.id }), el("small", { text: `${c.id} · ${c.device_id}` }), el("span", { class: "dim", text: `${t(`c_${c.state}`)}${c.health ? ` · ${t(`v_${c.health.view}`)}` : ""}` }))))) : el("p", { text: t("noCameras") }));
 }
 
-export async function enter(host, who) {
+export async function enter(host, who, left) {
   leave();
   session = who;
   const id = pageArg();
   if (!id) { await overview(host); return; }
   const [all, view, pictures] = await Promise.all([api.get("/cameras"), api.setup(id), api.get(`/cameras/${id}/pictures`)]);
+  if (left.aborted) return; // a late answer must not put its camera under the zones of another
   camera = all.find((c) => c.id === id);
   model = {};
   take(view, view.setup);

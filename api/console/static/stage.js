@@ -37,7 +37,7 @@ export function show(whole) {
   const alert = latest(whole), same = shown && shown.id === whole.id;
   const kind = same ? shown.kind : null;
   shown = { id: whole.id, number: whole.number, kind: null, alert, item: null };
-  if (!same) { zones = []; boxes.reset(); $("overlay").setAttribute("aria-hidden", "true"); zoom(1); }
+  if (!same) { zones = []; boxes.reset(); $("overlay").setAttribute("aria-hidden", "true"); zoom(1); $("picture").removeAttribute("src"); } // a browser shows the old picture until it has the new one
   $("figure").hidden = !alert;
   const items = alert ? ORDER.map((k) => alert.evidence.find((e) => e.kind === k)).filter(Boolean) : [];
   const strip = $("strip");

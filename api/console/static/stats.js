@@ -50,9 +50,10 @@ function load(found) {
   return figure("load", t("f_load"), "", lines(series, days, t("f_load")), head, rows, table(head, rows.slice(-30).reverse()));
 }
 
-export async function enter(host, session) {
+export async function enter(host, session, left) {
   const now = wanted(), { days, by } = now;
   const parts = await Promise.all([api.get("/stats/indicators", { days, by }), api.get("/charts/heat", { days }), api.get("/stats/precision", { days }), api.get("/charts/models", { days }), api.get("/charts/load", { days })]);
+  if (left.aborted) return;
   const dead = session.permissions.includes("hook.manage") ? await letters() : null;
   host.replaceChildren(el("h1", { text: t("statsTitle") }), el("div", { class: "filters" },
     field(t("days"), select(["1", "7", "30", "90", "365"].map((d) => [d, d]), days, (d) => go("stats", { ...now, days: d }))), field(t("by"), select(BY.map((b) => [b, t(`by_${b}`)]), by, (b) => go("stats", { ...now, by: b })))),

@@ -21,7 +21,7 @@ function called(one) { return el("li", { text: `${when(one.asked_at)} · ${one.m
 async function oneCase(host, id) {
   const [whole, looks, calls, messages] = await Promise.all([api.oneCase(id), api.get(`/cases/${id}/inspections`), api.get(`/cases/${id}/callouts`), api.get(`/cases/${id}/callouts/messages`)]);
   const said = el("p", { id: "page-said", role: "status", class: "said" }), again = () => oneCase(host, id), may = (right) => session.permissions.includes(right);
-  const act = (path, body, word) => guarded(async () => { await api.post(path, body); await again(); document.getElementById("page-said").textContent = t(word); });
+  const act = (path, body, word) => guarded(async () => { await api.post(path, body); await again(); host.querySelector("#page-said").textContent = t(word); });
   const asks = ["case.supervise", "case.dispatch", "case.handle"].some(may) ? button(t("lookAgain"), () => act(`/cases/${id}/inspections`, {}, "lookAsked"), { id: "look-again" }) : null;
   const speaks = may("callout") ? messages.map((m) => button(`${t("callOut")}: ${language() === "zh" ? m.zh : m.en}`, () => act(`/cases/${id}/callouts`, { message: m.message }, "callAsked"), { class: "take" })) : [];
   host.replaceChildren(el("h1", { text: `${whole.number} · ${issueName(whole.issue)}` }), said, el("p", {}, el("a", { href: address("visits") }, t("allAtWork")), ` · ${t(`s_${whole.state}`)} · ${whole.camera_name || whole.camera_id}`),

@@ -46,13 +46,15 @@ function chosen(points) {
   parts.picked.replaceChildren(...points.map((p) => el("li", {}, el("a", { href: address("review", { case: p.id }) }, `${p.number} · ${issueName(p.issue)} · ${t(`s_${p.state}`)} · ${when(p.opened_at)}`))));
 }
 async function points(fit) {
-  const now = wanted(), found = await api.get("/map", { issue: now.issue, state: now.state, camera: now.camera, hours: now.hours, limit: 5000 });
+  const now = wanted(), mine = parts, found = await api.get("/map", { issue: now.issue, state: now.state, camera: now.camera, hours: now.hours, limit: 5000 });
+  if (mine !== parts) return found;
   parts.count.textContent = t("onMap").replace("{n}", found.length);
   map?.show(found, fit);
   return found;
 }
 async function cameras() {
-  const found = await api.get("/cameras"), find = wanted().find.toLowerCase();
+  const mine = parts, found = await api.get("/cameras"), find = wanted().find.toLowerCase();
+  if (mine !== parts) return found;
   const order = { failed: 0, offline: 1, stalled: 2, backing_off: 3, connecting: 4, unknown: 5, live: 6 };
   const rows = found.filter((c) => `${c.id} ${c.name}`.toLowerCase().includes(find)).sort((a, b) => unfit(b) - unfit(a) || order[a.state] - order[b.state] || a.id.localeCompare(b.id));
   parts.cameras.replaceChildren(...rows.slice(0, 200).map((c) => el("li", { class: `cam ${unfit(c) ? "unfit" : c.state}` }, el("a", { href: address("setup", {}, c.id) }, el("strong", { text: c.name || c.id }), el("span", { class: "mark", text: unfit(c) ? t(`v_${c.health.view}`) : t(`c_${c.state}`) }), el("small", { text: [spoken(c), c.health && !unfit(c) ? t(`v_${c.health.view}`) : "", c.health?.last_frame_at ? clock(c.health.last_frame_at) : ""].filter(Boolean).join(" · ") })))));
@@ -61,9 +63,10 @@ async function cameras() {
   return found;
 }
 
-export async function enter(host) {
+export async function enter(host, session, left) {
   leave();
   const all = await api.get("/cameras").catch(() => []);
+  if (left.aborted) return;
   parts = { list: el("ol", { class: "arrivals", "aria-live": "polite" }), none: el("p", { text: t("noArrivals") }), count: el("p", { class: "dim", role: "status" }), picked: el("ul", { class: "picked" }), cameras: el("ul", { class: "cams" }), nocams: el("p", { text: t("noCameras") }), map: el("div", { class: "citymap", role: "region", "aria-label": t("cityMap") }) };
   const search = el("input", { type: "search", value: wanted().find, onchange: (e) => set({ find: e.target.value }) });
   host.replaceChildren(el("h1", { text: t("wallTitle") }), filters(all), el("p", { id: "page-said", role: "status" }),
@@ -71,6 +74,7 @@ export async function enter(host) {
   map = make(parts.map, chosen);
   arrivals();
   const [found, cams] = await Promise.all([points(true), cameras()]);
+  if (left.aborted) return;
   // Who opens the page sees the newest cases at once, and from then on what comes.
   if (!came.length) { earlier = found.toSorted((a, b) => (a.opened_at < b.opened_at ? 1 : -1)).slice(0, EARLIER).map((c) => ({ ...c, kind: "case.opened", case_id: c.id, came: c.opened_at })); arrivals(); }
   if (!found.length) map.fit(cams);

@@ -30,6 +30,7 @@ export const WORDS = {
   clipFails: ["The clip cannot be played here; download it.", "此处无法播放该视频,请下载。"],
   play: ["Play / pause", "播放 / 暂停"], scrub: ["Position in the clip", "片段位置"], speed: ["Speed", "速度"], loupe: ["Loupe", "放大镜"], edit: ["Correct the box", "修正目标框"],
   stripPicture: ["Strip as one picture", "过程图合并下载"], stripNone: ["No picture of the dwell is at the centre yet", "中心尚无停留过程图片"],
+  noCaseYet: ["No case is on the screen yet: nothing was decided", "屏幕上还没有案件：未作任何裁决"],
   boxHelp: ["Drag the corners, or move with the arrows and size with Shift and the arrows; the new box goes with your confirmation.", "拖动角点，或用方向键移动、Shift+方向键调整大小；新框随确认一并提交。"],
   layers: ["Overlays", "叠加层"], layer_zone: ["zone", "区域"], layer_frontage: ["frontage", "店面线"], layer_permit: ["permit", "许可区"], layer_box: ["box", "目标框"],
   shot_context: ["Context", "全景"], shot_first: ["First", "首次"], shot_middle: ["Middle", "中间"], shot_confirm: ["Confirmed", "确认时"], shot_crop: ["Crop", "特写"], shot_clip: ["Clip", "视频"],

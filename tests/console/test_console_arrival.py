@@ -1,0 +1,228 @@
+"""Keys and answers that come early, late or across each other while the reviewer goes from page to page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from console_parts import Town, go, held_cases, page_of, said, shown, title
+from playwright.sync_api import Browser, Page, Route, expect
+
+pytestmark = pytest.mark.browser
+
+PRESS = "(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
+WAYS = {
+    "link": "document.querySelector('[href=\"#/review\"]').click()",
+    "address": "location.hash = '#/review'",
+}
+
+
+@contextmanager
+def late(page: Page, pattern: str, method: str = "GET", after: int = 0) -> Iterator[list[Route]]:
+    """Keep the requests of `pattern` waiting, all but the first `after`, until the block ends."""
+    waiting: list[Route] = []
+    passed, over = 0, False
+
+    def hold(route: Route) -> None:
+        nonlocal passed
+        if over or route.request.method != method or passed < after:
+            passed += route.request.method == method
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    page.route(pattern, hold)
+    yield waiting
+    over = True
+    for route in waiting:
+        route.continue_()
+
+
+def until_waits(page: Page, waiting: list[Route]) -> None:
+    while not waiting:
+        page.wait_for_timeout(20)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_key_pressed_before_the_browser_tells_of_the_new_address_counts(
+    browser: Browser, centre: Town, way: str
+) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre, path="#/start")
+    expect(page.locator("#page h1")).to_be_visible()
+    page.evaluate(f"() => {{ {WAYS[way]}; ({PRESS})('?'); }}")
+    expect(page.locator("#sheet")).to_be_visible()
+    shown(page)
+    expect(page.locator("#sheet")).to_be_visible()
+
+
+def test_what_is_no_longer_held_is_not_shown_and_not_decided(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    page = page_of(browser, centre)
+    shown(page)
+    page.evaluate("location.hash = '#/start'")
+    expect(page.locator("#page h1")).to_be_visible()
+    with late(page, "**/queue/next?*") as waiting:
+        page.evaluate("location.hash = '#/review'")
+        until_waits(page, waiting)
+        expect(page.locator("#review")).to_be_visible()
+        expect(page.locator("#picture")).to_be_hidden()
+        expect(page.locator("#empty")).to_be_hidden()
+        for key in ("c", "r", "1"):
+            page.keyboard.press(key)
+        expect(page.locator("#waiting")).to_contain_text("nothing was decided")
+    title(page, "Street 1")
+    shown(page)
+    expect(page.locator("#choices")).to_be_hidden()
+    assert [centre.case(c)["state"] for c in ids] == ["in_review", "in_review"]
+    page.keyboard.press("c")
+    said(page, "confirmed")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review"]
+
+
+def test_the_first_case_waits_for_none_behind_it(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2, 3)]
+    page = page_of(browser, centre, path="#/start")
+    expect(page.locator("#page h1")).to_be_visible()
+    with late(page, "**/queue/next?*", after=1) as waiting:
+        page.evaluate("location.hash = '#/review'")
+        until_waits(page, waiting)
+        title(page, "Street 1")
+        shown(page)
+        page.keyboard.press("c")
+        said(page, "confirmed")
+        assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]
+        page.keyboard.press("c")
+        expect(page.locator("#waiting")).to_contain_text("nothing was decided")
+    title(page, "Street 2")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]
+
+
+def test_a_case_of_a_link_is_the_first_on_the_screen(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2, 3)]
+    page = page_of(browser, centre, path="#/start")
+    expect(page.locator("#page h1")).to_be_visible()
+    titles = "() => { window.titles = []; new MutationObserver(() => titles.push(document.getElementById('case-title').textContent)).observe(document.getElementById('case-title'), { childList: true }); }"
+    page.evaluate(titles)
+    page.evaluate(f"location.hash = '#/review?case={ids[2]}'")
+    title(page, "Street 3")
+    shown(page)
+    assert all("Street 3" in words for words in page.evaluate("titles"))
+
+
+def test_the_picture_before_is_not_shown_with_the_next_title(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre)
+    shown(page)
+    with late(page, "**/evidence/*") as waiting:
+        centre.post_case(2)
+        until_waits(page, waiting)
+        page.keyboard.press("j")
+        title(page, "Street 2")
+        assert page.locator("#picture").evaluate("(i) => i.naturalWidth") == 0
+    shown(page)
+
+
+def test_there_and_back_before_the_cases_are_given_back(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    page = page_of(browser, centre)
+    shown(page)
+    with late(page, "**/queue/leases?*", "DELETE") as waiting:
+        page.evaluate("location.hash = '#/start'")
+        until_waits(page, waiting)
+        page.evaluate("location.hash = '#/review'")
+        expect(page.locator('#pages [aria-current="page"]')).to_have_text("Review")
+    title(page, "Street 1")
+    shown(page)
+    expect(page.locator("#page")).to_be_hidden()
+    expect(page.locator('#pages [aria-current="page"]')).to_have_text("Review")
+    assert held_cases(centre) == {ids[0]: "wang", ids[1]: "wang"}
+    page.keyboard.press("?")
+    expect(page.locator("#sheet")).to_be_visible()
+
+
+def test_a_case_that_comes_after_the_reviewer_has_left_goes_back(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre, path="#/start")
+    expect(page.locator("#page h1")).to_be_visible()
+    with late(page, "**/queue/next?*") as waiting:
+        page.evaluate("location.hash = '#/review'")
+        until_waits(page, waiting)
+        page.evaluate("location.hash = '#/start'")
+        expect(page.locator("#page h1")).to_be_visible()
+        with page.expect_request(lambda r: r.method == "DELETE" and "/queue/leases" in r.url) as back:
+            waiting.pop().continue_()
+        answer = back.value.response()
+        assert answer
+        assert answer.ok
+    assert held_cases(centre) == {}
+
+
+def test_a_reason_in_words_is_for_the_case_it_was_asked_for(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    page = page_of(browser, centre)
+    shown(page)
+    for key in "r9":
+        page.keyboard.press(key)
+    expect(page.locator("#other")).to_be_visible()
+    page.keyboard.type("a film set")
+    with centre.person("ada") as boss:
+        centre.free(ids[0])
+        boss.post(f"/cases/{ids[0]}/verdicts", json={"kind": "confirm"}).raise_for_status()
+    title(page, "Street 2")
+    expect(page.locator("#other")).to_be_hidden()
+    said(page, "confirmed")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review"]
+
+
+def test_undo_takes_back_the_verdict_that_is_on_its_way(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2, 3)]
+    page = page_of(browser, centre)
+    shown(page)
+    page.keyboard.press("c")
+    title(page, "Street 2")
+    with late(page, "**/cases/*/verdicts", "POST") as waiting:
+        page.keyboard.press("c")
+        until_waits(page, waiting)
+        page.keyboard.press("z")
+    said(page, "taken back")
+    title(page, "Street 2")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]
+
+
+SLOW = {
+    "wall": "**/map?*",
+    "fleet": "**/fleet/boxes?*",
+    "rollouts": "**/fleet/rollouts",
+    "stats": "**/stats/indicators?*",
+    "quality": "**/quality?*",
+    "labels": "**/labels?*",
+    "visits": "**/cases?*",
+    "setup/cam-1": "**/cameras/cam-1/pictures",
+}
+
+
+def test_a_page_that_was_left_draws_and_asks_no_more(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre, name="ada", path="#/start")
+    expect(page.locator("#page h1")).to_have_text("First steps")
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.clock.install()
+    for path, slow in SLOW.items():
+        with late(page, slow) as waiting:
+            page.evaluate("(path) => { location.hash = `#/${path}`; }", path)
+            until_waits(page, waiting)
+            go(page, "start")
+            with page.expect_response(slow):
+                for route in waiting:
+                    route.continue_()
+                waiting.clear()
+        asked: list[str] = []
+        page.on("request", lambda r, asked=asked: asked.append(r.url))
+        page.clock.run_for(60_000)
+        expect(page.locator("#page h1")).to_have_text("First steps")
+        assert asked == [], path
+        page.unroute(slow)
+    assert faults == []
