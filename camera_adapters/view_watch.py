@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camera_adapters.view import Grey, ViewLimits, ViewReference, read_best
+from camera_adapters.view import Grey, ViewLimits, ViewReference, bare_verdict, read_best
 from contract import View
 
 # Nothing is suspended under these words.
@@ -95,7 +95,7 @@ class ViewWatch:
 
     def observe(self, picture: Grey, mono_s: float) -> View:
         """Take a grey picture (uint8, (h, w)) with its monotonic time in seconds; return the verdict that holds now."""
-        reading = read_best(picture, self._references, self._limits).verdict
+        reading = self._read(picture)
         if self._is_frozen(picture, mono_s):
             reading = "frozen"
         elif self._loop is not None and self._loop.observe(picture, mono_s):
@@ -107,6 +107,11 @@ class ViewWatch:
             self._readings.popleft()
         self.verdict = self._settled(mono_s)
         return self.verdict
+
+    def _read(self, picture: Grey) -> View:
+        if not self._references:
+            return bare_verdict(picture, self._limits)
+        return read_best(picture, self._references, self._limits).verdict
 
     def _is_frozen(self, picture: Grey, mono_s: float) -> bool:
         """Sensor noise changes every true picture: bit for bit the same for a minute is a frozen encoder."""

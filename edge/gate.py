@@ -6,6 +6,7 @@ exposure shift blinds it; it misses people who stand, which the heartbeat and th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -26,34 +27,48 @@ class MotionGate:
 
     def __init__(self, polygons: Sequence[NDArray[np.float32]]) -> None:
         self._polygons = list(polygons)
-        self._mask: Grey | None = None
-        self._least = MIN_PIXELS
+        self._zones: _Zones | None = None
         self._before: tuple[Grey, float] | None = None
 
     def observe(self, luma: Grey, _mono_s: float) -> bool:
         """Take a grey picture uint8 (h, w) and return True when the zones moved since the one before."""
         grey = np.asarray(cv2.GaussianBlur(luma, (5, 5), 0), np.uint8)
-        if self._mask is None or self._mask.shape != luma.shape:
-            self._mask, self._before = self._draw(luma.shape), None
-            self._least = max(MIN_PIXELS, int(SHARE * cv2.countNonZero(self._mask)))
-        now, before = (grey, level_at(grey, 0.5)), self._before
-        self._before = now
+        zones = self._zones
+        if zones is None or zones.shape != luma.shape:
+            zones, self._before = _Zones(luma.shape, self._polygons), None
+            self._zones = zones
+        level, before = level_at(grey, 0.5), self._before
+        part = grey[zones.part]
+        self._before = part, level
         if before is None:
             return True
         # The whole picture's change of light is not motion.
-        shift = now[1] - before[1]
-        change = cv2.subtract(grey, before[0], dtype=cv2.CV_32F)
-        still = cv2.inRange(change, shift - LEVEL, shift + LEVEL)
-        moved = cv2.bitwise_and(cv2.bitwise_not(still), self._mask)
+        shift = level - before[1]
+        change = cv2.subtract(part, before[0], dtype=cv2.CV_16S)
+        still = cv2.inRange(change, math.ceil(shift - LEVEL), math.floor(shift + LEVEL))
+        moved = cv2.bitwise_and(cv2.bitwise_not(still), zones.mask)
+        if cv2.countNonZero(moved) < zones.least:
+            # Without its specks it is no more.
+            return False
         moved = cv2.morphologyEx(moved, cv2.MORPH_OPEN, _SPECK)
-        return cv2.countNonZero(moved) >= self._least
+        return cv2.countNonZero(moved) >= zones.least
 
-    def _draw(self, shape: tuple[int, ...]) -> Grey:
+
+class _Zones:
+    """The zones drawn at the picture's size: the part of it in which they lie, and in that part their mask."""
+
+    def __init__(self, shape: tuple[int, ...], polygons: Sequence[NDArray[np.float32]]) -> None:
+        self.shape = shape
         mask = np.zeros(shape, np.uint8)
         scale = np.array([shape[1], shape[0]], np.float32)
-        for polygon in self._polygons:
+        for polygon in polygons:
             cv2.fillPoly(mask, [np.round(polygon * scale).astype(np.int32)], 255)
-        if not self._polygons:
+        if not polygons:
             mask[:] = 255
         # People and vehicles touch a zone with their feet: what they do begins a little above it.
-        return np.asarray(cv2.dilate(mask, np.ones((9, 9), np.uint8)), np.uint8)
+        mask = np.asarray(cv2.dilate(mask, np.ones((9, 9), np.uint8)), np.uint8)
+        self.least = max(MIN_PIXELS, int(SHARE * cv2.countNonZero(mask)))
+        x, y, w, h = cv2.boundingRect(mask)
+        # A pixel more all round: the filter of specks must see that the mask ends there.
+        self.part = slice(max(0, y - 1), y + h + 1), slice(max(0, x - 1), x + w + 1)
+        self.mask = np.ascontiguousarray(mask[self.part])

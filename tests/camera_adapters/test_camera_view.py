@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from camera_adapters.view import Grey, ViewReference, read_bare, read_best, read_view
+from camera_adapters.view import Grey, ViewReference, bare_verdict, read_bare, read_best, read_view
 from camera_adapters.view_watch import LoopWatch, ViewWatch
 
 
@@ -73,6 +73,36 @@ BARE = {"hand": "covered", "sun in the lens": "dazzled", "lights out": "dark"}
 @pytest.mark.parametrize(("name", "change"), [c[:2] for c in CHANGES], ids=[c[0] for c in CHANGES])
 def test_one_picture_of_a_camera_that_nobody_commissioned(name: str, change: Callable[[Grey], Grey]) -> None:
     assert read_bare(change(noisy(street(), 9))).verdict == BARE.get(name, "unknown")
+
+
+@pytest.mark.parametrize("change", [c[1] for c in CHANGES], ids=[c[0] for c in CHANGES])
+@pytest.mark.parametrize("light", [0.1, 0.25, 0.35, 0.5, 0.8, 1.0, 1.6])
+def test_the_short_way_to_a_verdict_comes_to_the_long_ways(
+    change: Callable[[Grey], Grey], light: float
+) -> None:
+    flat = np.full((180, 320), 120, np.uint8)
+    for scene in (street(), flat, noisy(flat, 4), np.tile(np.array([[90], [150]], np.uint8), (180, 640))):
+        wide = cv2.resize(change(cv2.resize(scene, (640, 360))), (320, 180))
+        picture = np.clip(wide * light, 0, 255).astype(np.uint8)
+        assert bare_verdict(picture) == read_bare(picture).verdict
+
+
+def test_a_reference_that_cannot_win_changes_nothing() -> None:
+    scene = street()
+    day = ViewReference.of([noisy(scene, s) for s in range(5)])
+    night = ViewReference.of([lamps(scene, s) for s in range(5)])
+    for picture in (
+        noisy(scene, 9),
+        lamps(scene, 9),
+        street(5),
+        passing_bus(scene),
+        (scene * 0.5).astype(np.uint8),
+    ):
+        level = float(picture.mean())
+        price = [0.2 * np.log(r.light_ratio(level)) for r in (day, night)]
+        both = [read_view(picture, r) for r in (day, night)]
+        wanted = max(zip(both, price, strict=True), key=lambda x: x[0].match - x[1])[0]
+        assert read_best(picture, [night, day]).verdict == wanted.verdict
 
 
 def lamps(scene: Grey, seed: int) -> Grey:
