@@ -189,7 +189,7 @@ def desired_of(session: Session, device_id: str) -> dict[str, Any]:
     row = session.get(FleetBox, device_id)
     if row is None:
         return {}
-    wanted: dict[str, Any] = {"config_version": row.config_version}
+    wanted: dict[str, Any] = {"config_version": row.config_version, "model_again": row.again}
     if row.model:
         wanted["model"] = row.model
     if row.shadow:

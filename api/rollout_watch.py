@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api.core import Core
+from api.errors import ApiError
 from api.rollout import LIVE
 from api.rollouts import look
 from api.tables_fleet import FleetBox, Rollout, RolloutBox
@@ -26,9 +27,28 @@ def take(session: Session, beat: Heartbeat, core: Core) -> None:
         return
     before = (member.took_back, member.safe)
     _note(member, beat, rollout.candidate, core.now(), core.settings.offline_s)
+    _refusals(member, beat, rollout.candidate, box.again)
     if (member.took_back, member.safe) != before and (member.took_back or member.safe):
         session.flush()
         look(session, rollout.id, core)
+
+
+def try_again(session: Session, box: FleetBox, health: dict[str, Any] | None) -> None:
+    """Let a box try again the model that it refused or took back, or the shadow's that it gave up.
+
+    Raises:
+        ApiError: 409, it has refused nothing that it shall have.
+    """
+    told = (health or {}).get("fleet") or {}
+    problem = (told.get("shadow") or {}).get("problem") if box.shadow else ""
+    if not problem and (not box.model or told.get("model_refused") != box.model):
+        raise ApiError(
+            409, "again: the box has refused nothing that it shall have; a configuration is sent anew"
+        )
+    box.again += 1
+    member = session.get(RolloutBox, (box.rollout_id, box.device_id)) if box.rollout_id else None
+    if member is not None:
+        member.refused = member.took_back = ""
 
 
 def _note(member: RolloutBox, beat: Heartbeat, candidate: str, now: datetime, offline_s: float) -> None:
@@ -40,7 +60,6 @@ def _note(member: RolloutBox, beat: Heartbeat, candidate: str, now: datetime, of
     told = beat.fleet or FleetReport()
     runs = "candidate" if (told.model or OWN) == candidate else "champion"
     member.runs, member.holds = runs, runs == "candidate" and told.model_phase == "held"
-    _refusals(member, told, candidate)
     if told.shadow is not None and told.shadow.model == candidate:
         _keep(member, told.shadow.wire())
     if beat.load is not None:
@@ -57,8 +76,10 @@ def _note(member: RolloutBox, beat: Heartbeat, candidate: str, now: datetime, of
         member.restarts += 1
 
 
-def _refusals(member: RolloutBox, told: FleetReport, candidate: str) -> None:
-    if told.model_refused != candidate:
+def _refusals(member: RolloutBox, beat: Heartbeat, candidate: str, again: int) -> None:
+    told = beat.fleet or FleetReport()
+    # What a person lets be tried again counts no more, though the box may not have heard of it yet.
+    if beat.mode == "safe" or told.model_refused != candidate or told.model_again < again:
         return
     reason = told.model_reason or "no reason given"
     if told.model_phase == "rolled_back":
@@ -68,7 +89,7 @@ def _refusals(member: RolloutBox, told: FleetReport, candidate: str) -> None:
 
 
 def _keep(member: RolloutBox, report: dict[str, Any]) -> None:
-    """Keep the report with the most frames: a box that started again counts from nought."""
+    """Keep the report with the most frames, since a box that started again counts from nought; a problem that is over goes."""
     old = (member.report or {}).get("frames", 0)
-    if report.get("frames", 0) >= old or report.get("problem"):
+    if report.get("frames", 0) >= old or report.get("problem") or (member.report or {}).get("problem"):
         member.report = report

@@ -36,6 +36,8 @@ class FleetBox(Base):
     rollout_id: Mapped[str | None] = mapped_column(String(36), index=True)
     # When the wish for the model was last changed.
     since: Mapped[datetime | None]
+    # How often a person let it try again what it had refused.
+    again: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class BoxConfigRow(Base):

@@ -139,4 +139,5 @@ class FleetReport(Message):
     model_phase: Phase = "none"
     model_refused: Annotated[str, Field(max_length=140)] = ""
     model_reason: Annotated[str, Field(max_length=300)] = ""
+    model_again: Annotated[int, Field(ge=0, description="The last `model_again` that the box obeyed.")] = 0
     shadow: ShadowReport | None = None

@@ -118,6 +118,12 @@ class DesiredState(Message):
 
     version: Annotated[int, Field(ge=0)] = 0
     model: Annotated[WantedModel | None, Field(description="Bundle to run; none leaves it as it is.")] = None
+    model_again: Annotated[
+        int,
+        Field(
+            ge=0, description="Counts up when a person lets a refused model, or a shadow's, be tried again."
+        ),
+    ] = 0
     shadow: ShadowOrder | None = None
     config_version: Annotated[
         int, Field(ge=0, description="The centre's configuration for this box; 0 leaves the box its file.")

@@ -17,6 +17,8 @@ from api.audit import record
 from api.core import CoreDep
 from api.errors import ApiError, refusals
 from api.fleet import box_row, drift_of, enrol_box, make_code, releases_of, save_config
+from api.rollout_join import join
+from api.rollout_watch import try_again
 from api.tables import Camera, Device
 from api.tables_fleet import BoxConfigRow, FleetBox
 from contract.base import Slug
@@ -61,6 +63,13 @@ class WishIn(_In):
         int | None,
         Field(ge=0, description="0: the box's own file. An older version is sent anew as the next."),
     ] = None
+    again: Annotated[
+        str | None,
+        Field(
+            min_length=1, max_length=300,
+            description="Let the box try again what it refused or took back, and why: what has changed since.",
+        ),
+    ] = None  # fmt: skip
 
 
 class ConfigIn(_In):
@@ -124,7 +133,9 @@ def new_code(told: CodeIn, who: Manager, core: CoreDep) -> Code:
 def enrol_self(told: Enrolment, core: CoreDep) -> Enrolled:
     """Enrol a box by its one-time code: its key is believed from now on, and it gets its token."""
     with core.db.write() as session:
-        return enrol_box(session, told, core)
+        made = enrol_box(session, told, core)
+        join(session, made.device_id, core.now())
+        return made
 
 
 def _device(session: Session, device_id: str, who: Principal) -> Device:
@@ -199,7 +210,7 @@ def one_box(
 
 @router.put("/fleet/boxes/{device_id}", responses=refusals(401, 403, 404, 409, 413, 422))
 def wish(device_id: Slug, told: WishIn, who: Manager, core: CoreDep) -> BoxView:
-    """Say what a box shall have: labels, model, shadow, an earlier configuration again."""
+    """Say what a box shall have: labels, model, shadow, an earlier configuration again; or let it try again what it refused."""
     now = core.now()
     silent = now - timedelta(seconds=core.settings.offline_s)
     with core.db.write() as session:
@@ -214,6 +225,8 @@ def wish(device_id: Slug, told: WishIn, who: Manager, core: CoreDep) -> BoxView:
             row.model, row.since = told.model, now
         if "shadow" in given:
             row.shadow = told.shadow.wire() if told.shadow else None
+        if told.again is not None:
+            try_again(session, row, device.health)
         if told.config_version == 0:
             row.config_version = 0
         elif told.config_version is not None:

@@ -51,6 +51,8 @@ class FleetAgent:
         if self._settings.config:
             with self.lock:
                 self.central.take(wanted.config_version, client, apply, look, self._settings.window_s)
+        if self.models.forgive(wanted.model_again):
+            self.shadow.forgive()
         # A model that shall run goes before one that shall be looked at: both need the slot that does not run.
         first = self._settings.models and self.models.wants(wanted.model)
         if first:
@@ -82,5 +84,6 @@ class FleetAgent:
             model_phase=self.models.slots.phase,
             model_refused=model_refused,
             model_reason=model_reason,
+            model_again=self.models.again,
             shadow=self.shadow.report(),
         )

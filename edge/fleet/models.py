@@ -102,6 +102,21 @@ class ModelFromCentre:
         self._fetching.start()
 
     @property
+    def again(self) -> int:
+        """How often a person has let refused models be tried again, as far as this box has obeyed."""
+        return int(read_state(self._folder / "again.json").get("again", 0))
+
+    def forgive(self, again: int) -> bool:
+        """Forget what was refused when a person says so anew; True then."""
+        if not self._settings.models or again <= self.again:
+            return False
+        # First the slots: cut between the two, it is forgiven once more, which changes nothing.
+        self.slots.forgive()
+        write_state(self._folder / "again.json", {"again": again})
+        self._log.info("model.tried_again", again=again)
+        return True
+
+    @property
     def busy(self) -> bool:
         """Whether a release is being fetched."""
         return self._fetching is not None and self._fetching.is_alive()

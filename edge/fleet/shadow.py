@@ -84,6 +84,14 @@ class ShadowFromCentre:
             elif not self._report.problem:
                 self._fetch(order, client)
 
+    def forgive(self) -> None:
+        """Begin anew with a candidate that was given up: a person says so."""
+        with self._lock:
+            if self._order is not None and self._report.problem:
+                self._stop()
+                self._report, self._waits = ShadowReport(model=self._order.model), ("", False)
+                self._save()
+
     def give_way(self, wanted: DesiredState) -> None:
         """Leave the slot to another model that the box shall run; an order that stands is taken up again after it."""
         with self._lock:

@@ -132,6 +132,10 @@ class Slots:
         """Note that a release was not taken; nothing else changes."""
         self._refuse(model, reason, taken_back=False)
 
+    def forgive(self) -> None:
+        """Forget what was refused or taken back, and why; what runs goes on."""
+        self._write({k: v for k, v in self._state.items() if k not in {"refused", "reason", "taken_back"}})
+
     def _refuse(self, model: str, reason: str, taken_back: bool) -> None:
         active = self._state.get("active")
         told: dict[str, Any] = {"refused": model, "reason": reason[:300], "taken_back": taken_back}

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from api.examples import HEARTBEAT
 from api.fleet import box_row
 from api.security import add_device
+from api.tables_fleet import FleetBox
 from contract import new_id, utc_now
 
 pytestmark = pytest.mark.browser
@@ -75,6 +76,12 @@ def test_boxes_show_what_is_wrong_and_filters_live_in_the_address(browser: Brows
     page.get_by_role("link", name="ill", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page.locator("#drift")).to_contain_text("shall be north/street@2, is north/street@1 (it is hot)")
+    page.locator("#again-why").fill("it has a fan now")
+    page.locator("#again").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#page-said")).to_contain_text("tries again")
+    with centre.core.db.read() as session:
+        assert session.get_one(FleetBox, "ill").again == 1
     page.go_back()
     expect(page.locator("#boxes tbody tr")).to_have_count(1)
 

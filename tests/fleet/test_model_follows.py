@@ -124,8 +124,25 @@ def test_a_model_under_which_cameras_go_down_is_taken_back_and_not_tried_again(b
     assert box.models.slots.refused[0] == "north/centernet-mbv3-coco@7"
     assert "cameras that were live are down" in box.models.slots.refused[1]
     box.wish("north/centernet-mbv3-coco@7")
-    assert not box.asked.wait(0.3)
+    assert not box.models.busy
     box.on_trial("north/centernet-mbv3-coco@8")
+    assert box.models.slots.refused == ("", ""), "a newer release clears it"
+
+
+def test_what_was_taken_back_is_tried_again_when_a_person_says_so(box: Box) -> None:
+    box.on_trial("north/centernet-mbv3-coco@7")
+    for at in (0.0, 6.0, 8.0):
+        box.watch(at, "a")
+    box.start()
+    assert not box.models.forgive(0)
+    assert box.models.forgive(2)
+    assert (box.models.slots.refused, box.models.again) == (("", ""), 2)
+    assert not box.models.forgive(2), "once"
+    box.on_trial("north/centernet-mbv3-coco@7")
+    assert not box.models.forgive(2), "a start does not forget it"
+    for at in (0.0, 6.0, 11.0):
+        box.watch(at)
+    assert box.models.slots.phase == "held"
 
 
 def test_a_worker_that_is_ending_does_not_judge_the_model_that_comes_after_it(box: Box) -> None:

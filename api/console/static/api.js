@@ -30,6 +30,7 @@ const query = (params) => {
 };
 export const get = (path, params = {}) => { const q = query(params); return call("GET", q ? `${path}?${q}` : path); };
 export const post = (path, told) => call("POST", path, told);
+export const put = (path, told) => call("PUT", path, told);
 export const fileUrl = (sha256) => `/evidence/${sha256}`;
 export const playableUrl = (sha256) => `/evidence/${sha256}/playable`;
 

@@ -1,6 +1,6 @@
 // The fleet: boxes as they shall be and as they are, what is wrong with each, and the model in the shadow. Filters live in the address.
 import * as api from "./api.js";
-import { el, field, select } from "./dom.js";
+import { button, el, field, select } from "./dom.js";
 import { when } from "./facts.js";
 import { translated } from "./said.js";
 import { differences } from "./shadow.js";
@@ -117,7 +117,22 @@ function cameras(r) {
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("camsOf") }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, (r.cameras ?? []).map(line))));
 }
 
-async function oneBox(host, id) {
+// What a box refused or took back it does not try again by itself; a person says what has changed since.
+const stuck = (b) => Boolean(b.reported.fleet?.shadow?.problem && b.desired.shadow) || Boolean(b.desired.model && b.reported.fleet?.model_refused === b.desired.model);
+function tryAgain(host, b, session) {
+  if (!stuck(b)) return null;
+  if (!session.permissions.includes("device.manage")) return el("p", { class: "dim", text: t("notAgain") });
+  const why = el("input", { id: "again-why", maxlength: 300 });
+  const send = async () => {
+    if (!why.value.trim()) { why.focus(); return; }
+    await api.put(`/fleet/boxes/${encodeURIComponent(b.device_id)}`, { again: why.value.trim() });
+    await oneBox(host, b.device_id, session);
+    document.getElementById("page-said").textContent = t("againSaid");
+  };
+  return el("div", {}, el("p", { class: "dim", text: t("notAgain") }), el("div", { class: "filters" }, field(t("againWhy"), why), button(t("again"), () => guarded(send), { id: "again" })));
+}
+
+async function oneBox(host, id, session) {
   const b = await api.get(`/fleet/boxes/${encodeURIComponent(id)}`), r = b.reported, w = wishes(b), l = r.load;
   const facts = [
     ["boxState", `${t(`bs_${stateOf(b)}`)} · ${ago(b.last_seen_at)}${b.last_seen_at ? ` (${when(b.last_seen_at)})` : ""}`], ["boxLabels", labels(b) || "–"],
@@ -129,13 +144,13 @@ async function oneBox(host, id) {
   host.replaceChildren(el("h1", { text: `${t("box")} ${b.device_id}` }), el("p", { id: "page-said", role: "status" }), el("p", {}, el("a", { href: address("fleet") }, t("allFleet"))), el("p", { class: "row" }, marks(wrong(b))),
     el("div", { class: "figures" },
       el("section", { class: "card" }, el("dl", { class: "boxfacts" }, facts.flatMap(([k, v]) => [el("dt", { text: t(k) }), el("dd", { text: v })]))),
-      el("section", { class: "card", id: "drift" }, el("h2", { text: t("driftOf") }), b.drift.length ? el("ul", {}, b.drift.map((d) => el("li", { text: drifted(d) }))) : el("p", { text: t("noDrift") })),
+      el("section", { class: "card", id: "drift" }, el("h2", { text: t("driftOf") }), b.drift.length ? el("ul", {}, b.drift.map((d) => el("li", { text: drifted(d) }))) : el("p", { text: t("noDrift") }), tryAgain(host, b, session)),
       el("section", { class: "card", id: "shadow" }, el("h2", { text: t("shadowOf") }), differences(r.fleet?.shadow)),
       el("section", { class: "card" }, el("h2", { text: t("camsOf") }), cameras(r))));
 }
 
 export async function enter(host, session, left) {
   leave();
-  if (pageArg()) await oneBox(host, pageArg()); else await list(host, left);
+  if (pageArg()) await oneBox(host, pageArg(), session); else await list(host, left);
 }
 export function leave() { clearInterval(timer); parts = {}; }
