@@ -129,7 +129,7 @@ function tryAgain(host, b, session) {
     await oneBox(host, b.device_id, session);
     document.getElementById("page-said").textContent = t("againSaid");
   };
-  return el("div", {}, el("p", { class: "dim", text: t("notAgain") }), el("div", { class: "filters" }, field(t("againWhy"), why), button(t("again"), () => guarded(send), { id: "again" })));
+  return el("div", {}, el("p", { class: "dim", text: t("notAgain") }), el("div", { class: "filters" }, field(t("againWhy"), why), button(t("retry"), () => guarded(send), { id: "again" })));
 }
 
 async function oneBox(host, id, session) {
