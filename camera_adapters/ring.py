@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import mmap
 import os
 import threading
@@ -145,6 +146,14 @@ class PacketRing:
         copy = PacketRing(self._seconds, self._max_bytes)
         for p in self.held():
             copy._add(p if p.mono_s is None else replace(p, at=at + timedelta(seconds=p.mono_s - mono_s)))
+        return copy
+
+    def part(self, t0: datetime, t1: datetime) -> PacketRing:
+        """Return the packets that a clip from `t0` to `t1` needs, in a ring of their own; an empty one where there are none."""
+        copy = PacketRing(math.inf, self._max_bytes)
+        with contextlib.suppress(NoPicturesError):
+            for packet in self.packets(t0, t1):
+                copy._add(packet)
         return copy
 
     def held(self) -> list[RingPacket]:

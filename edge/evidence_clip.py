@@ -34,7 +34,8 @@ Detect = Callable[[Sequence[Picture]], list[Detections]]
 FPS, MAX_WIDTH = 10.0, 960
 # People walk 1.5 m/s: at five looks a second a head moves less than its own width, and the neighbours' boxes cover it.
 DETECT_EVERY = 2
-MAX_WAITING = 4
+# Compressed pictures of clips that wait their turn: a busy box needs longer for a clip than a ring holds. 32 of 20 s at 2 Mbit/s.
+HELD_BYTES = 160 * 2**20
 _OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
 
 
@@ -49,20 +50,21 @@ class ClipMaker:
         self._detector = detector
         self._detect: Detect | None = None
         self._pool = None if inline else ThreadPoolExecutor(1, thread_name_prefix="clips")
-        self._waiting = 0
+        self._held = 0
         self._lock = threading.Lock()
 
     @property
     def free(self) -> bool:
         """True when one more clip may be asked for; each that waits holds its packets in memory."""
-        return self._waiting < MAX_WAITING
+        return self._held < HELD_BYTES
 
     def cut(
         self, ring: PacketRing, t0: datetime, t1: datetime, path: Path, masks: Masks = ()
     ) -> Future[ClipInfo]:
-        """Ask for the clip from `t0` to `t1` without what `masks` cover; the future raises NoPicturesError, OSError or ValueError."""
+        """Ask for the clip from `t0` to `t1` without what `masks` cover; its packets are kept from now on. The future raises NoPicturesError, OSError or ValueError."""
+        ring = ring.part(t0, t1)
         with self._lock:
-            self._waiting += 1
+            self._held += ring.size
         if self._pool is not None:
             return self._pool.submit(self._cut, ring, t0, t1, path, masks)
         done: Future[ClipInfo] = Future()
@@ -89,7 +91,7 @@ class ClipMaker:
                 return blurred_clip(ring, t0, t1, path, self._detect, masks)
         finally:
             with self._lock:
-                self._waiting -= 1
+                self._held -= ring.size
             # Its pictures and its encoder leave holes between the cameras' small things, which nothing else fills.
             give_back()
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camera_adapters.ring import PacketRing, RingPacket, StreamParams
+from camera_adapters.ring import ClipInfo, PacketRing, RingPacket, StreamParams
+from edge import evidence_clip
 from edge.evidence_clip import ClipMaker, blurred_clip
 from edge.privacy import Sealer, Sensitive, blur, head_region, plate_region, sensitive_of
 from models.detections import Detections
@@ -185,4 +189,28 @@ def test_the_maker_copies_without_blur_and_counts_what_waits(tmp_path: Path) -> 
     info = maker.cut(ring, START, START + timedelta(seconds=2), tmp_path / "c.mp4").result(20)
     maker.close()
     assert not info.transcoded
+    assert maker.free
+
+
+def test_a_clip_that_waits_longer_than_a_ring_holds_is_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, _ = ring_of(2, bframes=0)
+    maker, go = ClipMaker(True, lambda: None), threading.Event()
+    real = evidence_clip.blurred_clip
+
+    def slow(*given: Any) -> ClipInfo:
+        assert go.wait(60)
+        return real(*given)
+
+    monkeypatch.setattr(evidence_clip, "blurred_clip", slow)
+    asked = [maker.cut(ring, START, START + timedelta(seconds=2), tmp_path / f"{n}.mp4") for n in range(8)]
+    monkeypatch.setattr(evidence_clip, "HELD_BYTES", 8 * ring.size)
+    last = ring.held()[-1]
+    ring.push(replace(last, at=last.at + timedelta(seconds=1000), mono_s=None))
+    assert len(ring.held()) == 1, "the ring has gone on"
+    assert not maker.free, "what waits is bounded"
+    go.set()
+    assert {round(one.result(60).duration_s) for one in asked} == {2}
+    maker.close()
     assert maker.free
