@@ -18,7 +18,7 @@ from bench.chaos_boxes import DEVICE, ChaosBox
 from bench.chaos_count import Result, count, rows, waiting
 from bench.chaos_net import FaultyLine, Mode
 from bench.chaos_rim import Rim, build
-from bench.servers import free_port
+from bench.ports import free_port
 
 FAULTS = (
     "kill_box", "kill_api", "net_cut", "net_half_open", "api_500", "api_slow", "box_disk_full", "api_disk_full",

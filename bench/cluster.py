@@ -15,7 +15,7 @@ import httpx
 import psutil
 import yaml
 
-from bench.servers import free_port
+from bench.ports import free_port
 from curbwatch.cluster.plan import ClusterPlan, GroupPlan
 from curbwatch.demo.box import DEMO_PLACE, DEMO_ZONES, TIMEZONE
 from curbwatch.demo.children import Children

@@ -30,7 +30,8 @@ from api.migrate import migrate
 from api.security import add_device, add_user
 from api.settings import Settings
 from bench.load_client import Act, Connection, play, request, sends
-from bench.servers import free_port, new_database, postgres
+from bench.ports import free_port
+from bench.servers import new_database, postgres
 from contract import AlertEvent, new_id, utc_now
 from contract.chain import LINK_HEADER, ORIGIN, event_body
 from edge.evidence_chain import sign_link

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from bench.chaos_sites import DEVICE, SIZE, frame_of, site_view
-from bench.servers import free_port
+from bench.ports import free_port
 from contract import ModelRef, new_id
 from edge.config import CameraConfig
 from edge.identity import load_signer

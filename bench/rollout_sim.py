@@ -27,9 +27,9 @@ import httpx
 from api.db import Database
 from api.migrate import migrate
 from api.security import add_user
+from bench.ports import free_port
 from bench.rollout_boxes import Model, SimBox
 from bench.rollout_centre import settings_of
-from bench.servers import free_port
 from contract import DesiredState
 from edge.fleet.enrol import enrol
 

@@ -21,7 +21,7 @@ import yaml
 
 from bench.chaos_net import FaultyLine
 from bench.chaos_rim import Rim, build
-from bench.servers import free_port
+from bench.ports import free_port
 from bench.street_video import ZONE, StreetClip
 from bench.throughput import CONFIRM_S, streets
 

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any, Literal
 
 import yaml
 
+from bench.ports import free_port
 from bench.street_video import FPS, GOP, VAN_FROM_S, ZONE, StreetClip
 
 Profile = Literal["main", "acts", "sub"]
@@ -109,9 +109,7 @@ def box_config(
     provider: str = "auto",
 ) -> Path:
     """Write the box's YAML. The API is away: what is measured ends in the outbox."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        away = s.getsockname()[1]
+    away = free_port()
     zones = [{"id": "kerb", "kind": "no_parking", "polygon": ZONE}]
     if profile == "acts":
         zones.append({"id": "verge", "kind": "no_dumping", "polygon": ZONE})

@@ -24,7 +24,7 @@ from api.examples import ALERT_EVENT
 from api.migrate import migrate
 from api.security import add_device, add_user
 from api.settings import Settings
-from bench.servers import free_port
+from bench.ports import free_port
 from contract import ModelRef, new_id, utc_now
 from training.dataset_items import Floats, Item, iou_matrix, to_corners
 

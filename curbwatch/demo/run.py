@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from bench.ports import free_port
 from curbwatch.demo.box import TIMEZONE, DemoBox
 from curbwatch.demo.children import Child, Children
 from curbwatch.demo.clip import demo_clip
@@ -324,10 +324,3 @@ def api_command(args: list[str]) -> dict[str, Any]:
     if done.returncode:
         raise DemoFailedError(f"`curbwatch api {args[0]}` failed: {done.stderr.strip()[-800:]}")
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-def free_port() -> int:
-    """Return a TCP port that is free on the loopback address at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

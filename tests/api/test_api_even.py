@@ -41,7 +41,7 @@ class _Process:
         self.server = self._do(loop.create_server(lambda: _Kept(self.held), sock=sock.dup()))
 
     def _do(self, work: object) -> asyncio.AbstractServer:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)  # type: ignore[arg-type]
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)  # type: ignore[arg-type]
 
     def close(self) -> None:
         async def end() -> None:

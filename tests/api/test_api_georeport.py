@@ -34,7 +34,7 @@ def city() -> Iterator[City]:
 
 @pytest.fixture(params=["json", "xml"])
 def report(request: pytest.FixtureRequest, city: City) -> Iterator[GeoReport]:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         yield GeoReport(client, city.url, "secret-key", "city.example", request.param)
 
 
@@ -81,7 +81,10 @@ def test_the_published_examples(report: GeoReport, city: City) -> None:
 )
 def test_faults(city: City, status: int, body: bytes, final: bool, words: str) -> None:
     city.instead["GET services"] = (status, body)
-    with httpx.Client(trust_env=False) as client, pytest.raises(GeoReportError, match=words) as found:
+    with (
+        httpx.Client(timeout=60, trust_env=False) as client,
+        pytest.raises(GeoReportError, match=words) as found,
+    ):
         GeoReport(client, city.url, "secret-key").services()
     assert found.value.final is final
     assert "secret-key" not in str(found.value)
@@ -89,7 +92,7 @@ def test_faults(city: City, status: int, body: bytes, final: bool, words: str) -
 
 @pytest.mark.parametrize("shape", ["json", "xml"])
 def test_errors_and_bombs(city: City, shape: Any) -> None:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         with pytest.raises(GeoReportError, match="403 Invalid api_key") as found:
             GeoReport(client, city.url, "other", "", shape).post("007", 1, 2, "x")
         assert found.value.final
@@ -214,7 +217,7 @@ def test_dead_requests_are_seen_and_sent_again(sqlite_house: Centre, city: City)
     _services(house, parking__motor="007")
     root = house.person("root", "admin")
     case = _filed(house)
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         exchange(house.core, GeoReport(client, city.url, "wrong"))
         (dead,) = root.get("/city/requests", params={"state": "dead"}).json()
         assert dead["error"].startswith("requests: 403 Invalid api_key")
@@ -237,7 +240,7 @@ def test_a_token_becomes_an_id_and_a_silent_city_is_given_up(sqlite_house: Centr
     house = sqlite_house
     _services(house, parking__motor="8", dumping__bin_overflow="007")
     case = _filed(house)
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         right = GeoReport(client, city.url, "secret-key")
         city.instead["GET requests"] = (200, b"[]")
         exchange(house.core, right)

@@ -22,7 +22,7 @@ from sqlalchemy import select
 from api.oidc import Attempt, OidcError, Provider, check_token
 from api.settings import Settings
 from api.tables import User
-from bench.servers import free_port
+from bench.ports import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:authlib")
 ROLES = "watch-admins=admin@/, north=reviewer@/north/"
@@ -58,7 +58,7 @@ def _go(client: TestClient, sub: str) -> str:
     assert away.status_code == 303, away.text
     there = away.headers["location"]
     assert parse_qs(urlsplit(there).query)["code_challenge_method"] == ["S256"]
-    answer = httpx.post(there, data={"sub": sub}, trust_env=False)
+    answer = httpx.post(there, data={"sub": sub}, timeout=60, trust_env=False)
     assert answer.status_code in {302, 303}, answer.text
     return answer.headers["location"].removeprefix("http://localhost")
 

@@ -27,7 +27,8 @@ from api.migrate import migrate
 from api.security import add_device, add_user
 from api.settings import Settings
 from api.tables import AlertMessage, AlertRow
-from bench.servers import free_port, new_database
+from bench.ports import free_port
+from bench.servers import new_database
 from contract import new_id, utc_now
 
 

@@ -102,7 +102,7 @@ def test_the_walk_on_postgresql(replicas: tuple[Centre, Centre]) -> None:
             )
         )
     one.case()
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         assert send_due(two.core.db, client, two.clock, 3, False) == 1
         assert send_due(one.core.db, client, one.clock, 3, False) == 0
     ring = [[112.5, 37.8], [112.6, 37.8], [112.6, 37.9], [112.5, 37.8]]

@@ -51,7 +51,7 @@ class Memory:
         return " | ".join(f"{e.state}: {e.reason}" for e in self.events)
 
 
-def wait_for(met: Callable[[], object], timeout_s: float = 20.0) -> None:
+def wait_for(met: Callable[[], object], timeout_s: float = 90.0) -> None:
     """Wait until `met()` is true; fail after `timeout_s`."""
     end = time.monotonic() + timeout_s
     while not met():
@@ -79,7 +79,7 @@ def web(answer: Answer) -> Iterator[int]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(5)
+        thread.join(60)
 
 
 def send(to: http.server.BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:

@@ -34,7 +34,7 @@ def test_register_catalog_play_bye(
         GbPlatform(("127.0.0.1", 0), "12345678") as platform,
         GbDevice(DEVICE, "12345678", platform.address, clips[codec], CHANNELS) as device,
     ):
-        platform.wait_for(DEVICE, 5)
+        platform.wait_for(DEVICE, 60)
         names = {c["DeviceID"]: c["Name"] for c in platform.catalog(DEVICE)}
         assert names[CHANNEL] == "东门"
         assert len(names) == 2

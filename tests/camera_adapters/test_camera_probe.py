@@ -11,9 +11,10 @@ from pathlib import Path
 
 import cv2
 import pytest
-from camera_parts import self_signed, send, web
+from camera_parts import self_signed, send, wait_for, web
 from click.testing import CliRunner, Result
 
+from bench.ports import free_port
 from camera_adapters.mends import sub_stream_of
 from camera_adapters.testing.gbdevice import GbDevice
 from camera_adapters.testing.loopcam import Camera, Faults
@@ -211,9 +212,7 @@ def test_a_wrong_path_finds_the_right_one(rtp: RtpClip) -> None:
 
 
 def test_devices_that_register_here(clips: dict[str, Path]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port(socket.SOCK_DGRAM)
     url = f"gb28181://:{SECRET}@127.0.0.1:{port}"
     none = ask("--gb28181", url, seconds="1")
     assert none.exit_code == 1
@@ -221,11 +220,11 @@ def test_devices_that_register_here(clips: dict[str, Path]) -> None:
     device, channel = "34020000001320000001", "34020000001320000101"
     channels = [(channel, "东门", 116.39, 39.9), ("34020000001320000102", "yard", 0.0, 0.0)]
     told: list[Result] = []
-    probe = threading.Thread(target=lambda: told.append(ask("--gb28181", url, "--json", seconds="3")))
+    probe = threading.Thread(target=lambda: told.append(ask("--gb28181", url, "--json", seconds="5")))
     probe.start()
-    threading.Event().wait(1)
+    wait_for(lambda: f":{port:04X} " in Path("/proc/net/udp").read_text())
     with GbDevice(device, SECRET, ("127.0.0.1", port), clips["h264"], channels):
-        probe.join(20)
+        probe.join(60)
     listed = json.loads(told[0].output)["channels"]
     assert listed[0] == {
         "device": device,

@@ -27,7 +27,7 @@ from api.core import Core
 from api.security import add_device, add_user
 from api.settings import Settings
 from api.tables import CaseRow
-from bench.servers import free_port
+from bench.ports import free_port
 from contract import new_id, utc_now
 
 # Of a machine that does other work at the same time; a page that never comes to it fails all the same.
@@ -60,7 +60,7 @@ class Town:
     ) -> str:
         """Send an alert with its pictures as a box does, of camera `camera` near the spot `near`; returns the case's id."""
         with httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, trust_env=False
+            timeout=60, base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, trust_env=False
         ) as box:
             event, files = alert_event(n, issue, camera or f"cam-{n}", near if near is not None else n)
             answer = box.post("/alerts", json=event)
@@ -89,7 +89,7 @@ class Town:
     @contextmanager
     def person(self, name: str) -> Iterator[httpx.Client]:
         """Sign a person in at the API."""
-        with httpx.Client(base_url=self.url, trust_env=False) as client:
+        with httpx.Client(timeout=60, base_url=self.url, trust_env=False) as client:
             client.post("/session", json={"username": name, "password": self.word(name)}).raise_for_status()
             yield client
 
@@ -200,7 +200,7 @@ def served(app: FastAPI, port: int | None) -> Iterator[str]:
         time.sleep(0.02)
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from console_parts import Town, page_of, town, violations
 from playwright.sync_api import Browser, expect
 
-from bench.servers import free_port
+from bench.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::DeprecationWarning:authlib")]
 

@@ -39,7 +39,7 @@ def post_with_clip(centre: Town, n: int, data: bytes) -> str:
     clip = {**still, "kind": "clip", "sha256": digest, "media_type": "video/mp4", "size": len(data)}
     event["data"]["evidence"].append(clip)
     token = {"Authorization": f"Bearer {centre.token}"}
-    with httpx.Client(base_url=centre.url, headers=token, trust_env=False) as box:
+    with httpx.Client(timeout=60, base_url=centre.url, headers=token, trust_env=False) as box:
         box.post("/alerts", json=event).raise_for_status()
         for name, content in {**files, digest: data}.items():
             kind = "video/mp4" if name == digest else "image/jpeg"

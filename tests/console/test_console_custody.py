@@ -23,7 +23,7 @@ def post_sealed(centre: Town, sealed: bytes) -> str:
     }  # fmt: skip
     event["data"]["evidence"].append(item)
     token = {"Authorization": f"Bearer {centre.token}"}
-    with httpx.Client(base_url=centre.url, headers=token, trust_env=False) as box:
+    with httpx.Client(timeout=60, base_url=centre.url, headers=token, trust_env=False) as box:
         answer = box.post("/alerts", json=event).raise_for_status()
         for name, data in {**files, digest: sealed}.items():
             kind = "application/octet-stream" if name == digest else "image/jpeg"

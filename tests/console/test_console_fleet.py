@@ -33,7 +33,7 @@ def beat(centre: Town, name: str, ring: str, wish: str, **told: Any) -> None:
     cameras = [{"camera_id": f"{name}-cam", "state": told.pop("state", "live"), "reason": "", "view": "good"}]
     message = {**copy.deepcopy(HEARTBEAT), "id": new_id(), "device_id": name, "at": utc_now().isoformat(), "cameras": cameras}  # fmt: skip
     head = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=centre.url, headers=head, trust_env=False) as box:
+    with httpx.Client(timeout=60, base_url=centre.url, headers=head, trust_env=False) as box:
         box.post("/heartbeats", json=message | told).raise_for_status()
 
 

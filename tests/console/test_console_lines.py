@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import update
 
 from api.tables import User
-from bench.servers import free_port
+from bench.ports import free_port
 
 pytestmark = pytest.mark.browser
 

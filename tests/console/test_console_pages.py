@@ -59,7 +59,7 @@ def fill(centre: Town) -> list[str]:
         "model_version": "1", "model_sha256": "0" * 64, "config_sha256": "0" * 64, "cameras": cameras,
     }  # fmt: skip
     with httpx.Client(
-        base_url=centre.url, headers={"Authorization": f"Bearer {centre.token}"}, trust_env=False
+        timeout=60, base_url=centre.url, headers={"Authorization": f"Bearer {centre.token}"}, trust_env=False
     ) as box:
         box.post("/heartbeats", json=beat).raise_for_status()
     return ids
@@ -203,7 +203,7 @@ def test_a_look_shows_before_and_after(browser: Browser, centre: Town) -> None:
         "captured_at": utc_now().isoformat(), "width": 1280, "height": 720,
     }  # fmt: skip
     headers = {"Authorization": f"Bearer {centre.token}"}
-    with httpx.Client(base_url=centre.url, headers=headers, trust_env=False) as box:
+    with httpx.Client(timeout=60, base_url=centre.url, headers=headers, trust_env=False) as box:
         (order,) = box.post("/heartbeats", json=HEARTBEAT | {"id": new_id()}).json()["inspections"]
         looks = [{"at": utc_now().isoformat(), "found": "clear"}] * 3
         report = {

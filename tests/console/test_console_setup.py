@@ -58,7 +58,7 @@ def box_answers(town: Town, camera_id: str) -> None:
     )
     with (
         httpx.Client(
-            base_url=town.url, headers={"Authorization": f"Bearer {town.token}"}, trust_env=False
+            timeout=60, base_url=town.url, headers={"Authorization": f"Bearer {town.token}"}, trust_env=False
         ) as client,
         TemporaryDirectory() as folder,
     ):
@@ -184,7 +184,7 @@ def test_the_page_says_when_the_box_has_taken_what_was_saved(browser: Browser, c
     def beat(**fleet: Any) -> None:
         told = HEARTBEAT | {"id": new_id(), "at": utc_now().isoformat(), "fleet": fleet}
         token = {"Authorization": f"Bearer {centre.token}"}
-        with httpx.Client(base_url=centre.url, headers=token, trust_env=False) as box:
+        with httpx.Client(timeout=60, base_url=centre.url, headers=token, trust_env=False) as box:
             box.post("/heartbeats", json=told).raise_for_status()
 
     with centre.person("ada") as ada:

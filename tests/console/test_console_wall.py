@@ -29,7 +29,7 @@ def beat(centre: Town, view: str, was: str = "") -> None:
         "camera_events": events,
     }
     token = {"Authorization": f"Bearer {centre.token}"}
-    with httpx.Client(base_url=centre.url, headers=token, trust_env=False) as box:
+    with httpx.Client(timeout=60, base_url=centre.url, headers=token, trust_env=False) as box:
         box.post("/heartbeats", json=body).raise_for_status()
 
 

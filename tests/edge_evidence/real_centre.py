@@ -21,13 +21,8 @@ from api.security import add_device
 from api.settings import Settings
 from api.tables import AlertRow, Evidence
 from api.tables_custody import ChainLink
+from bench.ports import free_port
 from contract import utc_now
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @dataclass
@@ -59,7 +54,7 @@ def real_centre(folder: Path, **settings: Any) -> Iterator[RealCentre]:
         yield RealCentre(f"http://127.0.0.1:{port}", core, token)
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join(60)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -119,7 +114,7 @@ class Broker:
             return s.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def until(ready: Any, seconds: float = 20.0) -> None:
+def until(ready: Any, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < end, "did not come to pass in time"

@@ -16,6 +16,7 @@ import uvicorn
 from case_parts import KINDS, alert, jpegs, picture_item
 from fastapi import FastAPI, Request, Response
 
+from bench.ports import free_port
 from contract.chain import LINK_HEADER, open_link
 from edge.identity import load_signer
 from edge.log import get_logger
@@ -98,14 +99,14 @@ def server() -> Iterator[Server]:
     running = Server()
     yield running
     running.server.should_exit = True
-    running.thread.join(5)
+    running.thread.join(60)
 
 
 def uplink_of(outbox: Outbox, server: Server, **options: Any) -> Uplink:
     return Uplink(outbox, client_for(server.url, "secret", 5.0), get_logger(), **options)
 
 
-def run_until(uplink: Uplink, outbox: Outbox, seconds: float = 15) -> None:
+def run_until(uplink: Uplink, outbox: Outbox, seconds: float = 90) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=uplink.run, args=(stop,))
     thread.start()
@@ -114,7 +115,7 @@ def run_until(uplink: Uplink, outbox: Outbox, seconds: float = 15) -> None:
         time.sleep(0.02)
     stop.set()
     outbox.changed.set()
-    thread.join(10)
+    thread.join(60)
 
 
 def fill(outbox: Outbox) -> str:
@@ -232,9 +233,7 @@ def test_backoff_grows_has_jitter_and_an_end(tmp_path: Path) -> None:
 
     outbox = Outbox(tmp_path / "outbox")
     outbox.put_alert(alert())
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
+    port = free_port()
     uplink = Uplink(
         outbox, client_for(f"http://127.0.0.1:{port}", "secret-token"), get_logger(), uniform=uniform
     )

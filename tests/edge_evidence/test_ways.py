@@ -14,9 +14,10 @@ import pytest
 from case_parts import KINDS, alert, jpegs, picture_item
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
-from real_centre import Broker, RealCentre, certificate, free_port, real_centre, until
+from real_centre import Broker, RealCentre, certificate, real_centre, until
 
 from api.bridge import Bridge
+from bench.ports import free_port
 from contract.mqtt import PART_BYTES, allowed
 from edge.config import ApiConfig, MqttConfig
 from edge.identity import load_signer, public_key
@@ -47,7 +48,7 @@ def running(uplink: Uplink, outbox: Outbox) -> Iterator[None]:
     finally:
         stop.set()
         outbox.changed.set()
-        thread.join(30)
+        thread.join(60)
 
 
 def empty(outbox: Outbox) -> bool:
@@ -105,17 +106,17 @@ def test_alerts_files_and_clips_in_parts_through_a_broker_that_dies_and_a_bridge
         until(lambda: uplink.counts.failures >= 1)
         assert outbox.level().alerts == 3, "what only a broker has is not acknowledged"
         with bridge_to(centre, broker) as bridge:
-            until(lambda: empty(outbox), 40)
+            until(lambda: empty(outbox))
             assert bridge.counts["202"] >= 3, "the clip came in parts"
             assert centre.counts() == (3, 16, 3, 0)
             broker.kill()
             fill(outbox, 5)
             until(lambda: uplink.counts.failures >= 2)
             broker.start()
-            until(lambda: empty(outbox), 40)
+            until(lambda: empty(outbox))
         fill(outbox, 7)
         with bridge_to(centre, broker):
-            until(lambda: empty(outbox), 40)
+            until(lambda: empty(outbox))
     close()
     alerts, files, links, faults = centre.counts()
     assert (alerts, links, faults) == (15, 15, 0)
@@ -220,7 +221,7 @@ def test_the_uplink_speaks_http_2_where_the_server_does(tmp_path: Path, centre: 
     fill(outbox)
     outbox.put_file(CLIP * 4, Priority.CLIP, "video/mp4", 2.0)
     with running(Uplink(outbox, client, get_logger(), backoff_cap_s=0.3), outbox):
-        until(lambda: empty(outbox), 40)
+        until(lambda: empty(outbox))
     assert len(versions) >= 3 + 15 + 3
     assert set(versions) == {"HTTP/2"}
     assert centre.counts()[:2] == (3, 16)
@@ -228,6 +229,6 @@ def test_the_uplink_speaks_http_2_where_the_server_does(tmp_path: Path, centre: 
         client_for(f"https://127.0.0.1:{port}", centre.token).get("/healthz")
     client.close()
     loop.call_soon_threadsafe(stop.set)
-    thread.join(20)
+    thread.join(60)
     loop.close()
     app.state.core.db.close()

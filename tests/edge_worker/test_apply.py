@@ -60,7 +60,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedLoopCam]:
         yield server
 
 
-def wait(met: Callable[[], object], limit_s: float = 30.0) -> None:
+def wait(met: Callable[[], object], limit_s: float = 120.0) -> None:
     end = time.monotonic() + limit_s
     while not met():
         assert time.monotonic() < end, "did not come to pass in time"

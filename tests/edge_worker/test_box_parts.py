@@ -203,11 +203,11 @@ def loopcam(tmp_path: Path) -> Iterator[tuple[LoopCam, Camera]]:
     camera = Camera(RtpClip(make_clip(tmp_path / "loop.mp4", 20)))
     server = asyncio.run_coroutine_threadsafe(
         LoopCam({"gate": camera}, ("viewer", "s3cr3t")).start(), loop
-    ).result(10)
+    ).result(60)
     yield server, camera
-    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(60)
 
 
 def test_rtsp_to_outbox_though_the_camera_goes_away_and_comes_back(
@@ -237,7 +237,7 @@ def test_rtsp_to_outbox_though_the_camera_goes_away_and_comes_back(
     _until(lambda: simulated.clients == 0)
     simulated.faults = Faults()
     _until(lambda: simulated.plays >= 2)
-    _until(lambda: any(e.data.stage == "updated" for e in bench.events()), 40)
+    _until(lambda: any(e.data.stage == "updated" for e in bench.events()))
     worker.stop()
     events = bench.events()
     bench.close()
@@ -249,7 +249,7 @@ def test_rtsp_to_outbox_though_the_camera_goes_away_and_comes_back(
     assert not any("s3cr3t" in x for x in lines)
 
 
-def _until(ready: Callable[[], bool], limit_s: float = 20.0) -> None:
+def _until(ready: Callable[[], bool], limit_s: float = 120.0) -> None:
     end = time.monotonic() + limit_s
     while not ready():
         assert time.monotonic() < end, "did not come to pass in time"

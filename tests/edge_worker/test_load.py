@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.servers import free_port
+from bench.ports import free_port
 from camera_adapters.meter import StageMeter
 from edge.box import Box
 from edge.config import BoxConfig, CameraConfig, SamplingConfig
@@ -157,7 +157,7 @@ def test_the_metrics_page_names_cameras_and_never_their_passwords(tmp_path: Path
     box = Box(config, get_logger())
     box.start()
     try:
-        page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
     finally:
         box.stop()
     assert 'curbwatch_edge_stage_cpu_seconds_total{stage="decode"}' in page
@@ -166,4 +166,4 @@ def test_the_metrics_page_names_cameras_and_never_their_passwords(tmp_path: Path
     assert "secret" not in page
     assert "t0ken" not in page
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{port}/metrics")
+        httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60)

@@ -60,6 +60,6 @@ def test_close_wakes_the_taker() -> None:
     taker = threading.Thread(target=lambda: got.append(slots.take(1, 60)))
     taker.start()
     slots.close()
-    taker.join(5)
+    taker.join(60)
     assert not taker.is_alive()
     assert got == [[]]

@@ -119,7 +119,7 @@ def running(
                 store.close()
 
 
-def wait(met: Callable[[], object], limit_s: float = 40.0) -> None:
+def wait(met: Callable[[], object], limit_s: float = 120.0) -> None:
     end = time.monotonic() + limit_s
     while not met():
         assert time.monotonic() < end, "did not come to pass in time"

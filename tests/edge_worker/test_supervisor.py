@@ -24,7 +24,7 @@ from edge.supervise_config import SuperviseConfig
 from edge.supervisor import Supervisor
 from edge.vitals import read_vitals, vitals_file
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def wait_for(check, what: str):

@@ -27,7 +27,9 @@ from edge.outbox import Outbox, Priority
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "edge_evidence"))
 from case_parts import alert, jpegs, picture_item
-from real_centre import free_port, real_centre
+from real_centre import real_centre
+
+from bench.ports import free_port
 
 ZONE = {"id": "kerb", "kind": "no_parking", "polygon": [[0.3, 0.4], [0.7, 0.4], [0.7, 0.8], [0.3, 0.8]]}
 
@@ -38,7 +40,7 @@ def receiver() -> Iterator[Collector]:
         yield made
 
 
-def _until(ready: Callable[[], object], limit_s: float = 40.0) -> None:
+def _until(ready: Callable[[], object], limit_s: float = 120.0) -> None:
     end = time.monotonic() + limit_s
     while not ready():
         assert time.monotonic() < end, "did not come to pass in time"
@@ -68,7 +70,7 @@ def test_from_frame_to_case(
         try:
             _until(lambda: any(s.name == "PUT /evidence/{sha256}" for s in receiver.spans))
             _until(lambda: any(s.name == "merge" for s in receiver.spans))
-            page_of_box = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+            page_of_box = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60, trust_env=False).text
         finally:
             box.stop()
     asked = {name for name in asked_metrics() if name.startswith("curbwatch_edge_")}

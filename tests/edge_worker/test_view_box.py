@@ -10,11 +10,12 @@ import httpx
 from sqlalchemy import select
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "edge_evidence"))
-from real_centre import free_port, real_centre, until
+from real_centre import real_centre, until
 from street_clip import ground, make_clip
 
 from api.core import Core
 from api.tables import Camera, Event
+from bench.ports import free_port
 from camera_adapters.testing.loopcam import Camera as LoopCamera
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam
@@ -60,19 +61,19 @@ def test_a_loop_is_told_to_the_centre_and_a_new_reference_is_taken_up(tmp_path: 
         box = Box(config, get_logger())
         box.start()
         try:
-            until(lambda: told(centre.core), 60)
+            until(lambda: told(centre.core))
             assert told(centre.core) == [("cam", "unknown", "looped")]
             # The answer has come, so it is told no more.
-            until(lambda: not box.view_log.waiting(), 20)
+            until(lambda: not box.view_log.waiting())
             assert health(centre.core)["view"] == "looped"
             assert health(centre.core)["view_since"]
-            metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+            metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60, trust_env=False).text
             assert 'curbwatch_edge_camera_view{camera="cam",view="looped"} 1.0' in metrics
             assert 'curbwatch_edge_view_events_total{camera="cam"} 1.0' in metrics
             assert not box.worker.lanes[0].pipeline.watch.fit  # type: ignore[union-attr]
             # A person commissions the camera while the box runs: it is judged anew, against that.
             box._views.put("cam", ViewReference.of([ground()[..., 0]]))
-            until(lambda: len(told(centre.core)) >= 2, 30)
+            until(lambda: len(told(centre.core)) >= 2)
             assert told(centre.core)[1] == ("cam", "looped", "unknown")
         finally:
             box.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from api.app import create_app
 from api.core import Core
 from api.security import add_user
 from api.settings import Settings
+from bench.ports import free_port
 from edge.fleet.enrol import enrol
 
 
@@ -35,10 +35,10 @@ class City:
             .raise_for_status()
             .json()["code"]
         )
-        with httpx.Client(base_url=self.url, trust_env=False) as nobody:
+        with httpx.Client(timeout=60, base_url=self.url, trust_env=False) as nobody:
             got = enrol(folder, nobody, code)
         return httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {got.token}"}, trust_env=False
+            timeout=60, base_url=self.url, headers={"Authorization": f"Bearer {got.token}"}, trust_env=False
         )
 
 
@@ -49,9 +49,7 @@ def city(folder: Path, clock: Any = None, **settings: Any) -> Iterator[City]:
     core: Core = app.state.core
     with core.db.write() as session:
         password = add_user(session, "root", "admin", clock())
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -65,4 +63,4 @@ def city(folder: Path, clock: Any = None, **settings: Any) -> Iterator[City]:
     finally:
         admin.close()
         server.should_exit = True
-        thread.join(15)
+        thread.join(60)

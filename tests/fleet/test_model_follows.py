@@ -38,7 +38,7 @@ class Quiet(SimpleHTTPRequestHandler):
         return
 
 
-def wait(met: Callable[[], Any], limit_s: float = 30.0) -> None:
+def wait(met: Callable[[], Any], limit_s: float = 120.0) -> None:
     end = time.monotonic() + limit_s
     while not met():
         assert time.monotonic() < end, "did not come to pass in time"
@@ -51,7 +51,7 @@ class Box:
     def __init__(self, folder: Path, url: str, root: bytes) -> None:
         self.data, self.url = folder / "data", url
         write_bytes(self.data / "fleet" / ROOT, root)
-        self.asked, self.centre = Event(), httpx.Client(trust_env=False)
+        self.asked, self.centre = Event(), httpx.Client(timeout=60, trust_env=False)
         self.start()
 
     def start(self) -> None:

@@ -309,7 +309,7 @@ def town(tmp_path: Path) -> Iterator[City]:
 def test_a_shadow_that_is_on_its_way_waits_and_has_no_problem(tmp_path: Path) -> None:
     """What a rollout's gate would take for a fault is told only when waiting does not help."""
     data = tmp_path / "data"
-    client = httpx.Client(base_url="http://127.0.0.1:9", trust_env=False)
+    client = httpx.Client(timeout=60, base_url="http://127.0.0.1:9", trust_env=False)
     write_bytes(data / "fleet" / ROOT, b"{}")
     models = ModelFromCentre(data, FleetConfig(), "http://127.0.0.1:9", get_logger())
     shadow = ShadowFromCentre(data, FleetConfig(), models, get_logger())
