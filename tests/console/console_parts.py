@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,6 +33,9 @@ from contract import new_id, utc_now
 # Of a machine that does other work at the same time; a page that never comes to it fails all the same.
 PATIENCE_MS = 45_000
 expect.set_options(timeout=PATIENCE_MS)
+
+# A key in the very task of the page in which the test speaks; `page.keyboard` takes the way through the browser.
+PRESS = "(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -255,6 +258,22 @@ def held_cases(centre: Town) -> dict[str, str]:
     with centre.core.db.read() as session:
         rows = session.execute(select(CaseRow.id, CaseRow.lease_by).where(CaseRow.lease_by.is_not(None)))
         return {row.id: row.lease_by for row in rows}
+
+
+def fetched(page: Page, digests: Iterable[str]) -> None:
+    """Wait until the browser has fetched these files of evidence."""
+    page.wait_for_function(
+        "(wanted) => wanted.every((d) => performance.getEntriesByType('resource').some((e) => e.name.endsWith(d)))",
+        arg=list(digests),
+    )
+
+
+def until(ready: Callable[[], object]) -> None:
+    """Wait for what no page shows."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not ready():
+        assert time.monotonic() < end, "did not come to pass in time"
+        time.sleep(0.05)
 
 
 def title(page: Page, words: str) -> None:

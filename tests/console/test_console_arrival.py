@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from console_parts import Town, go, held_cases, page_of, said, shown, title
+from console_parts import PRESS, Town, go, held_cases, page_of, said, shown, title
 from playwright.sync_api import Browser, Page, Route, expect
 
 pytestmark = pytest.mark.browser
 
-PRESS = "(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
 WAYS = {
     "link": "document.querySelector('[href=\"#/review\"]').click()",
     "address": "location.hash = '#/review'",

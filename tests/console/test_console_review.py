@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from console_parts import Town, page_of, said, shown, title, town
+from console_parts import Town, fetched, held_cases, page_of, said, shown, title, town, until
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import insert, select
 
@@ -198,19 +198,15 @@ def _key_to_picture(page: Page, cases: range) -> list[float]:
 
 
 def test_the_next_picture_is_there_when_the_key_is_pressed(browser: Browser, centre: Town) -> None:
-    for n in range(1, 10):
-        centre.post_case(n)
+    ids = [centre.post_case(n) for n in range(1, 10)]
+    needed = {e["sha256"] for e in centre.case(ids[1])["alerts"][-1]["evidence"]}
     page = page_of(browser, centre)
-    fetched: list[str] = []
+    asked: list[str] = []
     shown(page)
-    page.wait_for_timeout(600)
-    page.on("request", lambda r: fetched.append(r.url))
+    fetched(page, needed)
+    page.on("request", lambda r: asked.append(r.url))
     waits = _key_to_picture(page, range(1, 2))
-    alerts = centre.case(page.locator('#queue [aria-current="true"]').get_attribute("data-id") or "")[
-        "alerts"
-    ]
-    needed = {e["sha256"] for e in alerts[-1]["evidence"]}
-    assert not needed & {u.rsplit("/", 1)[-1] for u in fetched}, (
+    assert not needed & {u.rsplit("/", 1)[-1] for u in asked}, (
         "the next case's pictures were there before the key"
     )
     waits += _key_to_picture(page, range(2, 9))
@@ -222,7 +218,7 @@ def test_two_reviewers_never_hold_one_case(browser: Browser, centre: Town) -> No
     first = page_of(browser, centre)
     title(first, "Street 1")
     shown(first)
-    first.wait_for_timeout(500)
+    until(lambda: len(held_cases(centre)) == 3)
     second = page_of(browser, centre, name="li")
     title(second, "Street 4")
     expect(second.locator("#queue .held")).to_have_count(3)
@@ -331,12 +327,14 @@ def test_each_view_is_logged(browser: Browser, centre: Town) -> None:
     shown(page)
     page.keyboard.press("c")
     title(page, "Street 2")
-    page.wait_for_timeout(500)
-    with centre.core.db.read() as session:
-        rows = session.scalars(
-            select(Audit).where(Audit.chain == "views:wang").order_by(Audit.position)
-        ).all()
-    assert [r.body["case"] for r in rows] == ids
+    views = select(Audit).where(Audit.chain == "views:wang").order_by(Audit.position)
+
+    def viewed() -> list[str]:
+        with centre.core.db.read() as session:
+            return [row.body["case"] for row in session.scalars(views)]
+
+    until(lambda: len(viewed()) >= len(ids))
+    assert viewed() == ids
 
 
 def test_ten_thousand_cases_in_the_queue(browser: Browser, centre: Town) -> None:

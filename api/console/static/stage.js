@@ -167,23 +167,28 @@ export function loupe() { zoom(factor === 1 ? 2 : factor === 2 ? 4 : 1); }
 export function toggle() {
   const video = $("clip");
   if (video.hidden) { pickKind("clip"); return; }
+  aim = null;
   if (video.paused) video.play().catch(() => {}); else video.pause();
 }
 // The clip's own frame interval: the least time between two frames that came one after the other. Null until two have.
 let frameS = null, seen = null;
+// The middle of the frame that the last key asked for, until it is on the screen: a second key goes on from there.
+let aim = null;
 function learn(_, { presentedFrames: n, mediaTime: at }) {
   const step = seen && n === seen.n + 1 ? at - seen.at : 0;
   if (step > 0.004 && step < 2) frameS = Math.min(frameS ?? step, step);
   seen = { n, at };
+  if (!$("clip").seeking) aim = null;
   $("clip").requestVideoFrameCallback(learn);
 }
 export function frame(direction) {
   const video = $("clip");
   if (video.hidden) { pickKind("clip"); video.pause(); return; }
   video.pause();
-  // From the middle of the frame that is seen to the middle of the one beside it.
-  const at = frameS ? seen.at + frameS * (0.5 + direction) : video.currentTime + direction * FRAME_S;
-  video.currentTime = Math.max(0, Math.min(video.duration || 0, at));
+  // From the middle of one frame to the middle of the one beside it.
+  const from = aim ?? (frameS && seen && !video.seeking ? seen.at + frameS * 0.5 : video.currentTime), step = frameS ?? FRAME_S;
+  aim = Math.max(0, Math.min(video.duration || 0, from + direction * step));
+  video.currentTime = aim;
 }
 export function speed(direction) {
   const box = $("speed"), at = SPEEDS.indexOf(Number(box.value)) + direction;
@@ -200,13 +205,13 @@ export function wire() {
   $("speed").replaceChildren(...SPEEDS.map((s) => el("option", { value: s, selected: s === 1 }, `${s}×`)));
   $("play").addEventListener("click", toggle);
   video.addEventListener("error", unplayable);
-  video.addEventListener("loadstart", () => { frameS = seen = null; });
+  video.addEventListener("loadstart", () => { frameS = seen = aim = null; });
   video.requestVideoFrameCallback?.(learn);
   video.addEventListener("loadeddata", () => { $("clipnote").textContent = converted.has(shown?.item?.sha256) ? t("clipConverted") : ""; });
   $("loupe").addEventListener("click", loupe);
   $("strip-picture").addEventListener("click", async () => { if (shown?.alert && !(await takeAway(shown.alert, `${shown.number}.jpg`))) $("clipnote").textContent = t("stripNone"); });
   video.addEventListener("timeupdate", () => { if (video.duration) scrub.value = String((video.currentTime / video.duration) * 1000); });
-  scrub.addEventListener("input", () => { video.pause(); if (video.duration) video.currentTime = (Number(scrub.value) / 1000) * video.duration; });
+  scrub.addEventListener("input", () => { video.pause(); aim = null; if (video.duration) video.currentTime = (Number(scrub.value) / 1000) * video.duration; });
   $("speed").addEventListener("change", () => { video.playbackRate = Number($("speed").value); });
   $("figure").addEventListener("wheel", (e) => {
     if (!e.ctrlKey) return; // a plain wheel scrolls the page
