@@ -84,7 +84,8 @@ class Box:
         self._sites = SiteStore(data / "sites.db", None if clock else boot_id())
         sealer = Sealer(config.privacy.seal_to) if config.privacy.seal_to else None
         # A detector of its own: a session is not for two threads, and clips must not slow the cameras.
-        self._clips = ClipMaker(config.privacy.blur, lambda: Detector(bundle, "cpu", 1, 1).detect)
+        own = "openvino" if self._detector.provider == "openvino" else "cpu"
+        self._clips = ClipMaker(config.privacy.blur, lambda: Detector(bundle, own, 1, 1).detect)
         self._facts = BoxFacts(
             config.device, self._detector.ref, version("curbwatch"), config.privacy.blur, sealer
         )
@@ -127,7 +128,7 @@ class Box:
         self._fleet.shadow.begin(
             Champion(self._detector.provider, config.model.threads, lambda: self._governor.overloaded)
         )
-        self.worker.beside = self._fleet.shadow.offer
+        self.worker.beside, self.worker.behind = self._fleet.shadow.offer, self._clips.cpu_s
         self._stop = threading.Event()
         self._signs = Signs(self.worker, data)
         self.retention = BoxRetention(

@@ -51,7 +51,9 @@ class Worker:
         self._slots: LatestSlots[Look] = LatestSlots()
         self.governor = governor or LoadGovernor()
         self._pump = threading.Thread(target=self._run_pump, name="detector", daemon=True)
-        self._stop, self._shares = threading.Event(), _Shares()
+        # CPU seconds of work that stands back for the cameras: no reason to look at them less often.
+        self.behind: Callable[[], float] = lambda: 0.0
+        self._stop, self._shares = threading.Event(), _Shares(0.0)
         # Never changed in place: the detector's, the metrics' and the heartbeat's threads read it at any time.
         self._lanes: dict[str, Lane] = {c.id: self._lane(c) for c in config.cameras if c.enabled}
         # Another model looks at some of the frames too; what it sees goes nowhere but into its report.
@@ -148,12 +150,12 @@ class Worker:
         return len(work)
 
     def _run_pump(self) -> None:
-        self._shares = _Shares()
+        self._shares = _Shares(self.behind())
         while not self._stop.is_set():
             self.turn(0.5)
 
     def _watch_load(self, shares: _Shares) -> None:
-        taken = shares.take()
+        taken = shares.take(self.behind())
         if taken is None:
             return
         was = self.governor.load().overloaded
@@ -219,8 +221,8 @@ class _Taken:
 class _Shares:
     """How busy the detector's thread and the process were, second by second."""
 
-    def __init__(self) -> None:
-        self._since, self._cpu = time.monotonic(), time.process_time()
+    def __init__(self, behind_s: float) -> None:
+        self._since, self._cpu = time.monotonic(), time.process_time() - behind_s
         self._busy, self._began = 0.0, 0.0
 
     def begin(self) -> None:
@@ -229,9 +231,9 @@ class _Shares:
     def end(self) -> None:
         self._busy += time.monotonic() - self._began
 
-    def take(self) -> _Taken | None:
-        """Return the shares since the last time, once a second; None in between."""
-        now, cpu = time.monotonic(), time.process_time()
+    def take(self, behind_s: float) -> _Taken | None:
+        """Return the shares since the last time, once a second; None in between. `behind_s` of the CPU time do not count."""
+        now, cpu = time.monotonic(), time.process_time() - behind_s
         seconds = now - self._since
         if seconds < 1.0:
             return None

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 
 from camera_adapters.ring import ClipInfo, PacketRing, RingPacket, StreamParams
 from edge import evidence_clip
-from edge.evidence_clip import ClipMaker, blurred_clip
+from edge.evidence_clip import BEHIND, ClipMaker, blurred_clip
 from edge.privacy import Sealer, Sensitive, blur, head_region, plate_region, sensitive_of
 from models.detections import Detections
 
@@ -181,6 +184,25 @@ def test_a_mask_is_cut_out_of_the_clip_before_the_detector_looks(tmp_path: Path,
     assert min(int(f[120:].min()) for f in frames) > 60, "the rest stays"
     assert bool(seen) == blurred
     assert max(seen, default=0) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a thread's own priority is Linux's")
+def test_clips_stand_back_for_the_cameras_and_tell_what_they_took(tmp_path: Path) -> None:
+    ring, _ = ring_of(2)
+    niceness: list[int] = []
+
+    def detect(pictures: Sequence[np.ndarray]) -> list[Detections]:
+        niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return [Detections.empty() for _ in pictures]
+
+    maker = ClipMaker(True, lambda: detect)
+    assert maker.cpu_s() == 0
+    maker.cut(ring, START, START + timedelta(seconds=2), tmp_path / "c.mp4").result(60)
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert set(niceness) == {min(19, own + BEHIND)}
+    assert 0 < maker.cpu_s() <= time.process_time()
+    maker.close()
+    assert maker.cpu_s() == 0
 
 
 def test_the_maker_copies_without_blur_and_counts_what_waits(tmp_path: Path) -> None:
