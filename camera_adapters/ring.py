@@ -87,8 +87,8 @@ class _Blocks:
         """Return a read-only copy."""
         size = len(data)
         if self._used + size > len(self._block):
-            # Private, so that the kernel joins neighbours into one mapping.
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            # Private, so that the kernel joins neighbours into one mapping; its pages at once, not one fault for each.
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
             self._block = memoryview(mmap.mmap(-1, max(BLOCK, size), flags=flags))
             self._used = 0
         kept = self._block[self._used : self._used + size]
