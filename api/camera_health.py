@@ -30,7 +30,9 @@ def take(
     for told in cameras:
         camera = session.get(Camera, told["camera_id"])
         if camera is None:
-            camera = Camera(id=told["camera_id"], device_id=who.id, tenant=who.tenant, name="")
+            camera = Camera(
+                id=told["camera_id"], device_id=who.id, tenant=who.tenant, name="", since=core.now()
+            )
             session.add(camera)
         elif camera.tenant != who.tenant:
             continue

@@ -103,7 +103,7 @@ def _file_new(
         rows.append((AlertMessage, {"id": message.id, "alert_id": alert.id, "received_at": now}))
     if link is not None:
         rows.append((ChainLink, columns_of(link)))
-    _see_camera(session, known.camera, alert, tenant, rows)
+    _see_camera(session, known.camera, alert, tenant, rows, now)
     if match is None:
         _open_case(session, alert, known, case_id, tenant, core, rows)
     else:
@@ -145,10 +145,17 @@ def _evidence_rows(alert: Alert) -> list[dict[str, Any]]:
     return [{"alert_id": alert.id, "sha256": sha, "kind": kind} for sha, kind in files.items()]
 
 
-def _see_camera(session: Session, as_told: bool | None, alert: Alert, tenant: str, rows: Rows) -> None:
+def _see_camera(
+    session: Session, as_told: bool | None, alert: Alert, tenant: str, rows: Rows, now: datetime
+) -> None:
     told = {"name": alert.camera_name, "lon": alert.place.lon, "lat": alert.place.lat}
     if as_told is None:
-        rows.append((Camera, told | {"id": alert.camera_id, "device_id": alert.device_id, "tenant": tenant}))
+        rows.append(
+            (
+                Camera,
+                told | {"id": alert.camera_id, "device_id": alert.device_id, "tenant": tenant, "since": now},
+            )
+        )
     elif not as_told:
         session.execute(update(Camera).where(Camera.id == alert.camera_id).values(told))
 

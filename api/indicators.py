@@ -58,7 +58,10 @@ class Group(BaseModel):
     mean_handling_h: Annotated[float | None, Field(description="Natural hours from filing to done.")]
     median_decision_s: Annotated[float | None, Field(description="Seconds from picture to key.")]
     alerts_per_camera_day: Annotated[
-        float | None, Field(description="Machine cases; null where cameras are not the scope.")
+        float | None,
+        Field(
+            description="Machine cases / days since each camera is known, one at least; null where cameras are not the scope."
+        ),
     ]
     false_alerts_per_camera_day: float | None
     miss_rate: Annotated[
@@ -68,6 +71,10 @@ class Group(BaseModel):
         ),
     ]
     median_ahead_min: Annotated[float | None, Field(description="Minutes by which the machine was first, where somebody else reported too.")]  # fmt: skip
+
+
+# Groupings to which no camera belongs as a whole.
+UNWATCHED = frozenset({"unit", "district", "grid"})
 
 
 @dataclass(frozen=True)
@@ -182,12 +189,14 @@ def groups(session: Session, by: str | None, scope: Scope) -> list[Group]:
         query = query.group_by(key).order_by(func.count().desc(), key).limit(500)
     rows: Sequence[Sequence[Any]] = [tuple(r) for r in session.execute(query)]
     seconds, missed = _seconds(session, key, scope), _missed(session, key, scope)
-    cameras = _cameras(session, scope)
+    days = _camera_days(session, scope)
+    watched = sum(days.values())
     out = []
     for row in rows:
         name = _name(row[0]) if by else "all"
-        width = {"camera": 1, "issue": cameras, "channel": cameras, "street_class": cameras, "hour": cameras}
-        scale = (width.get(by, 0) if by else cameras) * scope.days / (24 if by == "hour" else 1)
+        scale = {"camera": days.get(name, 0.0), "hour": watched / 24}.get(
+            by or "", 0.0 if by in UNWATCHED else watched
+        )
         out.append(_group(name, row[1:] if by else row, seconds.get(name, []), missed.get(name), scale))
     return out
 
@@ -219,8 +228,12 @@ def _name(key: Any) -> str:
     return "" if key is None else str(key)
 
 
-def _cameras(session: Session, scope: Scope) -> int:
-    return session.scalar(select(func.count()).select_from(Camera).where(scope.who.sees(Camera.tenant))) or 0
+def _camera_days(session: Session, scope: Scope) -> dict[str, float]:
+    """Return for each camera the days of the span in which it was known; one at least, since an hour makes no rate a day."""
+    rows = session.execute(select(Camera.id, Camera.since).where(scope.who.sees(Camera.tenant)))
+    return {
+        name: min(scope.days, max(1.0, (scope.now - (since or scope.since)) / timedelta(days=1))) for name, since in rows
+    }  # fmt: skip
 
 
 def _seconds(session: Session, key: Any, scope: Scope) -> dict[str, list[float]]:

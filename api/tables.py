@@ -99,6 +99,7 @@ class Camera(Base):
     lat: Mapped[float | None]
     health: Mapped[Body | None]
     health_at: Mapped[datetime | None]
+    since: Mapped[datetime | None]  # known here since then; empty for one of before this was kept
 
 
 class HeartbeatRow(Base):

@@ -135,6 +135,8 @@ def test_indicators_count_what_the_city_did(city: Centre) -> None:
     for by in ("issue", "camera", "unit", "district", "grid", "street_class", "channel"):
         groups = root.get("/stats/indicators", params={"by": by}).json()["groups"]
         assert sum(g["reported"] for g in groups) == 6, by
+    assert total["alerts_per_camera_day"] == 6.0, "one camera, in its first day"
+    assert total["false_alerts_per_camera_day"] == 1.0
     cell = root.get("/stats/precision").json()["cells"]
     assert [(c["camera_id"], c["hour"], c["confirmed"], c["rejected"]) for c in cell] == [("gate", 16, 5, 1)]
     heat = root.get("/stats/hours").json()["cells"]
@@ -143,6 +145,23 @@ def test_indicators_count_what_the_city_did(city: Centre) -> None:
     shown = city.anonymous().get("/stats/public").json()
     assert shown["counts"] == {"parking.motor": 5}
     assert {c["cases"] for c in shown["cells"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("days", "span", "rate"),
+    [(0.0, 30, 4.0), (4.0, 30, 1.0), (60.0, 30, 0.1), (4.0, 2, 1.5)],
+    ids=["its first day", "four days", "longer than the span", "longer than a short span"],
+)
+def test_a_rate_a_camera_and_day_is_of_the_days_it_was_there(
+    city: Centre, days: float, span: int, rate: float
+) -> None:
+    city.case(place=at(112.0, 37.8))
+    city.clock.pass_s(days * 86400)
+    for i in range(3):
+        city.case(place=at(112.5 + i / 100, 37.8))
+    told = city.person("root", "admin").get("/stats/indicators", params={"days": span, "by": "camera"}).json()
+    assert told["total"]["alerts_per_camera_day"] == rate
+    assert [g["alerts_per_camera_day"] for g in told["groups"]] == [rate]
 
 
 def test_a_place_that_comes_again(city: Centre) -> None:
