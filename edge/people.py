@@ -37,6 +37,8 @@ class Track:
 
     def near(self, begin: float, end: float) -> list[Box]:
         """Return where it was between two moments."""
+        if self.last < begin or self.born > end:
+            return []
         return [box for t, box in self.path if begin <= t <= end]
 
 
@@ -89,7 +91,8 @@ def _near(tracks: list[Track], boxes: list[Box], aspect: float) -> list[tuple[fl
 
 def _distance(a: Box, b: Box, aspect: float) -> float:
     """Distance of two boxes' contacts in body heights; 0 for boxes that overlap well."""
-    if iou(a, b) >= 0.5:
+    aside = a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
+    if not aside and iou(a, b) >= 0.5:
         return 0.0
     (ax, ay), (bx, by) = contact(a), contact(b)
     height = max(a[3] - a[1], b[3] - b[1], 1e-3)

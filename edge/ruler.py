@@ -46,12 +46,12 @@ class Ruler:
         """Return the height of a person whose feet are at row `y`, as a share of the picture; None when not known."""
         if not self._fresh and len(self._people) >= ENOUGH_PEOPLE:
             seen = np.asarray(self._people, np.float64)
-            self._line = (*_fit(seen), float(np.median(seen[:, 1])))
+            self._line = (*_fit(seen), _median(seen[:, 1]))
             self._fresh = True
         if self._line is None:
             return None
         slope, middle, usual = self._line
-        return float(np.clip(middle + slope * y, 0.25 * usual, 4 * usual))
+        return min(max(middle + slope * y, 0.25 * usual), 4 * usual)
 
     def distance_m(self, a: Box, b: Box, aspect: float) -> float | None:
         """Return metres between the contacts of two boxes on the ground; None when the view has no measure."""
@@ -93,14 +93,15 @@ class Ruler:
 def _fit(seen: Floats) -> tuple[float, float]:
     """Fit height = middle + slope x row; people at one row alone give a constant. Outliers count once, then no more."""
     rows, heights = seen[:, 0], seen[:, 1]
-    if float(np.ptp(np.percentile(rows, [10, 90]))) < 0.08:
-        return 0.0, float(np.median(heights))
+    ordered = np.sort(rows)
+    if _quantile(ordered, 0.9) - _quantile(ordered, 0.1) < 0.08:
+        return 0.0, _median(heights)
     keep = np.ones(len(rows), bool)
-    slope, middle = 0.0, float(np.median(heights))
+    slope, middle = 0.0, 0.0
     for _ in range(3):
         slope, middle = _line_through(rows[keep], heights[keep])
         off = np.abs(heights - (middle + slope * rows))
-        keep = off <= max(2.0 * float(np.median(off)), 1e-3)
+        keep = off <= max(2.0 * _median(off), 1e-3)
     return slope, middle
 
 
@@ -110,3 +111,16 @@ def _line_through(x: Floats, y: Floats) -> tuple[float, float]:
     off = x - x0
     slope = float(off @ (y - y0)) / max(float(off @ off), 1e-12)
     return slope, y0 - slope * x0
+
+
+def _median(values: Floats) -> float:
+    """Return the median; `numpy.median` takes four times as long on a few hundred values."""
+    return _quantile(np.sort(values), 0.5)
+
+
+def _quantile(ordered: Floats, share: float) -> float:
+    """Return the value that `share` of some ordered ones do not exceed, interpolated as numpy does."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (place - below) * (high - low)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from shapely.geometry import Polygon
-from shapely.prepared import prep
+from shapely.geometry import box as rectangle
 
 from contract import ZoneKind
 from edge.boxes import FEW, array_of, touching, without_twins
-from edge.geometry import Box, Floats, valid_box
+from edge.geometry import Box, Floats, contact, share_of, valid_box
 from edge.left_objects import LeftObject
 from edge.people import Track
 from edge.ruler import Ruler
@@ -39,7 +40,8 @@ class ZoneShape:
     def __init__(self, config: ZoneConfig) -> None:
         self.config = config
         self.polygon = Polygon(config.polygon)
-        self.prepared = prep(self.polygon)
+        shapely.prepare(self.polygon)
+        self.area, self._bounds = self.polygon.area, self.polygon.bounds
 
     @property
     def id(self) -> str:
@@ -50,6 +52,22 @@ class ZoneShape:
     def kind(self) -> ZoneKind:
         """What the zone means."""
         return self.config.kind
+
+    def share_of(self, box: Box) -> float:
+        """Return how much of a box's area lies in the zone, 0 to 1."""
+        x1, y1, x2, y2 = self._bounds
+        if box[2] <= x1 or box[0] >= x2 or box[3] <= y1 or box[1] >= y2:
+            return 0.0
+        if len(self.config.polygon) <= FEW:
+            return share_of(box, self.config.polygon)
+        shape = rectangle(*box)
+        return float(shape.intersection(self.polygon).area / shape.area) if shape.area > 0 else 0.0
+
+    def touched_by(self, box: Box) -> bool:
+        """True when the bottom centre of a box lies in the zone or on its line."""
+        x, y = contact(box)
+        x1, y1, x2, y2 = self._bounds
+        return x1 <= x <= x2 and y1 <= y <= y2 and bool(shapely.intersects_xy(self.polygon, x, y))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +125,8 @@ def things_of(
     """Return the detections as things, and how many boxes were refused at the door (not finite, or without area)."""
     things, refused = [], 0
     scale = np.array([width, height, width, height], np.float64)
-    for i in range(len(detections)):
-        x1, y1, x2, y2 = (float(v) for v in detections.boxes[i] / scale)
+    boxes, scores = (detections.boxes / scale).tolist(), detections.scores.tolist()
+    for i, (x1, y1, x2, y2) in enumerate(boxes):
         box = (max(0.0, x1), max(0.0, y1), min(1.0, x2), min(1.0, y2))
         if valid_box(box):
             name = detections.name_of(i)
@@ -118,7 +136,7 @@ def things_of(
                 and min((x2 - x1) * width, (y2 - y1) * height) < MIN_VEHICLE_PX
             ):
                 continue
-            things.append(Thing(box, name, role, float(detections.scores[i])))
+            things.append(Thing(box, name, role, scores[i]))
         else:
             refused += 1
     return merge_twins(things), refused

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from contract import IssueClass, ZoneKind
-from edge.geometry import Box, contact, lower_strip, share_inside
+from edge.geometry import Box, lower_strip
 from edge.scene import Scene, ZoneShape
 from edge.sites import Sighting, Site
 from edge.zones import Numbers
@@ -48,14 +48,12 @@ class Rule:
 
 def stands_in(box: Box, zone: ZoneShape, least: float = 0.5) -> bool:
     """True when at least `least` of the box's lower strip lies in the zone."""
-    return share_inside(lower_strip(box), zone.polygon) >= least
+    return zone.share_of(lower_strip(box)) >= least
 
 
 def touches_in(box: Box, zone: ZoneShape) -> bool:
     """True when the bottom centre of the box lies in the zone."""
-    from shapely.geometry import Point
-
-    return bool(zone.prepared.covers(Point(*contact(box))))
+    return zone.touched_by(box)
 
 
 def permitted(box: Box, scene: Scene, kinds: frozenset[ZoneKind]) -> str | None:

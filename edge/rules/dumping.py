@@ -63,7 +63,7 @@ def _let_go(track: Track, item: LeftObject, aspect: float) -> bool:
     """True when the track was at the object when it came to rest, and is larger than it."""
     born = item.born_mono_s
     return any(
-        apart_on_ground(item.box, box, aspect) < REACH and _carries(box, item.box)
+        _carries(box, item.box) and apart_on_ground(item.box, box, aspect) < REACH
         for box in track.near(born - RELEASE_WINDOW_S, born + RELEASE_WINDOW_S)
     )
 
@@ -77,6 +77,8 @@ def _carries(owner: Box, item: Box) -> bool:
 def _unloaded(track: Track, item: LeftObject, aspect: float) -> bool:
     """True when a vehicle stood at the object when it came to rest, and the object is not where the vehicle itself was."""
     born = item.born_mono_s
+    if track.last < born - RELEASE_WINDOW_S or track.born > born + RELEASE_WINDOW_S:
+        return False
     path = [(t, b) for t, b in track.path if abs(t - born) <= RELEASE_WINDOW_S]
     if len(path) < 4 or path[-1][0] - path[0][0] < STOPPED_S or not _let_go(track, item, aspect):
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contract import IssueClass, ZoneKind
-from edge.geometry import lower_strip, share_inside
+from edge.geometry import lower_strip
 from edge.people import apart
 from edge.rules.base import Rule, permitted, stands_in, touches_in
 from edge.rules.parking import group
@@ -72,7 +72,7 @@ def _beyond(sighting: Sighting, scene: Scene) -> ZoneShape | None:
     """Return the permitted point that holds part of the stall's foot, but not enough of it."""
     strip = lower_strip(sighting.box)
     for point in scene.zones_of(*POINTS):
-        inside = share_inside(strip, point.polygon)
+        inside = point.share_of(strip)
         if 0.1 < inside < 1 - OUTSIDE_SHARE:
             return point
     return None
@@ -90,7 +90,7 @@ def _out_of_permit(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sig
     for s in _grouped(_parts(scene, zone), zone, scene):
         point = _beyond(s, scene)
         if point is not None:
-            outside = 1 - share_inside(lower_strip(s.box), point.polygon)
+            outside = 1 - point.share_of(lower_strip(s.box))
             out.append(_with(s, f"{outside:.0%} of the stall's foot is outside {_name(point)}"))
     return out
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from shapely.geometry import Polygon
+from shapely.geometry import box as rectangle
 
 from contract.datum import Datum, to_datum
 from edge.config import CameraPlace
-from edge.geometry import GroundPlane, lower_strip, share_inside
+from edge.geometry import Box, GroundPlane, lower_strip
+from edge.scene import ZoneShape
 from edge.zones import GroundConfig, Window, ZoneConfig
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -65,6 +68,39 @@ def test_windows(window: dict[str, Any], local: str, inside: bool) -> None:
     assert Window.model_validate(window).covers(moment) is inside
 
 
+def zone_of(corners: Sequence[tuple[float, float]]) -> ZoneShape:
+    return ZoneShape(
+        ZoneConfig.model_validate({"id": "z", "kind": "no_parking", "polygon": [list(c) for c in corners]})
+    )
+
+
+@st.composite
+def stars(draw: st.DrawFn) -> list[tuple[float, float]]:
+    """A simple polygon, mostly not convex: corners round a middle, each at its own distance."""
+    reach = draw(st.lists(st.floats(0.05, 0.5), min_size=3, max_size=30))
+    angles = [2 * math.pi * i / len(reach) for i in range(len(reach))]
+    return [(0.5 + r * math.cos(a), 0.5 + r * math.sin(a)) for r, a in zip(reach, angles, strict=True)]
+
+
+@given(stars(), st.floats(-0.2, 0.9), st.floats(-0.2, 0.9), st.floats(0.001, 0.7), st.floats(0.001, 0.7))
+@settings(max_examples=200)
+def test_a_share_is_that_of_the_geometry(
+    corners: list[tuple[float, float]], x: float, y: float, w: float, h: float
+) -> None:
+    box: Box = (x, y, x + w, y + h)
+    exact = rectangle(*box).intersection(Polygon(corners)).area / rectangle(*box).area
+    assert zone_of(corners).share_of(box) == pytest.approx(exact, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("foot", "inside"),
+    [((0.5, 0.5), True), ((0.2, 0.5), True), ((0.8, 0.8), True), ((0.5, 0.81), False), ((0.1, 0.5), False)],
+)
+def test_a_foot_on_the_line_is_in_the_zone(foot: tuple[float, float], inside: bool) -> None:
+    zone = zone_of([(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)])
+    assert zone.touched_by((foot[0] - 0.125, foot[1] - 0.25, foot[0] + 0.125, foot[1])) is inside
+
+
 @given(
     x=st.floats(0, 0.5),
     y=st.floats(0, 0.5),
@@ -80,8 +116,8 @@ def test_a_polygon_of_any_winding_judges_alike(
     turned = corners[turn:] + corners[:turn]
     box = lower_strip((x, y, x + w, y + h))
     one, other = (
-        share_inside(box, Polygon(corners)),
-        share_inside(box, Polygon(turned[::-1] if back else turned)),
+        zone_of(corners).share_of(box),
+        zone_of(turned[::-1] if back else turned).share_of(box),
     )
     assert one == pytest.approx(other, abs=1e-9)
     assert 0 <= one <= 1 + 1e-9
