@@ -237,7 +237,9 @@ def small_jpeg(picture: Picture) -> bytes:
         size = (SNAPSHOT_WIDTH, round(height * SNAPSHOT_WIDTH / width))
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     for quality in (82, 65, 45, 25):
-        done, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        done, data = cv2.imencode(
+            ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        )
         if done and data.size <= SNAPSHOT_BYTES:
             return bytes(data.tobytes())
     raise ValueError("the picture cannot be made small enough")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edge.log import get_logger
 from edge.pipeline import dense_pays
 from edge.pump import LatestSlots
 from edge.scheduler import CameraScheduler
+from edge.worker import _Shares
 
 ZONE = {"id": "z", "polygon": [[0, 0], [1, 0], [1, 1]]}
 
@@ -167,3 +169,14 @@ def test_the_metrics_page_names_cameras_and_never_their_passwords(tmp_path: Path
     assert "t0ken" not in page
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
+
+
+@pytest.mark.parametrize(("behind_s", "share"), [(0.0, 1.0), (10.0, 0.0)])
+def test_work_that_stands_back_is_no_load(behind_s: float, share: float) -> None:
+    shares = _Shares(0.0)
+    # As if ten seconds had passed in which one core was full.
+    shares._since -= 10.0
+    shares._cpu -= 10.0
+    taken = shares.take(behind_s)
+    assert taken is not None
+    assert taken.cpu * len(os.sched_getaffinity(0)) == pytest.approx(share, abs=0.1)
