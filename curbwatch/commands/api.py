@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,11 @@ import click
 
 from api.db import Database
 from api.migrate import current, migrate
-from api.security import add_device, add_user, first_admin
+from api.security import first_admin
 from api.settings import PREFIX, Settings
 from contract import utc_now
-
-DATA = click.option(
-    "--data", type=click.Path(file_okay=False, path_type=Path), default=Path("var/api"), show_default=True
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+from curbwatch.accounts import device, user
+from curbwatch.centre import DATA, JSON, open_centre, tell
 
 
 @click.group("api")
@@ -26,23 +21,12 @@ def cli() -> None:
     """Run and keep the centre."""
 
 
-def _open(data: Path) -> tuple[Settings, Database]:
-    settings = Settings.from_env(data=data)
-    db = Database(settings)
-    migrate(db.engine)
-    return settings, db
-
-
-def _tell(as_json: bool, body: dict[str, Any], text: str) -> None:
-    click.echo(json.dumps(body) if as_json else text)
-
-
 @cli.command("init")
 @DATA
 @JSON
 def init(data: Path, as_json: bool) -> None:
     """Make the database and the first admin; print the password, once."""
-    _, db = _open(data)
+    _, db = open_centre(data)
     with db.write() as session:
         password = first_admin(session, utc_now())
     db.close()
@@ -51,7 +35,7 @@ def init(data: Path, as_json: bool) -> None:
             f"{data} has users already; `curbwatch api user password NAME` makes a new password"
         )
     body = {"username": "admin", "password": password}
-    _tell(as_json, body, f"user admin, password {password} (shown this once; keep it)")
+    tell(as_json, body, f"user admin, password {password} (shown this once; keep it)")
 
 
 @cli.command("run")
@@ -70,7 +54,7 @@ def run(data: Path, host: str, port: int, forwarded_allow_ips: str, workers: int
 
     import uvicorn
 
-    settings, db = _open(data)
+    settings, db = open_centre(data)
     with db.write() as session:
         password = first_admin(session, utc_now())
     db.close()
@@ -95,104 +79,8 @@ def migrate_command(data: Path, to: str) -> None:
     db.close()
 
 
-@cli.group("device")
-def device() -> None:
-    """Boxes and their tokens."""
-
-
-@device.command("add")
-@click.argument("name")
-@click.option("--tenant", default="/", show_default=True)
-@DATA
-@JSON
-def device_add(name: str, tenant: str, data: Path, as_json: bool) -> None:
-    """Add a box, or renew its token (the old one works for another day); print the token, once."""
-    token = _write(data, lambda s: add_device(s, _slug(name), utc_now(), _tenant(tenant)))
-    _tell(
-        as_json,
-        {"device": name, "token": token},
-        f"{token}\n(shown this once; the box keeps it in api.token_file)",
-    )
-
-
-@device.command("revoke")
-@click.argument("name")
-@DATA
-def device_revoke(name: str, data: Path) -> None:
-    """Make a box's tokens worthless."""
-    from api.tables import Device
-
-    def revoke(session: Any) -> None:
-        found = session.get(Device, name)
-        if found is None:
-            raise click.ClickException(f"no box {name}")
-        found.revoked_at = utc_now()
-
-    _write(data, revoke)
-    click.echo(f"{name} is revoked")
-
-
-@cli.group("user")
-def user() -> None:
-    """People who sign in."""
-
-
-@user.command("add")
-@click.argument("name")
-@click.option(
-    "--role",
-    type=click.Choice(["reviewer", "supervisor", "dispatcher", "handler", "auditor", "admin"]),
-    default="reviewer",
-    show_default=True,
-)
-@click.option("--tenant", default="/", show_default=True)
-@DATA
-@JSON
-def user_add(name: str, role: str, tenant: str, data: Path, as_json: bool) -> None:
-    """Add a person; print the password, once."""
-    password = _write(data, lambda s: add_user(s, name, role, utc_now(), _tenant(tenant)))
-    _tell(as_json, {"username": name, "password": password}, f"password {password} (shown this once)")
-
-
-@user.command("password")
-@click.argument("name")
-@DATA
-@JSON
-def user_password(name: str, data: Path, as_json: bool) -> None:
-    """Give a person a new password, ending all sessions and any lock; print it, once."""
-    from api.security import new_password
-
-    password = _write(data, lambda s: new_password(s, name, utc_now()))
-    if password is None:
-        raise click.ClickException(f"no user {name} with a password; `curbwatch api user add` makes one")
-    _tell(as_json, {"username": name, "password": password}, f"password {password} (shown this once)")
-
-
-def _write(data: Path, act: Callable[[Any], Any]) -> Any:
-    from sqlalchemy.exc import IntegrityError
-
-    _, db = _open(data)
-    try:
-        with db.write() as session:
-            return act(session)
-    except IntegrityError as exc:
-        raise click.ClickException("this name is taken") from exc
-    finally:
-        db.close()
-
-
-def _slug(name: str) -> str:
-    import re
-
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise click.BadParameter("letters, digits, dot, dash, underscore; 64 at most", param_hint="NAME")
-    return name
-
-
-def _tenant(path: str) -> str:
-    if not path.startswith("/"):
-        raise click.BadParameter("a tenant is a path such as /city/north/", param_hint="--tenant")
-    return path if path.endswith("/") else path + "/"
+cli.add_command(device)
+cli.add_command(user)
 
 
 @cli.command("export-labels")
@@ -206,7 +94,7 @@ def export_labels(data: Path, out: Path, files: bool, waiting: bool) -> None:
 
     from api.export import write_labels
 
-    settings, db = _open(data)
+    settings, db = open_centre(data)
     cases, copied = asyncio.run(write_labels(settings, db, out, files, "waiting" if waiting else "judged"))
     db.close()
     click.echo(f"{cases} cases, {copied} files in {out}")
@@ -229,7 +117,7 @@ def export_command(data: Path, file: Path, form: Any, since: Any, until: Any, da
     from api.case_export import Wanted, export
     from api.export import EVERYTHING
 
-    settings, db = _open(data)
+    settings, db = open_centre(data)
     first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
     wanted = Wanted(first, last, datum=datum)
     with file.open("wb") as out:
@@ -252,7 +140,7 @@ def label_queue(data: Path, file: Path) -> None:
         told = read_queue(file)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    _, db = _open(data)
+    _, db = open_centre(data)
     with db.write() as session:
         taken = replace_queue(session, told, EVERYTHING, utc_now())
         record(
@@ -314,7 +202,7 @@ def retention(data: Path, dry_run: bool) -> None:
     from api.app import core_for
     from api.retention import preview, sweep
 
-    settings, db = _open(data)
+    settings, db = open_centre(data)
     core = core_for(settings, db)
     try:
         if dry_run:
@@ -356,7 +244,7 @@ def open311(data: Path, once: bool) -> None:
     from api.city_requests import check, exchange
     from api.georeport import GeoReportError
 
-    settings, db = _open(data)
+    settings, db = open_centre(data)
     core = core_for(settings, db)
     try:
         with endpoint(settings) as city:
@@ -405,7 +293,7 @@ def audit_command(data: Path) -> None:
     """Check every audit chain; exit 1 with the first fault."""
     from api.backup import check_chains
 
-    _, db = _open(data)
+    _, db = open_centre(data)
     with db.read() as session:
         count, fault = check_chains(session)
     db.close()

@@ -11,9 +11,10 @@ import numpy as np
 
 from contract import GeoPoint
 from contract.geo import ErrorEllipse
-from edge.geometry import Box
+from edge.geometry import Box, GroundPlane
 from edge.judge import Change, Judge, Observation
-from edge.zones import PolicyConfig, ZoneConfig
+from edge.left_objects import LeftObject
+from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
 from models.detections import Detections
 
 NAMES = ("person", "car", "bus", "bicycle", "umbrella", "table", "chair", "cart", "garbage", "overflow")
@@ -86,3 +87,39 @@ def play(
 
 def confirmed(changes: Sequence[tuple[float, Change]]) -> list[tuple[float, Change]]:
     return [(t, c) for t, c in changes if c.kind == "confirmed"]
+
+
+def issues(changes: list[tuple[float, Change]]) -> list[str]:
+    return [c.site.issue.value for _, c in confirmed(changes)]
+
+
+def play_left(
+    subject: Judge,
+    actors: list[Actor],
+    seconds: float,
+    left: Callable[[float], list[LeftObject]],
+    step: float = 0.5,
+) -> list[tuple[float, Change]]:
+    """Play a script with left objects, by handing them to the judge beside the detections of `play`."""
+    observe = subject.observe
+
+    def with_left(obs: Observation) -> list[Change]:
+        return observe(
+            Observation(
+                obs.captured_at, obs.mono_s, obs.width, obs.height, obs.detections, left(obs.mono_s - 5000.0)
+            )
+        )
+
+    subject.observe = with_left  # type: ignore[method-assign]
+    return play(subject, actors, seconds, step)
+
+
+def flat_ground(width_m: float) -> GroundPlane:
+    """A ground seen from straight above: the picture is `width_m` wide and nine sixteenths of it high."""
+    corners = []
+    for x, y in ((0, 0), (1, 0), (1, 1), (0, 1)):
+        east, north = x * width_m, (1 - y) * width_m * 9 / 16
+        corners.append(
+            {"picture": [x, y], "lon": 116.4 + east / 111_132 / 0.76717, "lat": 39.9 + north / 111_132}
+        )
+    return GroundPlane.fit(GroundConfig.model_validate({"pairs": corners}))
