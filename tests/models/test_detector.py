@@ -100,9 +100,10 @@ def test_a_wide_picture_is_padded_no_more_than_the_network_asks_for(
     assert found[0].boxes.tolist() == found[2].boxes.tolist() == [[108, 86 - 2 * high, 148, 106 - 2 * high]]
     assert found[1].boxes.tolist() == [[54, 43, 74, 53]]
     assert seen == ([(2, 3, 96, 128), (1, 3, 128, 128)] if free else [(4, 3, 128, 128)])
+    seen.clear()
     detector.warm()
-    warmed = {shape[2:] for shape in seen}
-    assert warmed == ({(96, 128), (128, 128)} if free else {(128, 128)})
+    assert {shape[2:] for shape in seen} == {(96, 128) if free else (128, 128)}
+    assert {shape[0] for shape in seen} == {1, 2, 4}
 
 
 @pytest.mark.parametrize(
