@@ -32,6 +32,7 @@ from api.settings import Settings
 from bench.load_client import Act, Connection, play, request, sends
 from bench.ports import free_port
 from bench.servers import new_database, postgres
+from bench.waiting import until_ready
 from contract import AlertEvent, new_id, utc_now
 from contract.chain import LINK_HEADER, ORIGIN, event_body
 from edge.evidence_chain import sign_link
@@ -209,7 +210,7 @@ def house(cases: int, workers: int) -> Iterator[tuple[House, float]]:
         )
         stack.callback(api.wait)
         stack.callback(api.terminate)
-        _wait(f"http://127.0.0.1:{port}", api)
+        until_ready(f"http://127.0.0.1:{port}", api)
         login = httpx.post(
             f"http://127.0.0.1:{port}/session",
             json={"username": "load", "password": password},
@@ -261,16 +262,3 @@ def run(cases: int, times: int, workers: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "figures": figures,
     }
-
-
-def _wait(base: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 90
-    while True:
-        try:
-            if httpx.get(f"{base}/readyz", trust_env=False, timeout=5).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        if server.poll() is not None or time.monotonic() > end:
-            raise RuntimeError("the server did not become ready")
-        time.sleep(0.2)

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import psutil
 
 from bench.chaos_sites import DEVICE, SIZE, frame_of, site_view
 from bench.ports import free_port
+from bench.waiting import until_ready
 from contract import ModelRef, new_id
 from edge.config import CameraConfig
 from edge.identity import load_signer
@@ -134,13 +134,7 @@ def _api(data: Path) -> Iterator[tuple[str, str]]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
-            time.sleep(0.1)
-            try:
-                if httpx.get(f"{url}/readyz", trust_env=False).status_code == httpx.codes.OK:
-                    break
-            except httpx.HTTPError:
-                continue
+        until_ready(url, process, 60)
         yield url, str(told["token"])
     finally:
         process.terminate()

@@ -30,6 +30,7 @@ from api.security import add_user
 from bench.ports import free_port
 from bench.rollout_boxes import Model, SimBox
 from bench.rollout_centre import settings_of
+from bench.waiting import until_ready
 from contract import DesiredState
 from edge.fleet.enrol import enrol
 
@@ -178,7 +179,7 @@ def town(boxes: int, cameras: int, step: timedelta, seed: int, models: Sequence[
             try:
                 made = Town(f"http://127.0.0.1:{port}", clock, step, seed, models)
                 made.passwords = passwords
-                _wait(made.url, server)
+                until_ready(made.url, server, 180)
                 made.enrol(boxes, cameras, folder / "boxes")
                 yield made
             finally:
@@ -186,19 +187,6 @@ def town(boxes: int, cameras: int, step: timedelta, seed: int, models: Sequence[
                 server.wait(20)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 180
-    while True:
-        try:
-            httpx.get(f"{url}/readyz", trust_env=False, timeout=5).raise_for_status()
-        except httpx.HTTPError:
-            if server.poll() is not None or time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def plan(limits: dict[str, Any]) -> dict[str, Any]:

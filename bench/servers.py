@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ import httpx
 import psycopg
 
 from bench.ports import free_port
+from bench.waiting import until_up
 
 NOBODY = 65534
 
@@ -72,7 +72,8 @@ def postgres(durable: bool = False) -> Iterator[str]:
             [binaries / "postgres", "-D", data, "-p", str(port), *options], stderr=subprocess.DEVNULL, **who
         )
         try:
-            _wait_sql(f"postgresql://cw@127.0.0.1:{port}/postgres", server)
+            at = f"postgresql://cw@127.0.0.1:{port}/postgres"
+            until_up(server, lambda: psycopg.connect(at, connect_timeout=2).close(), psycopg.OperationalError)
             yield f"postgresql+psycopg://cw@127.0.0.1:{port}"
         finally:
             server.terminate()
@@ -83,19 +84,6 @@ def postgres(durable: bool = False) -> Iterator[str]:
                 server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_sql(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def new_database(url: str, name: str, template: str = "template1") -> str:
@@ -124,17 +112,12 @@ def s3() -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                httpx.put(
-                    f"{url}/evidence", headers={"Authorization": "AWS x:y"}, trust_env=False
-                ).raise_for_status()
-                break
-            except httpx.TransportError:
-                if server.poll() is not None or time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
+        head = {"Authorization": "AWS x:y"}
+        until_up(
+            server,
+            lambda: httpx.put(f"{url}/evidence", headers=head, trust_env=False).raise_for_status(),
+            httpx.TransportError,
+        )
         yield url
     finally:
         server.terminate()

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from contract.base import Slug, Unit
 from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.fleet.settings import FleetConfig
+from edge.keeping_config import IdentityConfig, OutboxConfig, PrivacyConfig, RetentionConfig, Section
 from edge.supervise_config import SuperviseConfig
 from edge.yaml_source import load_yaml, read_env
 from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
@@ -23,12 +24,6 @@ from models.roles import Role
 
 # Sources that send packets with time stamps as they come: what a main and a sub stream can be.
 LIVE_VIDEO = ("rtsp", "rtsps", "onvif", "onvif+https", "gb28181+http", "gb28181+https")
-
-
-class Section(BaseModel):
-    """A closed, immutable part of the configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class MqttConfig(Section):
@@ -116,7 +111,7 @@ class ModelConfig(Section):
             max_length=200,
             description="What a class of the bundle means to the rules, where the bundle's own word does not fit the city.",
         ),
-    ] = {}
+    ] = Field(default_factory=dict)
     threads: Annotated[int, Field(ge=1, le=64, description="CPU threads of the detector.")] = 1
     max_batch: Annotated[int, Field(ge=1, le=16, description="Frames in one call of the detector.")] = 4
 
@@ -312,73 +307,6 @@ class CameraConfig(Section):
         return self
 
 
-class OutboxConfig(Section):
-    """The durable queue on the box's disk."""
-
-    quota_mib: Annotated[
-        int, Field(ge=16, le=1_048_576, description="Disk space for unsent evidence, MiB.")
-    ] = 2048
-    max_age_h: Annotated[
-        float,
-        Field(
-            ge=1,
-            le=24 * 365,
-            description="Hours after which unsent clips and sealed originals go; messages and pictures stay.",
-        ),
-    ] = 24 * 14
-
-
-class RetentionConfig(Section):
-    """How long the box remembers what it owes nobody."""
-
-    candidate_days: Annotated[
-        float, Field(gt=0, le=3650, description="Pictures of what was never confirmed, days.")
-    ] = 2.0
-    sent_days: Annotated[
-        float,
-        Field(gt=0, le=3650, description="Messages and alerts that the centre has and that are over, days."),
-    ] = 30.0
-    legal_hold: Annotated[bool, Field(description="Forget nothing by age while this is set.")] = False
-
-
-class PrivacyConfig(Section):
-    """What leaves the box unreadable."""
-
-    blur: Annotated[
-        bool, Field(description="Blur heads and plates in every picture that leaves the box.")
-    ] = True
-    seal_to: Annotated[
-        str | None,
-        Field(
-            pattern=r"^age1[0-9a-z]+$",
-            description="age public key: originals go sealed to it, and the subject's plate is then blurred too.",
-        ),
-    ] = None
-
-
-class TokenConfig(Section):
-    """A PKCS#11 token that holds the box's key."""
-
-    module: Annotated[
-        Path, Field(description="The token's PKCS#11 library, such as /usr/lib/softhsm/libsofthsm2.so.")
-    ]
-    token: Annotated[str, Field(min_length=1, max_length=32, description="Label of the token.")]
-    key: Annotated[
-        str,
-        Field(min_length=1, max_length=80, description="Label of the key; made in the token if not there."),
-    ] = "curbwatch"
-    pin_file: Annotated[Path, Field(description="File that holds the token's PIN, mode 0600.")]
-
-
-class IdentityConfig(Section):
-    """Where the key lives with which the box signs its alerts."""
-
-    token: Annotated[
-        TokenConfig | None,
-        Field(description="A PKCS#11 token instead of the file `identity.key` in the data folder."),
-    ] = None
-
-
 class BoxConfig(Section):
     """One box beside its cameras."""
 
@@ -403,8 +331,9 @@ class BoxConfig(Section):
         "Asia/Shanghai"
     )
     messages: Annotated[
-        dict[Slug, MessageConfig], Field(max_length=64, description="What the loudspeakers can say, by name.")
-    ] = {}
+        dict[Slug, MessageConfig],
+        Field(max_length=64, description="What the loudspeakers can say, by name."),
+    ] = Field(default_factory=dict)
     cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1, max_length=512)]
 
     @model_validator(mode="after")

@@ -18,9 +18,9 @@ from securesystemslib.signer import CryptoSigner, Signer, SSlibKey  # type: igno
 
 from contract.chain import canonical
 from contract.key_file import make_key_file
-from edge.config import IdentityConfig
 from edge.identity_error import IdentityError
 from edge.identity_token import TokenSigner
+from edge.keeping_config import IdentityConfig
 
 KEY_FILE, PUBLIC_FILE = "identity.key", "identity.public"
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 # The package's __init__ has no __all__.
 from securesystemslib.signer import Key, Signature, Signer, SSlibKey  # type: ignore[attr-defined]
 
-from edge.config import TokenConfig
 from edge.identity_error import IdentityError
+from edge.keeping_config import TokenConfig
 
 # RFC 8410: the object identifier of Ed25519.
 ED25519_OID = "1.3.101.112"

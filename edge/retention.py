@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from edge.config import RetentionConfig
+from edge.keeping_config import RetentionConfig
 from edge.ledger import AlertLedger
 from edge.outbox import Outbox
 from edge.stills import StillStore

@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from api.migrate import migrate
 from api.security import add_device, add_user
 from api.settings import Settings
 from bench.ports import free_port
+from bench.waiting import until_ready
 from contract import ModelRef, new_id, utc_now
 from training.dataset_items import Floats, Item, iou_matrix, to_corners
 
@@ -179,7 +179,7 @@ def centre(data: Path, classes: tuple[str, ...]) -> Iterator[Centre]:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ})
     base = f"http://127.0.0.1:{port}"
     try:
-        wait_ready(base, server)
+        until_ready(base, server)
         with (
             httpx.Client(base_url=base, timeout=60, trust_env=False) as box,
             httpx.Client(base_url=base, timeout=60, trust_env=False) as person,
@@ -190,17 +190,3 @@ def centre(data: Path, classes: tuple[str, ...]) -> Iterator[Centre]:
     finally:
         server.terminate()
         server.wait(30)
-
-
-def wait_ready(base: str, server: subprocess.Popen[bytes]) -> None:
-    """Return when the server answers. Raises RuntimeError when it ended or took 90 s."""
-    end = time.monotonic() + 90
-    while True:
-        try:
-            if httpx.get(f"{base}/readyz", trust_env=False, timeout=5).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        if server.poll() is not None or time.monotonic() > end:
-            raise RuntimeError("the server did not become ready")
-        time.sleep(0.2)

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from contract import AlertEvent, utc_now
 from curbwatch.commands.evidence import cli
-from edge.config import RetentionConfig
 from edge.identity import load_signer
+from edge.keeping_config import RetentionConfig
 from edge.ledger import AlertLedger
 from edge.log import get_logger
 from edge.metrics import BoxCollector

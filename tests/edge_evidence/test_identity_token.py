@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from contract.chain import open_link, read_public_key
 from curbwatch.commands.evidence import cli
-from edge.config import IdentityConfig
 from edge.identity import load_signer, public_key, signer_of
 from edge.identity_error import IdentityError
+from edge.keeping_config import IdentityConfig
 from edge.outbox import Outbox
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
