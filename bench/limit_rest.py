@@ -20,6 +20,7 @@ from bench.throughput import Profile, box_config
 from bench.throughput_box import Log
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.meter import METER
+from edge.allocator import few_arenas
 from edge.box import Box
 from edge.config import load_box
 
@@ -67,10 +68,12 @@ def feed(
     The first tenth warms up and does not count.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # As the worker does it.
+    few_arenas()
     log = Log()
     box = Box(load_box(box_config(folder, 9, cameras, profile, model, 4, provider)), log)
     lanes = box.worker.lanes
-    box.worker.warm()
+    box.warm()
     warm = max(1, looks // 10)
     began, stages, total, start = 0.0, METER.seconds(), 0.0, datetime.now(UTC)
     try:

@@ -175,6 +175,11 @@ class Box:
             provider=self._detector.provider,
         )
 
+    def warm(self) -> None:
+        """Do now what is otherwise paid by the first picture and the first clip, for a measurement."""
+        self.worker.warm()
+        self._clips.warm()
+
     def stop(self) -> None:
         """Stop everything in order; what was not sent stays in the outbox."""
         self._end_metrics()

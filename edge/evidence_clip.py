@@ -80,6 +80,11 @@ class ClipMaker:
                 nice = os.getpriority(os.PRIO_PROCESS, here) + BEHIND
                 os.setpriority(os.PRIO_PROCESS, here, min(19, nice))
 
+    def warm(self) -> None:
+        """Make the clips' own detector now, in the caller's thread, and not when the first blurred clip is due."""
+        if self.blurred and self._detect is None:
+            self._detect = self._detector()
+
     def cut(
         self, ring: PacketRing, t0: datetime, t1: datetime, path: Path, masks: Masks = ()
     ) -> Future[ClipInfo]:
