@@ -20,7 +20,7 @@ from bench.throughput import Profile, box_config
 from bench.throughput_box import Log
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.meter import METER
-from edge.allocator import few_arenas
+from edge.allocator import lean_process
 from edge.box import Box
 from edge.config import load_box
 
@@ -69,7 +69,7 @@ def feed(
     """
     folder.mkdir(parents=True, exist_ok=True)
     # As the worker does it.
-    few_arenas()
+    lean_process()
     log = Log()
     box = Box(load_box(box_config(folder, 9, cameras, profile, model, 4, provider)), log)
     lanes = box.worker.lanes

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from camera_adapters.meter import METER
-from edge.allocator import few_arenas
+from edge.allocator import lean_process
 from edge.box import Box
 from edge.config import load_box
 
@@ -66,7 +66,7 @@ def _looks(box: Box) -> dict[str, int]:
 
 def measure(config: Path, seconds: float, warm_s: float) -> dict[str, Any]:
     """Run the box and return what it cost and raised."""
-    few_arenas()
+    lean_process()
     log, process = Log(), psutil.Process()
     box = Box(load_box(config), log)
     bare = process.memory_info().rss

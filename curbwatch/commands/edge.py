@@ -86,12 +86,12 @@ def _refuse(exc: Exception) -> NoReturn:
 
 
 def _work(config: Path, signs: Path, done: threading.Event) -> None:
-    from edge.allocator import few_arenas
+    from edge.allocator import lean_process
     from edge.box import Box
     from edge.changes import check_addresses
     from edge.reload import ConfigWatch
 
-    few_arenas()
+    lean_process()
     log = get_logger()
     # Before the file is read, so that no change of it in between is missed.
     watch = ConfigWatch(config, lambda new: box.apply_file(new), log)

@@ -14,7 +14,7 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from edge.allocator import few_arenas
+from edge.allocator import lean_process
 from edge.alone import end_with
 from edge.shadow.compare import seen_of
 from edge.shadow.line import read_picture
@@ -24,7 +24,7 @@ from models.detector import Detector
 
 
 def _yield_to_all(memory_mib: int) -> None:
-    few_arenas()
+    lean_process()
     os.nice(19)
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
