@@ -34,6 +34,9 @@ function rows(whole, a) {
   ];
 }
 
+// A measured number; rounded first, since -0.04 is no "-0.0".
+export const fixed = (v, digits, unit) => (v === null || v === undefined ? "–" : `${(Math.round(v * 10 ** digits) / 10 ** digits + 0).toFixed(digits)} ${unit}`);
+
 export function show(whole) {
   const a = whole.alerts[whole.alerts.length - 1] ?? null;
   $("case-title").textContent = `${whole.number} · ${issueName(whole.issue)} · ${whole.camera_name || whole.camera_id}`;

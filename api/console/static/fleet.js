@@ -1,7 +1,7 @@
 // The fleet: boxes as they shall be and as they are, what is wrong with each, and the model in the shadow. Filters live in the address.
 import * as api from "./api.js";
 import { button, el, field, select } from "./dom.js";
-import { when } from "./facts.js";
+import { fixed, when } from "./facts.js";
 import { translated } from "./said.js";
 import { differences } from "./shadow.js";
 import { address, go, guarded, pageArg, params } from "./shell.js";
@@ -15,8 +15,6 @@ let timer = null, parts = {};
 const wanted = () => { const p = params(); return { state: p.get("state") ?? "", find: p.get("find") ?? "", sort: p.get("sort") ?? "wrong" }; };
 const set = (more) => go("fleet", { ...wanted(), ...more });
 const fill = (key, values) => Object.entries(values).reduce((text, [k, v]) => text.replace(`{${k}}`, v), t(key));
-// Rounded first, since -0.04 is no "-0.0".
-const fixed = (v, digits, unit) => (v === null || v === undefined ? "–" : `${(Math.round(v * 10 ** digits) / 10 ** digits + 0).toFixed(digits)} ${unit}`);
 
 export function ago(text, now = Date.now()) {
   if (!text) return t("neverSeen");
