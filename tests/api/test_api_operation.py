@@ -110,8 +110,8 @@ def _ready(port: int) -> bool:
 def _same_feed(bases: list[str], token: str, password: str) -> None:
     """Cases that come in at one replica are on the other's feed, each once; a reader that comes back misses none."""
     with (
-        httpx.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30) as box,
-        httpx.Client(trust_env=False, timeout=30) as root,
+        httpx.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=120) as box,
+        httpx.Client(trust_env=False, timeout=120) as root,
         ThreadPoolExecutor(2) as pool,
     ):
         login = {"username": "root", "password": password}
@@ -124,7 +124,7 @@ def _same_feed(bases: list[str], token: str, password: str) -> None:
         def read(base: str, after: int, count: int) -> tuple[list[str], int]:
             cases: list[str] = []
             last, head = after, {**cookie, "Last-Event-ID": str(after)}
-            with httpx.stream("GET", f"{base}/events", headers=head, timeout=60, trust_env=False) as stream:
+            with httpx.stream("GET", f"{base}/events", headers=head, timeout=120, trust_env=False) as stream:
                 for line in stream.iter_lines():
                     if line.startswith("id:"):
                         last = int(line[3:])
@@ -166,7 +166,7 @@ def test_replicas_tell_one_feed_and_end_under_load_without_losing_a_request(
 
     def send(number: int) -> None:
         head = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(headers=head, trust_env=False, timeout=30) as client:
+        with httpx.Client(headers=head, trust_env=False, timeout=120) as client:
             while not stop.is_set():
                 message = event(utc_now())
                 for port in ports:
@@ -199,7 +199,7 @@ def test_replicas_tell_one_feed_and_end_under_load_without_losing_a_request(
             senders = [pool.submit(send, n) for n in range(8)]
             assert going.wait(120)
             replicas[0].send_signal(signal.SIGTERM)
-            code = replicas[0].wait(60)
+            code = replicas[0].wait(150)
             first_ended.set()
             if url:
                 before = len(acknowledged)

@@ -73,7 +73,7 @@ def centre(tmp_path: Path) -> Iterator[RealCentre]:
 
 @contextmanager
 def bridge_to(centre: RealCentre, broker: Broker) -> Iterator[Bridge]:
-    with httpx.Client(base_url=centre.url, timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=centre.url, timeout=60, trust_env=False) as client:
         made = Bridge(client, "127.0.0.1", broker.port, ca_file=broker.ca)
         until(made.ready.is_set)
         try:

@@ -56,7 +56,7 @@ def city(folder: Path, clock: Any = None, **settings: Any) -> Iterator[City]:
     while not server.started:
         time.sleep(0.01)
     url = f"http://127.0.0.1:{port}"
-    admin = httpx.Client(base_url=url, trust_env=False, timeout=30)
+    admin = httpx.Client(base_url=url, trust_env=False, timeout=120)
     admin.post("/session", json={"username": "root", "password": password}).raise_for_status()
     try:
         yield City(url, core, clock, admin)

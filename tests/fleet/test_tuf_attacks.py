@@ -93,7 +93,7 @@ class Scene:
         made.publish("north", bundle(folder / "one"))
         self.line = Line(self.repo)
         self.root = (self.repo / "metadata" / "1.root.json").read_bytes()
-        self.client = httpx.Client(trust_env=False, timeout=10)
+        self.client = httpx.Client(trust_env=False, timeout=60)
         self.slots = Slots(folder / "slots", 64 * 2**20)
 
     def signer(self, shift: timedelta = timedelta(0)) -> Repository:
