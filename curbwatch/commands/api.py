@@ -61,9 +61,10 @@ def run(data: Path, host: str, port: int, forwarded_allow_ips: str, workers: int
     if password is not None:
         click.echo(f"first start: user admin, password {password} (shown this once; keep it)")
     os.environ[f"{PREFIX}DATA"] = str(settings.data)
+    # 25 s: on a busy machine ten were over while requests were still worked on, which then were told 500. Compose waits 30 s, the chart 40 s.
     uvicorn.run(
         "api.serve:app", factory=True, host=host, port=port, workers=workers, access_log=False, log_config=None,
-        server_header=False, timeout_graceful_shutdown=10, forwarded_allow_ips=forwarded_allow_ips,
+        server_header=False, timeout_graceful_shutdown=25, forwarded_allow_ips=forwarded_allow_ips,
         timeout_keep_alive=30, timeout_worker_healthcheck=60, loop="api.even:EvenLoop",
     )  # fmt: skip
 
