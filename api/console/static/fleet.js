@@ -50,9 +50,10 @@ const disk = (r) => (r.disk_bytes ? `${Math.round((100 * r.disk_free_bytes) / r.
 // The centre's words for a difference are English; the reason within is the box's own.
 const DRIFT = /^(\w+): shall be (.*?), is (.*?)(?: \((.*)\))?$/;
 const WHAT = { configuration: "boxConfig", model: "boxModel", shadow: "shadowOf" };
+const named = (text) => ({ none: "–", own: t("ownModel") })[text] ?? text;
 function drifted(text) {
   const m = DRIFT.exec(text);
-  return m ? fill("driftLine", { what: t(WHAT[m[1]] ?? m[1]), wanted: m[2], has: m[3] }) + (m[4] ? ` (${translated(m[4])})` : "") : translated(text);
+  return m ? fill("driftLine", { what: t(WHAT[m[1]] ?? m[1]), wanted: named(m[2]), has: named(m[3]) }) + (m[4] ? ` (${translated(m[4])})` : "") : translated(text);
 }
 
 // What a box has, and under it what it shall have where that is something else.

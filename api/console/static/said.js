@@ -9,13 +9,14 @@ const GAP = "((?:(?!; ).)+?)", OWN = "(.+)";
 const pattern = (en) => new RegExp(`^${en.split(/(\{\w+\})/).map((p, i) => (i % 2 ? (p === "{why}" ? OWN : GAP) : escaped(p))).join("")}$`, "s");
 const known = Object.entries(SAID_WORDS).map(([key, [en, zh]]) => ({ key, en, zh, names: [...en.matchAll(/\{(\w+)\}/g)].map((m) => m[1]), find: pattern(en) }));
 // Enough of an advice to know it by: a box cuts what is too long.
+const EMPTY = new Set(["none", "no"]); // in the place of a figure that there is not yet
 const COUNTS = /^\d+ [a-z ]+(, \d+ [a-z ]+)+$/;
 const mends = known.filter((one) => one.key.startsWith("mend_")).map((one) => ({ begins: one.en.slice(0, 30), zh: one.zh }));
 
 function part(text) {
   for (const { find, names, zh } of known) {
     const m = find.exec(text);
-    if (m) return names.reduce((out, name, i) => out.replace(`{${name}}`, () => (name === "why" ? whole(m[i + 1]) : m[i + 1])), zh);
+    if (m) return names.reduce((out, name, i) => out.replace(`{${name}}`, () => (name === "why" ? whole(m[i + 1]) : EMPTY.has(m[i + 1]) ? "–" : m[i + 1])), zh);
   }
   // What several looks at a place found, and what is wrong with a view.
   if (COUNTS.test(text)) return text.split(", ").map(part).join("、");

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { button, el, field, select } from "./dom.js";
 import * as checks from "./checks.js";
 import { make as canvas } from "./draw.js";
-import { when } from "./facts.js";
+import { fixed, when } from "./facts.js";
 import { make as ground, complete } from "./pairs.js";
 import { translated } from "./said.js";
 import { address, guarded, pageArg } from "./shell.js";
@@ -110,7 +110,7 @@ async function follow(saved) {
 
 function box(holds) {
   const h = camera.health, rows = [[t("state"), `${t(`c_${camera.state}`)}${spoken(camera)}`], [t("configuration"), t(`b_${holds.state}`).replace("{n}", holds.version)]];
-  if (h) rows.push([t("lastFrame"), h.last_frame_at ? when(h.last_frame_at) : "–"], [t("decoded"), String(h.frames_decoded)], [t("tainted"), `${(100 * h.tainted_ratio).toFixed(1)} %`], [t("skew"), h.clock_skew_s == null ? "–" : `${h.clock_skew_s.toFixed(2)} s`], [t("camera"), t(`v_${h.view}`)]);
+  if (h) rows.push([t("lastFrame"), h.last_frame_at ? when(h.last_frame_at) : "–"], [t("decoded"), String(h.frames_decoded)], [t("tainted"), `${(100 * h.tainted_ratio).toFixed(1)} %`], [t("skew"), fixed(h.clock_skew_s, 2, "s")], [t("camera"), t(`v_${h.view}`)]);
   return el("section", { class: "card" }, el("h2", { text: t("whatBoxSays") }), el("dl", { class: "boxfacts" }, rows.flatMap(([k, v]) => [el("dt", { text: k }), el("dd", { text: v })])), may() ? el("div", { class: "tools" }, button(t("probeNow"), probe, { id: "probe-now" })) : el("p", { class: "dim", text: t("onlyAdmin") }), parts.probed, el("details", {}, el("summary", { text: t("probe") }), el("p", { class: "dim", text: t("probeHelp") }), el("pre", { tabindex: "0", "aria-label": t("probe") }, el("code", { text: "curbwatch camera probe rtsp://user:password@camera/path" }))));
 }
 function background(pictures) {
