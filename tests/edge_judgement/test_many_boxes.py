@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract import IssueClass
 from edge import boxes as many
 from edge.geometry import Box, covered, iou
 from edge.people import STEP, ShortTracks, _distance
+from edge.site_store import _pack, _unpack
+from edge.sites import Moment, Site
 
 side = st.floats(0.01, 0.4)
 box = st.tuples(st.floats(0, 0.9), st.floats(0, 0.9), side, side).map(
@@ -68,3 +74,16 @@ def test_arrays_of_nothing_are_empty() -> None:
     assert many.ious(nothing, many.array_of([(0, 0, 1, 1)])).shape == (0, 1)
     assert many.without_twins([], [], 0.6) == []
     assert np.isfinite(many.ious(many.array_of([(0, 0, 1, 1)]), many.array_of([(2, 2, 3, 3)]))).all()
+
+
+def test_the_look_of_a_place_that_an_older_box_wrote_is_read() -> None:
+    look = np.random.default_rng(2).normal(0, 0.05, (24, 24)).astype(np.float32)
+    now = Moment(datetime(2026, 3, 1, 2, tzinfo=UTC), 10.0)
+    site = Site(IssueClass.PARKING_MOTOR, "kerb", now, (0.1, 0.1, 0.2, 0.2), patch=look, last=now)
+    told = json.loads(json.dumps(_pack(site)))
+    again = _unpack(told, now, None).patch
+    older = _unpack({**told, "patch": np.round(look.ravel(), 4).tolist()}, now, None).patch
+    assert again is not None
+    assert older is not None
+    assert np.array_equal(again, look)
+    assert np.allclose(older, look, atol=1e-4)
