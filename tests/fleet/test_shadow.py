@@ -188,7 +188,7 @@ def test_a_candidate_is_counted_against_the_champion_and_takes_the_least_priorit
     assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "1000"
     assert stage.runner is not None
     stage.runner.stop()
-    assert not child.is_running()
+    until(lambda: not child.is_running())
 
 
 def test_a_share_is_a_share_and_an_overloaded_box_leaves_frames_out(stage: Stage, tmp_path: Path) -> None:
