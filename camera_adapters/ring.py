@@ -13,7 +13,7 @@ import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import cast
 
 import av
+from av.container import OutputContainer
 
 from camera_adapters.decoder import bound
 
@@ -284,13 +285,26 @@ def _timestamps(packets: Sequence[RingPacket]) -> list[tuple[int, int]]:
     return out
 
 
+@contextlib.contextmanager
+def fragmented_mp4(path: Path) -> Iterator[OutputContainer]:
+    """Give a container that writes a fragmented MP4 to `path`.
+
+    The file is opened here, since PyAV 18 never closes the one whose header found the disk full.
+
+    Raises:
+        OSError: the file can't be made or written.
+    """
+    with path.open("wb") as file, av.open(file, "w", format="mp4", options=_FRAGMENTED) as out:
+        yield out
+
+
 def _copy_clip(packets: Sequence[RingPacket], path: Path) -> None:
     params = packets[0].params
     # A muxer takes no extradata by hand (PyAV 18), so the template is probed from the bytes themselves.
     head = (params.extradata or b"") if (params.extradata or b"").startswith(b"\0\0") else b""
     with (
         av.open(io.BytesIO(head + packets[0].data), format=params.codec) as probe,
-        av.open(str(path), "w", format="mp4", options=_FRAGMENTED) as out,
+        fragmented_mp4(path) as out,
     ):
         stream = out.add_stream_from_template(probe.streams.video[0])
         stream.time_base = params.time_base
@@ -306,7 +320,7 @@ def _encode_clip(packets: Sequence[RingPacket], path: Path) -> None:
     if not frames:
         raise NoPicturesError("the packets of that time do not decode")
     first = frames[0][0]
-    with av.open(str(path), "w", format="mp4", options=_FRAGMENTED) as out:
+    with fragmented_mp4(path) as out:
         stream = out.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23"})
         stream.width, stream.height = frames[0][1].width // 2 * 2, frames[0][1].height // 2 * 2
         stream.pix_fmt = "yuv420p"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from camera_adapters.decoder import bound
 from camera_adapters.frame import Masks, cut
 from camera_adapters.meter import METER
-from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket
+from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket, fragmented_mp4
 from edge.allocator import give_back
 from edge.privacy import Sensitive, blur, sensitive_of
 from models.detections import Detections
@@ -41,7 +41,6 @@ DETECT_EVERY = 2
 HELD_BYTES = 160 * 2**20
 # Nicer than the cameras by this much: the clips' thread gets a tenth of one's share where the core is full.
 BEHIND = 10
-_OPTIONS = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
 
 
 class ClipMaker:
@@ -172,7 +171,7 @@ def _write(
     width = min(MAX_WIDTH, params.width) // 2 * 2
     height = round(params.height * width / params.width) // 2 * 2
     first = last = None
-    with av.open(str(part), "w", format="mp4", options=_OPTIONS) as out:
+    with fragmented_mp4(part) as out:
         stream = out.add_stream("libx264", rate=round(FPS), options={"preset": "veryfast", "crf": "26"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)

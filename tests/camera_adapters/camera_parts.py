@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import os
 import ssl
 import threading
 import time
@@ -24,6 +26,15 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 QUICK = StreamOptions(
     stall_s=1.5, backoff_base_s=0.1, quick_cap_s=0.3, backoff_cap_s=0.3, auth_backoff_s=0.3, key_stall_s=1.5
 )
+
+
+def handles_of(path: Path) -> int:
+    """Return how many open descriptors of this process are of `path`."""
+    wanted, found = path.stat(), 0
+    for handle in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # Another thread may close one meanwhile.
+            found += os.path.samestat(os.fstat(int(handle.name)), wanted)
+    return found
 
 
 class Memory:

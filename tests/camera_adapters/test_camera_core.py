@@ -14,7 +14,7 @@ import av
 import numpy as np
 import psutil
 import pytest
-from camera_parts import Memory
+from camera_parts import Memory, handles_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -287,13 +287,23 @@ def test_a_file_keeps_the_interval(clips: dict[str, Path]) -> None:
     assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == [0, 0.5, 1.0, 1.5]
 
 
-def test_a_clip_on_a_full_disk_leaves_no_half_file(clips: dict[str, Path], tmp_path: Path) -> None:
-    stream = open_stream("gate", str(clips["h264"]), Memory(), StreamOptions(), VirtualClock(T0))
+@pytest.mark.parametrize("name", ["h264", "mpeg4"])
+def test_a_clip_on_a_full_disk_leaves_no_half_file_and_no_open_one(
+    clips: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    stream = open_stream("gate", str(clips[name]), Memory(), StreamOptions(), VirtualClock(T0))
     stream.run(threading.Event())
-    assert stream.ring is not None
-    with pytest.raises(OSError):
-        stream.ring.clip(T0, T0 + timedelta(seconds=1), tmp_path / "no" / "folder" / "clip.mp4")
-    assert not list(tmp_path.rglob("*.part"))
+    ring = stream.ring
+    assert ring is not None
+    wanted = T0, T0 + timedelta(seconds=1)
+    with pytest.raises(FileNotFoundError):
+        ring.clip(*wanted, tmp_path / "no" / "folder" / "clip.mp4")
+    for _ in range(4):
+        (tmp_path / "clip.mp4.part").symlink_to("/dev/full")
+        with pytest.raises(OSError, match="No space left"):
+            ring.clip(*wanted, tmp_path / "clip.mp4")
+    assert handles_of(Path("/dev/full")) == 0
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
