@@ -162,7 +162,7 @@ def test_a_box_takes_a_configuration_while_it_runs_and_takes_a_bad_one_back(tmp_
     ):
         town.enrolled(tmp_path / "box", "box").close()
         api = {"url": town.url, "token_file": str(tmp_path / "box" / "box.token"), "heartbeat_s": 1}
-        start = config_of(tmp_path, camera("a", served.url("a")), api=api, fleet={"window_s": 6})
+        start = config_of(tmp_path, camera("a", served.url("a")), api=api, fleet={"window_s": 20})
         box = Box(start, get_logger())
         box.start()
 

@@ -1,7 +1,21 @@
 """`curbwatch bench ...`: each benchmark is a module beside this one."""
 
+import signal
+import sys
+import threading
+
 from curbwatch.lazy import LazyGroup
 
+
+def _end_what_was_started() -> None:
+    """Take SIGTERM like an error: the cameras and boxes that a bench has started end with it, and do not disturb the next."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 cli = LazyGroup(
-    package="curbwatch.commands.bench", name="bench", help="Measure: events, throughput, faults, chaos."
+    package="curbwatch.commands.bench",
+    name="bench",
+    help="Measure: events, throughput, faults, chaos.",
+    callback=_end_what_was_started,
 )
