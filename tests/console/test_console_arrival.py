@@ -175,6 +175,25 @@ def test_a_reason_in_words_is_for_the_case_it_was_asked_for(browser: Browser, ce
     assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review"]
 
 
+def test_keys_right_after_a_dialog_has_closed_count(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre)
+    shown(page)
+    page.keyboard.press("r")
+    page.keyboard.press("9")
+    expect(page.locator("#other-text")).to_be_focused()
+    # In one task, so that no frame is drawn between: the focus is still in the field of the closed dialog.
+    page.evaluate(
+        """() => {
+            document.getElementById('other').close();
+            for (const key of ['Escape', 'b'])
+                document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        }"""
+    )
+    expect(page.locator("#choices")).to_be_hidden()
+    expect(page.locator("#batch")).to_be_visible()
+
+
 def test_undo_takes_back_the_verdict_that_is_on_its_way(browser: Browser, centre: Town) -> None:
     ids = [centre.post_case(n) for n in (1, 2, 3)]
     page = page_of(browser, centre)

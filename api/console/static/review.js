@@ -249,8 +249,10 @@ const ACTIONS = {
 };
 
 export function onKey(event) {
-  if (keys.foreign(event) || $("review").hidden || event.target.closest("input:not([type=checkbox]):not([type=range]), select, textarea, dialog[open]")) return;
-  if (event.key === "Enter" || (event.key === " " && event.target.closest("button, input"))) return;
+  // Until its next frame a browser leaves the focus in a dialog that has just closed: a key of that moment is meant for the page.
+  const target = event.target.closest("dialog:not([open])") ? document.body : event.target;
+  if (keys.foreign(event) || $("review").hidden || target.closest("input:not([type=checkbox]):not([type=range]), select, textarea, dialog[open]")) return;
+  if (event.key === "Enter" || (event.key === " " && target.closest("button, input"))) return;
   if (openChoices() && /^[0-9]$/.test(event.key)) { event.preventDefault(); digit(Number(event.key)); return; }
   if (event.key === "Escape") { closeChoices(); if (state.editing) edit(); return; }
   const action = keys.actionOf(event.key);
