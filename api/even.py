@@ -74,6 +74,11 @@ class EvenServer:
             await self._loop.connect_accepted_socket(lambda: protocol, taken)
         except OSError:
             taken.close()
+            return
+        if self._closed:
+            # Whoever closed the server has told the connections that there were to end. One that was being opened meanwhile
+            # would be served on, until the time for an end is over and its request is cut off.
+            protocol.shutdown()
 
     def is_serving(self) -> bool:
         """True until `close`."""

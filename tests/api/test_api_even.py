@@ -31,6 +31,9 @@ class _Kept(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
 
+    def shutdown(self) -> None:
+        self.transport.close()
+
 
 class _Process:
     """A loop in a thread, standing in for a server process that has the socket from its parent."""
@@ -92,6 +95,30 @@ def test_a_closed_server_takes_nobody_and_leaves_the_rest_alone() -> None:
             client.sendall(b"c")
             assert client.recv(1) == b"c"
         process.close()
+
+
+def test_a_connection_that_is_opened_while_the_server_closes_ends_as_well() -> None:
+    """Else a box would be served on it for as long as an end may take, and then be cut off."""
+
+    async def serve(sock: socket.socket) -> set[_Kept]:
+        loop, held = asyncio.get_running_loop(), set[_Kept]()
+
+        def factory() -> _Kept:
+            loop.call_soon(lambda: server.close())  # before the connection is made, after it was taken
+            return _Kept(held)
+
+        server = await loop.create_server(factory, sock=sock)
+        with socket.create_connection(sock.getsockname()) as client:
+            client.setblocking(False)
+            assert await asyncio.wait_for(loop.sock_recv(client, 1), 60) == b""
+        await server.wait_closed()
+        return held
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as sock,
+        asyncio.Runner(loop_factory=EvenLoop) as runner,
+    ):
+        assert runner.run(serve(sock.dup())) == set()
 
 
 def test_without_a_socket_it_is_uvloop() -> None:

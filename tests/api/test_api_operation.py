@@ -84,7 +84,8 @@ def _replica(data: Path, url: str | None, port: int, workers: int) -> Iterator[s
         env["CURBWATCH_API_DATABASE_URL"] = url
     command = [sys.executable, "-m", "curbwatch", "api", "run", "--data", str(data), "--port", str(port)]
     command += ["--workers", str(workers)]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (data.parent / f"{data.name}.log").open("wb") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
         yield process
     finally:

@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from bench.cluster import run as lose_a_node
+from bench.cluster import started
 from curbwatch.cluster.archive import COLUMNS, Job, SpanJudge, pictures, run, spans
 from curbwatch.cluster.plan import load_plan
 from curbwatch.commands.cluster import cli
@@ -26,11 +27,13 @@ GROUP = {"name": "east", "box": "/etc/curbwatch/east.yaml"}
 def ray_here() -> Iterator[Any]:
     import ray
 
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=150 * 2**20,
+    started(
+        lambda: ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=150 * 2**20,
+        )
     )
     yield ray
     ray.shutdown()
