@@ -21,6 +21,7 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 
 from api.errors import ApiError
 from api.settings import Settings
+from contract.durable import sync
 
 HASH_AT_ONCE = 1 << 20
 
@@ -244,11 +245,7 @@ def _sync_names(path: Path, root: Path, itself: bool = False) -> None:
     """Bring the folders that lead to a stored file to the disk, and the file; a box forgets what is acknowledged."""
     folders = list(path.parents)[: len(path.relative_to(root).parts)]
     for part in [path, *folders] if itself else folders:
-        handle = os.open(part, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(part)
 
 
 def _sync(file: IO[bytes]) -> None:

@@ -13,12 +13,12 @@ import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import av
 from av.container import OutputContainer
@@ -31,6 +31,8 @@ COPY_CODECS = frozenset({"h264", "hevc"})
 # holes: 53 MB for 33 MB of packets. Of a sub stream's ring half a megabyte lies idle at most.
 BLOCK = 512 * 1024
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +206,7 @@ class PacketRing:
         packets = self.packets(t0, t1)
         params = packets[0].params
         copy = params.codec in COPY_CODECS
-        part = path.with_name(path.name + ".part")
-        try:
-            (_copy_clip if copy else _encode_clip)(packets, part)
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
+        _, digest = keep_whole(path, lambda part: (_copy_clip if copy else _encode_clip)(packets, part))
         duration = max((packets[-1].at - packets[0].at).total_seconds(), 0.04)
         return ClipInfo(
             path,
@@ -283,6 +276,24 @@ def _timestamps(packets: Sequence[RingPacket]) -> list[tuple[int, int]]:
         out.append((pts, dts))
         last = dts
     return out
+
+
+def keep_whole(path: Path, write: Callable[[Path], _Answer]) -> tuple[_Answer, str]:
+    """Let `write` make a file, which is at `path` when it is whole and on the disk; return its answer and the file's SHA-256.
+
+    Raises:
+        OSError: the file can't be made; nothing of it is left. So it is with what `write` raises.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        answer = write(part)
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return answer, digest
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from pathlib import Path
 # The package's __init__ has no __all__.
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
+from contract.durable import sync
+
 
 def make_key_file(path: Path) -> None:
     """Make an Ed25519 key (PEM), readable by its owner alone; a file that is there already is left as it is.
@@ -27,9 +29,7 @@ def make_key_file(path: Path) -> None:
     try:
         # A link fails where the file exists: of two processes that start at once, one key wins.
         os.link(part, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        sync(path.parent)
     except FileExistsError:
         pass
     finally:

@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import psutil
 from camera_adapters.clock import Clock, SystemClock
 from camera_adapters.frame import Frame
 from camera_adapters.redact import redact
-from camera_adapters.speaker import HttpSpeaker, Message, OnvifSpeaker, Speaker
 from camera_adapters.view_watch import ViewWatch
 from contract import Heartbeat, new_id
 from contract.mqtt import PART_BYTES
@@ -49,6 +48,7 @@ from edge.references import ReferenceStore
 from edge.retention import BoxRetention
 from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore, boot_id
+from edge.speakers import speakers_of
 from edge.stills import StillStore
 from edge.tape import Tape
 from edge.trace import AlertTrace, tracing_of
@@ -188,9 +188,7 @@ class Box:
         self.worker.stop()
         self._fleet.shadow.close()
         # The stream of each is closed, its ring is still there: clips end earlier, and are not lost.
-        until = time.monotonic() + CLIP_PATIENCE_S
-        for lane in self.worker.lanes:
-            lane.pipeline.finish(self._clock.now(), max(0.0, until - time.monotonic()))
+        self._finish(self.worker.lanes)
         self._stop.set()
         self._outbox.changed.set()
         self.view_log.changed.set()
@@ -254,12 +252,17 @@ class Box:
         """Stop the cameras that go, start those that come; return those that could not be started."""
         gone = self.worker.remove([*changes.removed, *changes.restarted])
         failed = self.worker.add(now[i] for i in changes.added)
-        until = time.monotonic() + CLIP_PATIENCE_S
+        self._finish(gone)
         for lane in gone:
-            lane.pipeline.finish(self._clock.now(), max(0.0, until - time.monotonic()))
             self._stills.pop(lane.camera.id, None)
             self.view_log.forget(lane.camera.id)
         return failed | self.worker.add(now[i] for i in changes.restarted)
+
+    def _finish(self, lanes: Iterable[Lane]) -> None:
+        """End the clips of cameras whose streams are closed, all of them within one patience."""
+        until = time.monotonic() + CLIP_PATIENCE_S
+        for lane in lanes:
+            lane.pipeline.finish(self._clock.now(), max(0.0, until - time.monotonic()))
 
     def _redraw(self, camera: CameraConfig) -> None:
         lane = self.worker.lane(camera.id)
@@ -404,15 +407,3 @@ class Box:
             fleet=self._fleet.report(),
             **self._signs.take(),
         )
-
-
-def speakers_of(config: BoxConfig) -> dict[str, Speaker]:
-    """Return the loudspeaker of each camera that has one."""
-    messages = {name: Message(m.file, m.text) for name, m in config.messages.items()}
-    out: dict[str, Speaker] = {}
-    for camera in config.cameras:
-        if camera.enabled and camera.speaker is not None:
-            url = camera.speaker.url.get_secret_value()
-            kind = HttpSpeaker if camera.speaker.kind == "http" else OnvifSpeaker
-            out[camera.id] = kind(url, messages)
-    return out

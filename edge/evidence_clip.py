@@ -7,7 +7,6 @@ leave faces fewer pixels to begin with.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 import threading
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from camera_adapters.decoder import bound
 from camera_adapters.frame import Masks, cut
 from camera_adapters.meter import METER
-from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket, fragmented_mp4
+from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket, fragmented_mp4, keep_whole
 from edge.allocator import give_back
 from edge.privacy import Sensitive, blur, sensitive_of
 from models.detections import Detections
@@ -144,15 +143,9 @@ def blurred_clip(
         NoPicturesError: the ring has none of that time.
     """
     packets = ring.packets(t0, t1)
-    part = path.with_name(path.name + ".part")
-    try:
-        first, last, size = _write(packets, t0, part, detect, masks, threads)
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    (first, last, size), digest = keep_whole(
+        path, lambda part: _write(packets, t0, part, detect, masks, threads)
+    )
     length = max((last - first).total_seconds(), 1 / FPS)
     return ClipInfo(
         path, digest, path.stat().st_size, first, length, size[0], size[1], "h264", transcoded=True

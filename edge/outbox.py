@@ -23,8 +23,8 @@ from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # no _
 
 from contract import AlertEvent, AlertStage, utc_now
 from contract.chain import ORIGIN, event_body
+from contract.durable import sync
 from edge import tombstones
-from edge.durable import sync
 from edge.evidence_chain import sign_link
 
 _SCHEMA = (

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from camera_adapters.frame import Role
+from contract.durable import sync
 from edge import pictures
-from edge.durable import sync
 
 MAX_SITES = 400
 NAMES = ("first", "middle", "confirm")

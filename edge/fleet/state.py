@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from contract.durable import sync
 from contract.fleet import Phase
-from edge.durable import sync
 
 
 def read_state(path: Path) -> dict[str, Any]:

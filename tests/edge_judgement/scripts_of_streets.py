@@ -23,6 +23,8 @@ PLACE = GeoPoint(
     lon=116.4, lat=39.9, error=ErrorEllipse(semi_major_m=40, semi_minor_m=40), source="camera_point"
 )
 W, H = 640, 360
+CAR = (0.40, 0.50, 0.55, 0.70)
+SHORT = {"candidate_s": 20, "confirm_s": 60}
 
 
 @dataclass

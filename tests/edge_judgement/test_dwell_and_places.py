@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from scripts_of_streets import PLACE, START, Actor, confirmed, judge, play, standing, zone
+from scripts_of_streets import CAR, PLACE, START, Actor, confirmed, judge, play, standing, zone
 
 from edge.judge import Judge
 from edge.site_store import SiteStore
 from edge.zones import PolicyConfig
 
-CAR = (0.40, 0.50, 0.55, 0.70)
 POLICY = {"parking.motor": {"candidate_s": 20, "confirm_s": 60}}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scripts_of_streets import (
+    SHORT,
     START,
     Actor,
     confirmed,
@@ -28,19 +29,6 @@ from edge.geometry import Box
 from edge.judge import Change, Judge
 from edge.left_objects import LeftObject
 from edge.zones import PolicyConfig
-
-CAR = (0.40, 0.50, 0.55, 0.70)
-SHORT = {"candidate_s": 20, "confirm_s": 60}
-PARKING = dict.fromkeys(("parking.motor", "parking.non_motor", "parking.fire_lane"), SHORT)
-STALLS = dict.fromkeys(
-    (
-        "vendor.unlicensed",
-        "vendor.out_of_permit",
-        "street_occupation.roadside",
-        "street_occupation.shopfront",
-    ),
-    SHORT,
-)
 
 
 class TestDumping:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scripts_of_streets import (
+    CAR,
+    SHORT,
     START,
     Actor,
     W,
@@ -32,8 +34,6 @@ from edge.left_objects import LeftObject
 from edge.ruler import ENOUGH_PEOPLE, PERSON_M, Ruler
 from models.detections import Detections
 
-CAR = (0.40, 0.50, 0.55, 0.70)
-SHORT = {"candidate_s": 20, "confirm_s": 60}
 PARKING = dict.fromkeys(("parking.motor", "parking.non_motor", "parking.fire_lane"), SHORT)
 STALLS = dict.fromkeys(
     (

@@ -29,3 +29,5 @@ function whole(text) {
   return one === text ? text.split("; ").map(part).join("；") : one;
 }
 export const translated = (text) => (text && language() === "zh" ? whole(text) : text ?? "");
+// A camera's reason in the box's own words; `unknown` and `offline` say all there is.
+export const spoken = (camera) => (["unknown", "offline"].includes(camera.state) ? "" : translated(camera.reason));

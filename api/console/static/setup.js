@@ -5,7 +5,7 @@ import * as checks from "./checks.js";
 import { make as canvas } from "./draw.js";
 import { fixed, when } from "./facts.js";
 import { make as ground, complete } from "./pairs.js";
-import { translated } from "./said.js";
+import { spoken, translated } from "./said.js";
 import { address, guarded, pageArg } from "./shell.js";
 import { issueName, t } from "./strings.js";
 import { week } from "./week.js";
@@ -13,8 +13,6 @@ import { week } from "./week.js";
 const KINDS = ["no_parking", "no_dumping", "no_vending", "pavement", "frontage", "fire_lane", "tactile_path", "bus_stop", "moving_lane", "non_motor_parking", "parking_bay", "loading", "permitted_vending", "terrace", "collection_point", "bin", "privacy_mask"];
 let model = null, parts = {}, pane = null, plane = null, camera = null, session = null, visit = 0;
 
-// The box's own words; `unknown` and `offline` say all there is.
-const spoken = (c) => (c.reason && !["unknown", "offline"].includes(c.state) ? ` · ${translated(c.reason)}` : "");
 const say = (text) => { parts.said.textContent = text; };
 export const draft = () => ({ zones: model.zones.map((z) => ({ ...z, holder: z.holder ?? "" })), ...(complete(model.pairs).length >= 4 ? { ground: { pairs: complete(model.pairs) } } : {}) });
 
@@ -109,7 +107,7 @@ async function follow(saved) {
 }
 
 function box(holds) {
-  const h = camera.health, rows = [[t("state"), `${t(`c_${camera.state}`)}${spoken(camera)}`], [t("configuration"), t(`b_${holds.state}`).replace("{n}", holds.version)]];
+  const h = camera.health, rows = [[t("state"), [t(`c_${camera.state}`), spoken(camera)].filter(Boolean).join(" · ")], [t("configuration"), t(`b_${holds.state}`).replace("{n}", holds.version)]];
   if (h) rows.push([t("lastFrame"), h.last_frame_at ? when(h.last_frame_at) : "–"], [t("decoded"), String(h.frames_decoded)], [t("tainted"), `${(100 * h.tainted_ratio).toFixed(1)} %`], [t("skew"), fixed(h.clock_skew_s, 2, "s")], [t("camera"), t(`v_${h.view}`)]);
   return el("section", { class: "card" }, el("h2", { text: t("whatBoxSays") }), el("dl", { class: "boxfacts" }, rows.flatMap(([k, v]) => [el("dt", { text: k }), el("dd", { text: v })])), may() ? el("div", { class: "tools" }, button(t("probeNow"), probe, { id: "probe-now" })) : el("p", { class: "dim", text: t("onlyAdmin") }), parts.probed, el("details", {}, el("summary", { text: t("probe") }), el("p", { class: "dim", text: t("probeHelp") }), el("pre", { tabindex: "0", "aria-label": t("probe") }, el("code", { text: "curbwatch camera probe rtsp://user:password@camera/path" }))));
 }

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { make } from "./citymap.js";
 import { el, field, select } from "./dom.js";
 import { clock, when } from "./facts.js";
-import { translated } from "./said.js";
+import { spoken } from "./said.js";
 import { address, go, guarded, params } from "./shell.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
@@ -24,9 +24,6 @@ function filters(cameras) {
     field(t("camera"), select([["", t("allCameras")], ...cameras.slice(0, 500).map((c) => [c.id, c.name || c.id])], now.camera, (camera) => set({ camera }))),
     field(t("hours"), select([["1", t("h1")], ["24", t("h24")], ["168", t("h168")], ["720", t("h720")]], now.hours, (hours) => set({ hours }))));
 }
-
-// The box's own words; `unknown` and `offline` say all there is.
-const spoken = (c) => (["unknown", "offline"].includes(c.state) ? "" : translated(c.reason));
 
 // A view that is not fit suspends the camera's zones: it stands with the cameras that are down.
 const unfit = (c) => c.health && c.state !== "offline" && !FIT.includes(c.health.view);
