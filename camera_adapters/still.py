@@ -18,16 +18,26 @@ REORDER = 4
 
 
 def picture_at(
-    ring: PacketRing, at: datetime, tolerance_s: float = 2.0, most: int = MOST_PACKETS
+    ring: PacketRing,
+    at: datetime,
+    tolerance_s: float = 2.0,
+    most: int = MOST_PACKETS,
+    key_within_s: float = 0.0,
 ) -> tuple[datetime, av.VideoFrame]:
     """Return the undamaged picture nearest to a moment with its time.
 
-    Where its GOP is longer than `most` packets up to it, the nearest key frame stands for it.
+    A whole key frame at most `key_within_s` seconds away stands for it: one decoded picture instead of a GOP's. Where its
+    GOP is longer than `most` packets up to it, the nearest key frame does in any case.
 
     Raises:
         NoPicturesError: there is none within `tolerance_s` seconds.
     """
     packets = _connection(ring, at, tolerance_s)
+    quick = min((p for p in packets if p.key), key=lambda p: _off(p, at), default=None)
+    if quick is not None and _off(quick, at) <= min(key_within_s, tolerance_s):
+        found = _decoded([quick], quick.at)
+        if found is not None:
+            return found
     nearest = min(range(len(packets)), key=lambda i: abs((packets[i].at - at).total_seconds()))
     begin = max((i for i in range(nearest + 1) if packets[i].key), default=None)
     if begin is not None and nearest - begin < most and _off(packets[nearest], at) <= tolerance_s:

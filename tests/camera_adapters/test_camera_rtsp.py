@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
 
 import av
 import numpy as np
@@ -24,8 +21,8 @@ from camera_adapters.clock import SystemClock
 from camera_adapters.demand import Demand
 from camera_adapters.hosts import HostGate
 from camera_adapters.hwaccel import Accelerator
-from camera_adapters.ring import NoPicturesError, PacketRing, StreamParams
-from camera_adapters.rtsp import RtspStream, _Connection
+from camera_adapters.ring import NoPicturesError, PacketRing
+from camera_adapters.rtsp import RtspStream
 from camera_adapters.still import key_at, picture_at
 from camera_adapters.stream import StreamOptions, StreamState
 from camera_adapters.testing.loopcam import Camera, Faults
@@ -76,84 +73,6 @@ def test_it_plays(clips: dict[str, Path], name: str, transport: str, tmp_path: P
     assert not clip.transcoded
 
 
-class _Rests(threading.Event):
-    """An end that counts how often somebody waited for it."""
-
-    count = 0
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.count += 1
-        return super().wait(timeout)
-
-
-@pytest.mark.parametrize(
-    ("demand", "transport", "rests"),
-    [(Demand("none"), "tcp", True), (Demand("key"), "tcp", True), (EVERY, "tcp", False), (Demand("key"), "udp", False)],
-)  # fmt: skip
-def test_where_key_frames_are_enough_the_thread_rests_and_misses_no_packet(
-    rtp: RtpClip,
-    monkeypatch: pytest.MonkeyPatch,
-    demand: Demand,
-    transport: Literal["tcp", "udp"],
-    rests: bool,
-) -> None:
-    monkeypatch.setattr("camera_adapters.rtsp.REST_AFTER_S", 0.1)
-    memory, stop = Memory(), _Rests()
-    with ServedLoopCam({"gate": Camera(rtp)}) as served:
-        # Long, so that a busy machine is no stall.
-        options = replace(QUICK, transport=transport, stall_s=20.0, key_stall_s=20.0)
-        stream = RtspStream("gate", served.url("gate"), memory, options, SystemClock(), gate=HostGate())
-        stream.demand = demand
-        thread = threading.Thread(target=stream.run, args=(stop,))
-        thread.start()
-        wait_for(lambda: stream.health().packets >= 40)
-        wait_for(lambda: stop.count > 3 or not rests)
-        stop.set()
-        thread.join(8)
-    assert not thread.is_alive()
-    assert stream.health().connects == 1
-    assert (stop.count > 0) is rests
-    assert stream.ring is not None
-    held = stream.ring.held()
-    if transport == "tcp":
-        steps = {round((b.pts or 0) - (a.pts or 0)) for a, b in itertools.pairwise(held)}
-        assert max(steps) - min(steps) <= 1, "a packet is missing"
-
-
-class _Told:
-    """A packet whose camera tells its time, and counts who asks."""
-
-    asked = 0
-    tells = True
-
-    def __init__(self, at_s: float) -> None:
-        self._at_s = at_s
-
-    def get_sidedata(self, _kind: str) -> bytes:
-        _Told.asked += 1
-        return struct.pack("<qi", round(self._at_s * 1e6), 0) if self.tells else b""
-
-
-def test_the_cameras_time_is_asked_for_once_a_second_and_reckoned_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
-    nothing: Any = None
-    connection = _Connection(nothing, params, nothing, nothing, QUICK, 0.0)
-    monkeypatch.setattr(_Told, "asked", 0)
-    # B-frames come out of order; at 3 s the camera's clock is set an hour on.
-    for n in [*range(50), 52, 51, *range(53, 100)]:
-        step = 3600 if n >= 75 else 0
-        packet: Any = _Told(1000 + n / 25 + step)
-        told = connection.camera_time(packet, n / 25)
-        assert told is not None
-        late = told.timestamp() - (1000 + n / 25 + step)
-        assert abs(late) < 1e-3 or (step and 75 <= n < 75 + 25)
-    assert _Told.asked <= 5
-    silent: Any = _Told(0)
-    monkeypatch.setattr(_Told, "tells", False)
-    assert connection.camera_time(silent, None) is None
-    assert connection.camera_time(silent, 0.5) is None, "a new time line is asked for"
-
-
 @pytest.mark.parametrize("name", ["h264", "hevc", "bframes"])
 def test_one_picture_of_the_ring_is_the_picture_of_that_moment(clips: dict[str, Path], name: str) -> None:
     cameras = {"gate": Camera(RtpClip(clips[name]))}
@@ -169,6 +88,11 @@ def test_one_picture_of_the_ring_is_the_picture_of_that_moment(clips: dict[str, 
     key, video = picture_at(stream.ring, frame.meta.captured_at, most=1)
     assert video.key_frame, "behind a long GOP the key frame stands for it"
     assert key == key_at(stream.ring, frame.meta.captured_at).at
+    assert picture_at(stream.ring, frame.meta.captured_at, key_within_s=2.0)[0] == key
+    near = abs(key - frame.meta.captured_at).total_seconds()
+    assert near > 0.1, "a picture between key frames"
+    exact = picture_at(stream.ring, frame.meta.captured_at, key_within_s=near - 0.05)
+    assert exact[0] == frame.meta.captured_at, "a key frame that is too far away does not stand for it"
     with pytest.raises(NoPicturesError):
         picture_at(stream.ring, frame.meta.captured_at - timedelta(seconds=60))
 
