@@ -22,6 +22,8 @@ MAX_KEYS = 32
 STANDS_IN = "the {} picture of the dwell: the box was stopped before it could keep that of the confirmation"
 AFTER = "taken after the dwell: no picture of it was left when the box came up again"
 LATER = "main stream: its picture was no longer at hand when the place became a candidate"
+# What has stood for so many times longer is shown as well by a key frame that is so far from the moment, at most.
+KEY_SHARE, KEY_MOST_S = 15.0, 2.0
 
 
 class Album:
@@ -35,9 +37,14 @@ class Album:
         self._blurred, self._subject_plate, self._log = blurred, subject_plate, log
         self._keys: OrderedDict[str, tuple[RingPacket, FrameMeta, Sensitive]] = OrderedDict()
 
-    def shown(self, frame: Frame) -> Shown:
-        """Return the best picture of a frame's moment."""
-        return Shown(frame) if self._main is None else self._main.near(frame)
+    def shown(self, frame: Frame, stood_s: float = 0.0) -> Shown:
+        """Return the best picture of a frame's moment; `stood_s` is how long its subject has stood there, in seconds.
+
+        Of an act it is that very moment's, of what has stood for long a key frame's beside it.
+        """
+        if self._main is None:
+            return Shown(frame)
+        return self._main.near(frame, min(KEY_MOST_S, stood_s / KEY_SHARE))
 
     def clean(self, shown: Shown, found: Sensitive, subject: Box) -> pictures.Picture:
         """Return the picture as it may leave the box: what was found on either stream's picture is blurred."""
@@ -82,14 +89,14 @@ class Album:
     def middle(self, site: SiteView, frame: Frame, found: Sensitive) -> None:
         """Keep the middle picture of a dwell."""
         if not self._stills.has(site.site_id, "middle"):
-            self._keep(site, "middle", self.shown(frame), found, durable=True)
+            self._keep(site, "middle", self.shown(frame, site.dwell_s), found, durable=True)
 
     def confirmed(self, site: SiteView, frame: Frame, found: Sensitive) -> Shown:
         """Keep the picture of a confirmation until its alert is written, and return what it shows.
 
         Synced, as the middle one is, and the first of a candidate; most places come to nothing before.
         """
-        shown = self.shown(frame)
+        shown = self.shown(frame, site.dwell_s)
         self._keep(site, "confirm", shown, found, durable=True)
         return shown
 

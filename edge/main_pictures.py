@@ -67,12 +67,15 @@ class MainPictures:
         """`look` finds people and vehicles on a frame."""
         self._rings, self._look = rings, look
 
-    def near(self, frame: Frame) -> Shown:
-        """Return the main stream's picture nearest to a frame; the frame itself, and why, where there is none."""
+    def near(self, frame: Frame, key_within_s: float = 0.0) -> Shown:
+        """Return the main stream's picture nearest to a frame; the frame itself, and why, where there is none.
+
+        A key frame at most `key_within_s` seconds away will do.
+        """
         if frame.meta.role == "main":
             return Shown(frame)
         try:
-            at, video = picture_at(self._ring(frame.meta), frame.meta.captured_at)
+            at, video = picture_at(self._ring(frame.meta), frame.meta.captured_at, key_within_s=key_within_s)
             return self._shown(frame.meta, at, video)
         except (NoPicturesError, OSError, ValueError) as exc:
             return Shown(frame, why=self._why(exc))

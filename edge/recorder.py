@@ -182,7 +182,7 @@ class AlertRecorder:
             # What `resume` has sent may be confirmed by the same frame once more.
             if self._ledger.get(site.site_id) is None:
                 # Looked for once, by the detector's thread: later the ring has moved on.
-                shown = shown or self._album.shown(frame)
+                shown = shown or self._album.shown(frame, site.dwell_s)
                 self._open(site, frame, shown, found)
             self._owed.pop(site.site_id, None)
         except (OSError, sqlite3.Error, OutboxFullError) as exc:
