@@ -1,7 +1,8 @@
 """How far a bundle agrees with the network that taught it, on frames of real clips.
 
-The teacher looks twice: on the bundle's own square input, and on the rectangle that ultralytics takes by itself. What
-the teacher disagrees with itself between the two is what the input's shape changes, and the yardstick of the rest.
+The teacher looks twice: on a square input, and on the rectangle that ultralytics takes by itself. What the teacher
+disagrees with itself between the two is what the input's shape changes, and the yardstick of the rest. A bundle whose
+sides are free looks at wide frames on a rectangle too: there the teacher's rectangle is the same input.
 """
 
 from __future__ import annotations
@@ -96,15 +97,17 @@ def _grouped(names: Sequence[str], boxes: NDArray[np.float32]) -> Boxes:
 
 def seen_by_bundle(
     model: str, provider: str, frames: Sequence[NDArray[np.uint8]], threshold: float
-) -> list[Boxes]:
-    """What a bundle sees from `threshold` on."""
+) -> tuple[list[Boxes], list[bool]]:
+    """What a bundle sees from `threshold` on, and of which frames on a square."""
     detector = Detector(load_bundle(model), provider, threads=1, max_batch=1)
-    result = []
+    result, square = [], []
     for frame in frames:
+        across, down = detector.tensor([frame]).shape[3:1:-1]
+        square.append(across == down)
         found = detector.detect([frame])[0]
         kept = found.select(found.scores >= threshold)
         result.append(_grouped([kept.names[c] for c in kept.classes], kept.boxes))
-    return result
+    return result, square
 
 
 def seen_by_teacher(
@@ -139,11 +142,12 @@ def compare(
     """Number of frames, and the three comparisons by name."""
     frames = frames_of(folder, each)
     say(f"{len(frames)} frames")
-    ours = seen_by_bundle(model, provider, frames, threshold)
+    ours, own = seen_by_bundle(model, provider, frames, threshold)
     square = seen_by_teacher(weights, frames, threshold, square=True)
     wide = seen_by_teacher(weights, frames, threshold, square=False)
+    same = [s if is_square else w for s, w, is_square in zip(square, wide, own, strict=True)]
     return len(frames), {
-        "bundle with teacher, both on the square": by_group(ours, square),
-        "bundle on the square with teacher on the rectangle": by_group(ours, wide),
+        f"bundle with teacher on the bundle's input ({sum(own)} squares)": by_group(ours, same),
+        "bundle with teacher on the rectangle": by_group(ours, wide),
         "teacher on the square with itself on the rectangle": by_group(square, wide),
     }

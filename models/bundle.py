@@ -39,7 +39,12 @@ class InputSpec(_Closed):
 
     name: str
     width: Annotated[int, Field(ge=32, le=4096, description="Pixels.")]
-    height: Annotated[int, Field(ge=32, le=4096, description="Pixels.")]
+    height: Annotated[
+        int,
+        Field(
+            ge=32, le=4096, description="Pixels; fewer for wide pictures, where the network's sides are free."
+        ),
+    ]
     colour: Annotated[str, Field(pattern="^(rgb|bgr)$")] = "rgb"
     scale: Annotated[float, Field(gt=0, description="Pixel values 0-255 are divided by this.")] = 255.0
     pad: Annotated[int, Field(ge=0, le=255, description="Grey value round the letterboxed picture.")] = 114

@@ -227,12 +227,21 @@ class Detector:
         return Detections.clean(boxes, scores, rows, self.names)
 
 
+def wide_size(square: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height of the input for pictures of 16:9 and wider, of a network whose sides are free.
+
+    Args:
+        square: width and height of the bundle's input in pixels.
+    """
+    return square[0], min(square[1], math.ceil(square[0] * _WIDE / _STRIDE) * _STRIDE)
+
+
 def _wide(inputs: Shape, square: tuple[int, int], provider: str) -> tuple[int, int]:
     """Return the input's size for wide pictures: `square` where the network, or a GPU's engine, has one size alone."""
     free = not isinstance(inputs[2], int) and not isinstance(inputs[3], int)
     if not free or provider not in {"cpu", "openvino"} or square[0] != square[1]:
         return square
-    return square[0], min(square[1], math.ceil(square[0] * _WIDE / _STRIDE) * _STRIDE)
+    return wide_size(square)
 
 
 def _groups(bundle: Bundle) -> Ints:

@@ -29,7 +29,12 @@ ENGINES_KEPT = 3
 
 
 def provider_chain(
-    runtime: str, path: Path, sha256: str, max_batch: int, engines: Path | None = None
+    runtime: str,
+    path: Path,
+    sha256: str,
+    size: tuple[int, int],
+    max_batch: int,
+    engines: Path | None = None,
 ) -> list[Any]:
     """Return ONNX Runtime's providers with their options, the first choice first and the CPU last.
 
@@ -37,6 +42,7 @@ def provider_chain(
         runtime: `tensorrt`, `cuda` or `cpu`.
         path: the ONNX file, whose input TensorRT must know in every batch size up to `max_batch`.
         sha256: the file's hash, by which TensorRT's engines are kept.
+        size: width and height of the input in pixels: the file may leave them free, an engine here does not.
         max_batch: the largest batch.
         engines: folder of the engines, by default that of `engine_home`.
     """
@@ -56,7 +62,7 @@ def provider_chain(
         return [cuda, cpu]
     if runtime != "tensorrt":
         return [cpu]
-    options = {"trt_fp16_enable": "1", **_profile(path, max_batch)}
+    options = {"trt_fp16_enable": "1", **_profile(path, size, max_batch)}
     folder = str(engine_folder(engines or engine_home(), sha256, options))
     cache = {
         "trt_engine_cache_enable": "1",
@@ -92,14 +98,14 @@ def engine_folder(home: Path, sha256: str, options: dict[str, str]) -> Path:
     return folder
 
 
-def _profile(path: Path, max_batch: int) -> dict[str, str]:
+def _profile(path: Path, size: tuple[int, int], max_batch: int) -> dict[str, str]:
     session: Any = ort.InferenceSession(str(path), providers=[PROVIDERS["cpu"]])
     entry = session.get_inputs()[0]
-    if isinstance(entry.shape[0], int):
+    if all(isinstance(d, int) for d in entry.shape):
         return {}
-    sizes = "x".join(str(d) for d in entry.shape[1:])
+    fixed = entry.shape[0] if isinstance(entry.shape[0], int) else None
     return {
-        f"trt_profile_{what}_shapes": f"{entry.name}:{batch}x{sizes}"
+        f"trt_profile_{what}_shapes": f"{entry.name}:{fixed or batch}x3x{size[1]}x{size[0]}"
         for what, batch in (("min", 1), ("opt", max_batch), ("max", max_batch))
     }
 

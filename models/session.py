@@ -90,9 +90,10 @@ def open_session(
         BundleError: the runtime cannot load the file.
     """
     path = bundle.onnx_path
+    size = bundle.manifest.input.width, bundle.manifest.input.height
     try:
         chain = provider_chain(
-            "cpu" if runtime == "openvino" else runtime, path, bundle.sha256, max_batch, engines
+            "cpu" if runtime == "openvino" else runtime, path, bundle.sha256, size, max_batch, engines
         )
         plain = OrtSession(path, chain, threads)
         if runtime == "openvino":

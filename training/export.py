@@ -2,6 +2,9 @@
 
 Weights are stored as float16 and cast to float32 by the graph (runtimes fold the casts when they load the file), so
 that only the rounding of the weights remains: arithmetic stays float32 on every provider.
+
+The sides of the input stay free where the network can do that, so that `models.detector` looks at wide pictures without
+padding them to a square.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from models.detector import wide_size
 
 
 class ExportError(RuntimeError):
@@ -34,7 +39,10 @@ class Parity:
 def export_onnx(
     net: Any, path: Path, size: int, names: Sequence[str], about: Mapping[str, str], opset: int = 17
 ) -> None:
-    """Write `net` (float in, YOLO form out) as ONNX with a free batch and a fixed square size."""
+    """Write `net` (float in, YOLO form out) as ONNX with a free batch and, where `net` takes them, free sides.
+
+    `size` is the side of the square input in pixels; free sides must be multiples of 32.
+    """
     import torch
 
     net.eval()
@@ -42,7 +50,8 @@ def export_onnx(
         if hasattr(module, "export"):
             module.export = True
             module.format = "onnx"
-            module.dynamic = False
+            module.dynamic = True  # the head then reckons its anchors from the maps' shapes, in the graph
+    sides = {2: "height", 3: "width"} if takes_wide(net, size) else {}
     example = torch.zeros(1, 3, size, size)
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
@@ -54,13 +63,29 @@ def export_onnx(
             input_names=["images"],
             output_names=["output0"],
             opset_version=opset,
-            dynamic_axes={"images": {0: "batch"}, "output0": {0: "batch"}},
+            dynamic_axes={
+                "images": {0: "batch", **sides},
+                "output0": {0: "batch", **({2: "anchors"} if sides else {})},
+            },
             dynamo=False,
         )
     model = onnx.load(path)
     model = _slimmed(model)
     describe(model, size, names, about)
     onnx.save(model, path)
+
+
+def takes_wide(net: Any, size: int) -> bool:
+    """Whether `net` takes the input of wide pictures beside the square one; a layer over all pixels does not."""
+    import torch
+
+    width, height = wide_size((size, size))
+    try:
+        with torch.no_grad():
+            net(torch.zeros(1, 3, height, width))
+    except (RuntimeError, ValueError):
+        return False
+    return True
 
 
 def _slimmed(model: Any) -> Any:
@@ -70,19 +95,26 @@ def _slimmed(model: Any) -> Any:
 
 
 def describe(model: Any, size: int, names: Sequence[str], about: Mapping[str, str]) -> None:
-    """Put the metadata that ultralytics writes, and `about`, into the file."""
+    """Put the metadata that ultralytics writes, and `about`, into the file. `args` says whether the sides are free."""
     del model.metadata_props[:]
     meta = {
         "task": "detect",
         "stride": "32",
         "imgsz": f"[{size}, {size}]",
         "batch": "1",
+        "args": repr({"dynamic": sides_free(model)}),
         "channels": "3",
         "end2end": "False",
         "names": repr(dict(enumerate(names))),
         **about,
     }
     helper.set_model_props(model, meta)
+
+
+def sides_free(model: Any) -> bool:
+    """Whether an ONNX model's input leaves height and width free."""
+    _, _, height, width = model.graph.input[0].type.tensor_type.shape.dim
+    return not height.HasField("dim_value") and not width.HasField("dim_value")
 
 
 def halve_weights(source: Path, target: Path, least: int = 64) -> int:
@@ -133,20 +165,40 @@ def parity(first: NDArray[np.float32], second: NDArray[np.float32], floor: float
     return Parity(float(boxes.max(initial=0.0)), float(scores.max(initial=0.0)), len(first))
 
 
+def in_shapes(path: Path, inputs: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """`inputs` (B, 3, side, side) in every shape that the edge gives the file: also their middle rows, if sides are free."""
+    if not sides_free(onnx.load(path, load_external_data=False)):
+        return [inputs]
+    rows = wide_size((inputs.shape[3], inputs.shape[2]))[1]
+    top = (inputs.shape[2] - rows) // 2
+    return [inputs, np.ascontiguousarray(inputs[:, :, top : top + rows])]
+
+
 def check_parity(
     net: Any, path: Path, inputs: NDArray[np.float32], boxes_px: float = 1.0, scores: float = 0.01
-) -> Parity:
-    """Raise ExportError where the file differs from the network by more than the limits on `inputs`."""
+) -> list[Parity]:
+    """Compare the file with the network on `inputs` (B, 3, side, side) in each of `in_shapes`; the square comes first.
+
+    Raises:
+        ExportError: they differ by more than the limits, or the file cannot take one of the shapes.
+    """
     import torch
 
-    with torch.no_grad():
-        wanted = net(torch.from_numpy(inputs)).numpy()
-    found = parity(wanted, run_onnx(path, inputs))
-    if found.boxes_px > boxes_px or found.scores > scores:
-        raise ExportError(
-            f"{path}: differs from the network by {found}; limits are {boxes_px} px and {scores}"
-        )
-    return found
+    seen = []
+    for shaped in in_shapes(path, inputs):
+        with torch.no_grad():
+            wanted = net(torch.from_numpy(shaped)).numpy()
+        try:
+            found = parity(wanted, run_onnx(path, shaped))
+        except Exception as exc:  # the runtime raises its own undocumented types
+            raise ExportError(f"{path}: an input of {shaped.shape[1:]} fails: {exc}") from exc
+        if found.boxes_px > boxes_px or found.scores > scores:
+            raise ExportError(
+                f"{path}: differs from the network by {found} on inputs of {shaped.shape[1:]}; "
+                f"limits are {boxes_px} px and {scores}"
+            )
+        seen.append(found)
+    return seen
 
 
 def read_meta(path: Path) -> dict[str, str]:

@@ -28,6 +28,7 @@ from training.export import (
     check_parity,
     export_onnx,
     halve_weights,
+    in_shapes,
     parity,
     run_onnx,
 )
@@ -87,7 +88,7 @@ def best_threshold(
 def make_bundle(
     net: Any, parts: BundleParts, folder: Path, size: int, samples: np.ndarray[Any, np.dtype[np.float32]]
 ) -> Bundle:
-    """Export, check against the network on `samples` (B, 3, size, size), write and load the bundle.
+    """Export, check against the network on `samples` (B, 3, size, size), square and wide, write and load the bundle.
 
     Raises ExportError where ONNX and network differ by more than 1 px or 0.01 score.
     """
@@ -100,8 +101,9 @@ def make_bundle(
     check_parity(net, whole, samples)
     target = folder / "model.onnx"
     halve_weights(whole, target)
-    found = parity(run_onnx(whole, samples), run_onnx(target, samples))
-    if found.scores > 0.01 or found.boxes_px > 1.0:  # float16 loses too much: keep the float32 file
+    found = [parity(run_onnx(whole, s), run_onnx(target, s)) for s in in_shapes(whole, samples)]
+    # float16 loses too much: keep the float32 file
+    if any(f.scores > 0.01 or f.boxes_px > 1.0 for f in found):
         shutil.copyfile(whole, target)
     whole.unlink()
     (folder / "CARD.md").write_text(parts.card, "utf-8")

@@ -44,9 +44,10 @@ def test_a_room_stays_where_it_is_and_answers_are_the_callers_own() -> None:
     assert not np.array_equal(again[0], kept[0])
 
 
-def test_tensorrt_keeps_its_engines_by_hash_and_knows_every_batch(tmp_path: Path) -> None:
-    bundle = bundle_of(tmp_path / "model", [yolo_output([(32, 32, 20, 20)], [1], [0.9])])
-    chain = provider_chain("tensorrt", bundle.onnx_path, bundle.sha256, 8, tmp_path / "engines")
+@pytest.mark.parametrize("free", [True, False])
+def test_tensorrt_keeps_its_engines_by_hash_and_knows_every_batch(tmp_path: Path, free: bool) -> None:
+    bundle = bundle_of(tmp_path / "model", [yolo_output([(32, 32, 20, 20)], [1], [0.9])], free=free)
+    chain = provider_chain("tensorrt", bundle.onnx_path, bundle.sha256, (64, 64), 8, tmp_path / "engines")
     names = [c if isinstance(c, str) else c[0] for c in chain]
     assert names == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     options = chain[0][1]
@@ -80,7 +81,7 @@ def test_old_engines_go(tmp_path: Path) -> None:
 
 
 def test_cuda_has_the_cpu_behind_it_and_a_bound_memory(tmp_path: Path) -> None:
-    cuda, cpu = provider_chain("cuda", tmp_path / "none.onnx", "0" * 64, 4)
+    cuda, cpu = provider_chain("cuda", tmp_path / "none.onnx", "0" * 64, (64, 64), 4)
     assert cuda[0] == "CUDAExecutionProvider"
     assert cuda[1]["arena_extend_strategy"] == "kSameAsRequested"
     assert int(cuda[1]["gpu_mem_limit"]) == 4 * 2**30

@@ -115,14 +115,68 @@ def test_background_counts_only_where_the_labels_are_complete() -> None:
 
 
 def test_the_onnx_is_the_network_and_float16_weights_cost_little(net: Any, tmp_path: Path) -> None:
-    from training.export import check_parity, export_onnx, halve_weights, parity, read_meta, run_onnx
+    from training.export import (
+        check_parity,
+        export_onnx,
+        halve_weights,
+        in_shapes,
+        parity,
+        read_meta,
+        run_onnx,
+    )
 
     samples = pictures(2).numpy()
     names = [f"c{i}" for i in range(12)]
-    export_onnx(net, tmp_path / "whole.onnx", 96, names, {"author": "test"})
-    found = check_parity(net, tmp_path / "whole.onnx", samples, boxes_px=0.05, scores=1e-3)
-    assert found.pictures == 2
-    assert halve_weights(tmp_path / "whole.onnx", tmp_path / "half.onnx") > 5_000_000
-    both = parity(run_onnx(tmp_path / "whole.onnx", samples), run_onnx(tmp_path / "half.onnx", samples))
-    assert both.scores < 0.02
-    assert "c11" in read_meta(tmp_path / "half.onnx")["names"]
+    whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
+    export_onnx(net, whole, 96, names, {"author": "test"})
+    found = check_parity(net, whole, samples, boxes_px=0.05, scores=1e-3)
+    assert [f.pictures for f in found] == [2, 2]
+    assert halve_weights(whole, half) > 5_000_000
+    shaped = in_shapes(half, samples)
+    assert [s.shape[2:] for s in shaped] == [(96, 96), (64, 96)]
+    assert all(parity(run_onnx(whole, s), run_onnx(half, s)).scores < 0.02 for s in shaped)
+    meta = read_meta(half)
+    assert "c11" in meta["names"]
+    assert (meta["imgsz"], meta["args"]) == ("[96, 96]", "{'dynamic': True}")
+
+
+class _Made:
+    """Small networks of the YOLO form on 96 x 96: what of their shape they keep."""
+
+    @staticmethod
+    def net(keeps: str) -> Any:
+        import torch
+
+        class Net(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.cells = torch.nn.Conv2d(3, 6, 32, 32)
+                self.over_all = torch.nn.Linear(9, 9)
+
+            def forward(self, x: Any) -> Any:
+                out = self.cells(x).sigmoid().flatten(2)
+                if keeps == "layer":
+                    return self.over_all(out).sigmoid()
+                return out + torch.linspace(0, 1, int(out.shape[2])) if keeps == "constant" else out
+
+        torch.manual_seed(0)
+        return Net()
+
+
+@pytest.mark.parametrize(("keeps", "free"), [("nothing", True), ("layer", False)])
+def test_sides_are_free_where_the_network_takes_them(tmp_path: Path, keeps: str, free: bool) -> None:
+    from training.export import check_parity, export_onnx, read_meta
+
+    path, made = tmp_path / "made.onnx", _Made.net(keeps)
+    export_onnx(made, path, 96, ["a", "b"], {})
+    assert read_meta(path)["args"] == repr({"dynamic": free})
+    assert len(check_parity(made, path, pictures(2).numpy(), 1e-4, 1e-5)) == (2 if free else 1)
+
+
+def test_a_shape_that_the_export_froze_is_found(tmp_path: Path) -> None:
+    from training.export import ExportError, check_parity, export_onnx
+
+    path, made = tmp_path / "made.onnx", _Made.net("constant")
+    export_onnx(made, path, 96, ["a", "b"], {})
+    with pytest.raises(ExportError, match=r"\(3, 64, 96\) fails"):
+        check_parity(made, path, pictures(1).numpy())
