@@ -158,6 +158,28 @@ def test_a_case_that_comes_after_the_reviewer_has_left_goes_back(browser: Browse
     assert held_cases(centre) == {}
 
 
+def test_a_verdict_that_is_answered_after_the_reviewer_has_left_takes_no_new_cases(
+    browser: Browser, centre: Town
+) -> None:
+    ids = [centre.post_case(n) for n in (1, 2, 3)]
+    page = page_of(browser, centre)
+    shown(page)
+    with late(page, "**/cases/*/verdicts", "POST") as waiting:
+        page.keyboard.press("c")
+        until_waits(page, waiting)
+        page.evaluate("location.hash = '#/start'")
+        expect(page.locator("#page h1")).to_be_visible()
+        asked: list[str] = []
+        page.on("request", lambda r: asked.append(r.url))
+        with page.expect_response("**/cases/*/verdicts"):
+            waiting.pop().continue_()
+        # What the answer brings about begins before the page comes to this.
+        page.evaluate("() => new Promise((done) => setTimeout(done))")
+    assert centre.case(ids[0])["state"] == "confirmed"
+    assert [url for url in asked if "/queue/" in url] == []
+    assert held_cases(centre) == {}
+
+
 def test_a_reason_in_words_is_for_the_case_it_was_asked_for(browser: Browser, centre: Town) -> None:
     ids = [centre.post_case(n) for n in (1, 2)]
     page = page_of(browser, centre)

@@ -84,7 +84,7 @@ def beat(town: City, folder: Path, name: str, **fleet: Any) -> dict[str, Any]:
     head = {"Authorization": f"Bearer {(folder / name / 'box.token').read_text()}"}
     message = {**copy.deepcopy(HEARTBEAT), "id": new_id(), "device_id": name, "at": town.clock().isoformat()}
     answer = httpx.post(
-        f"{town.url}/heartbeats", json=message | {"fleet": fleet}, headers=head, trust_env=False
+        f"{town.url}/heartbeats", json=message | {"fleet": fleet}, headers=head, timeout=60, trust_env=False
     )
     told: dict[str, Any] = answer.raise_for_status().json()
     return told

@@ -105,6 +105,7 @@ async function open(id) {
 }
 
 async function advance() {
+  if (!state.active) return; // a verdict was answered after its reviewer had left: nobody waits for the next case
   show();
   await leases.fill();
   if (leases.current() && !seen()) show();
