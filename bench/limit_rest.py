@@ -34,6 +34,7 @@ class Rest:
     """Milliseconds of CPU a sampled frame by stage; `rest_ms` is all that is neither decoding, detector nor evidence."""
 
     profile: Profile
+    streets: str
     cameras: int
     frames: int
     judged: int
@@ -55,17 +56,19 @@ class Rest:
 
 def feed(
     folder: Path,
-    videos: Sequence[av.VideoFrame],
+    scenes: Sequence[Sequence[av.VideoFrame]],
     cameras: int,
     looks: int,
     model: str,
     provider: str,
     target: float,
     profile: Profile = "acts",
+    streets: str = "",
 ) -> Rest:
-    """Give each of `cameras` cameras `looks` pictures, `videos` over and over, and return what they cost.
+    """Give each of `cameras` cameras `looks` pictures and return what they cost; `streets` is the scenes' name.
 
-    The first tenth warms up and does not count.
+    The first camera is given the first of `scenes` over and over, the next one the next scene, and so on by turns. The
+    first tenth warms up and does not count.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # As the worker does it.
@@ -81,6 +84,7 @@ def feed(
             if i == warm:
                 stages, began = METER.seconds(), time.process_time()
             for n, lane in enumerate(lanes):
+                videos = scenes[n % len(scenes)]
                 video = videos[(i + n * 3) % len(videos)]
                 lane.take(_frame(lane.camera.id, i, video, start), "main")
             while box.worker.turn():
@@ -97,6 +101,7 @@ def feed(
     alerts = log.events.get("alert.opened", 0)
     return Rest(
         profile=profile,
+        streets=streets,
         cameras=cameras,
         frames=frames,
         judged=sum(c.judged for c in counted),

@@ -43,7 +43,7 @@ def test_the_bare_call_runs_the_same_network(clip: Path) -> None:
 
 
 def test_every_picture_goes_through_the_whole_box(clip: Path, tmp_path: Path) -> None:
-    told = feed(tmp_path, decoded(clip, 8), 2, 10, "centernet", "cpu", 2.0)
+    told = feed(tmp_path, [decoded(clip, 8), decoded(clip, 5)], 2, 10, "centernet", "cpu", 2.0)
     assert told.frames == 2 * 9
     # The pictures roll by, so that each of them moves in the zones.
     assert told.judged == 2 * 10

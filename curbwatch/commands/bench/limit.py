@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from bench.limit import REST_TARGET_MS, Pair, beginning, decoded, decoding, detecting, receiving
 from bench.limit_rest import Rest, feed, still_frames
-from bench.throughput import Profile, cameras_at, machine, split_cores
+from bench.throughput import BUSY_EVERY, Profile, cameras_at, machine, split_cores
 from curbwatch.streets import bench_streets
 
 # Parking alone, and a no-dumping zone with it, which also looks for left objects.
@@ -43,8 +44,9 @@ def cli(
 ) -> None:
     """Compare with libav's and ffmpeg's bare decoding and the bare runtime, by turns, in CPU seconds."""
     screen = Console(stderr=True)
+    quiet = None
     if clip is None:
-        clip = bench_streets(screen.print)[1].main
+        quiet, clip = (street.main for street in bench_streets(screen.print))
     wanted, pairs, rests = parts or PARTS, list[Pair](), list[Rest]()
     videos = decoded(clip, 40)
     began = time.monotonic()
@@ -60,9 +62,14 @@ def cli(
             sizes = tuple(int(b) for b in batches.split(","))
             pairs += detecting(model, provider, still_frames(videos), sizes, rounds)
         if "rest" in wanted:
-            for profile in PROFILES:
-                home = Path(folder) / profile
-                rests.append(feed(home, videos, 8, 60, model, provider, REST_TARGET_MS, profile))
+            streets = {"all of the clip" if quiet is None else "all busy": [videos]}
+            if quiet is not None:
+                # As `bench throughput` has them.
+                calm = decoded(quiet, 40)
+                streets[f"one in {BUSY_EVERY} busy"] = [calm] * (BUSY_EVERY - 1) + [videos]
+            for i, (profile, (name, scenes)) in enumerate(product(PROFILES, streets.items())):
+                home = Path(folder) / f"rest{i}"
+                rests.append(feed(home, scenes, 8, 60, model, provider, REST_TARGET_MS, profile, name))
     _show(pairs, rests)
     click.echo(f"{machine()}; {time.monotonic() - began:.0f} s")
     if json_file is not None:
@@ -82,7 +89,7 @@ def _show(pairs: list[Pair], rests: list[Rest]) -> None:
         table.add_row(
             p.what, p.unit, f"{p.ours_ms:.3f}", f"{p.bare_ms:.3f}", f"{p.ratio:.3f}", target, _met(p.met)
         )
-    screen = Console(width=150)
+    screen = Console(width=190)
     if pairs:
         screen.print(table)
     if rests:
@@ -90,7 +97,7 @@ def _show(pairs: list[Pair], rests: list[Rest]) -> None:
         table = Table("CPU ms a sampled frame", *stages, "gate, left, rules, other", "target", "met")
         for r in rests:
             values = [f"{r.stage_ms[name]:.3f}" for name in stages]
-            what = f"{r.profile}: {r.cameras} cameras, {r.frames} frames"
+            what = f"{r.profile}, {r.streets}: {r.cameras} cameras, {r.frames} frames, {r.judged} judged"
             table.add_row(what, *values, f"{r.rest_ms:.3f}", f"{r.target:g}", _met(r.met))
         screen.print(table)
 
