@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from console_parts import PRESS, Town, go, held_cases, page_of, said, shown, title
+from console_parts import PRESS, Town, go, held_cases, page_of, said, shown, title, until
 from playwright.sync_api import Browser, Page, Route, expect
 
 pytestmark = pytest.mark.browser
@@ -178,6 +178,27 @@ def test_a_verdict_that_is_answered_after_the_reviewer_has_left_takes_no_new_cas
     assert centre.case(ids[0])["state"] == "confirmed"
     assert [url for url in asked if "/queue/" in url] == []
     assert held_cases(centre) == {}
+
+
+def test_a_case_that_is_asked_for_while_it_is_on_its_way_comes_once(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2, 3, 4)]
+    page = page_of(browser, centre)
+    shown(page)
+    expect(page.locator("#queue li")).to_have_count(4)
+    until(lambda: len(held_cases(centre)) == 3)
+    with late(page, "**/queue/next?*") as waiting:
+        page.keyboard.press("j")
+        title(page, "Street 2")
+        until_waits(page, waiting)
+        page.locator(f'#queue [data-id="{ids[3]}"]').click()
+        title(page, "Street 4")
+        with page.expect_response("**/queue/next?*"):
+            waiting.pop().continue_()
+    for street in (2, 3):
+        page.keyboard.press("j")
+        title(page, f"Street {street}")
+    page.keyboard.press("j")
+    said(page, "No further case waits")
 
 
 def test_a_reason_in_words_is_for_the_case_it_was_asked_for(browser: Browser, centre: Town) -> None:

@@ -25,6 +25,7 @@ async function take(mine) {
     const got = await api.next(held.map((task) => task.whole.id), filters);
     if (!got) return;
     if (mine !== round) { await back([got]); return; }
+    if (held.some((task) => key(task) === key(got))) continue; // asked for by hand meanwhile
     held.push(got);
     preload(got.whole);
     arrived(); // the first of them is shown before the others are there
@@ -67,6 +68,8 @@ export async function takeOne(id) {
   if (id in refused) return refused[id];
   const task = { whole: await api.oneCase(id), reading: null };
   if (mine !== round) { await back([task]); return ""; }
+  const came = held.findIndex((one) => key(one) === id); // by itself, meanwhile
+  if (came >= 0) { at = came; return null; }
   put(task, current() ? at : 0);
   return null;
 }
