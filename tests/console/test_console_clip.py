@@ -89,6 +89,41 @@ def test_a_clip_loops_scrubs_and_steps_by_its_own_frames(
     assert page.evaluate(AT) - before == pytest.approx(0.1, abs=0.06)
 
 
+def test_a_frame_key_goes_on_from_where_one_has_scrubbed_to_though_nothing_is_drawn_yet(
+    browser: Browser, centre: Town, tmp_path: Path
+) -> None:
+    post_with_clip(centre, 1, clip_file(tmp_path / "c.mp4", "libx264", {"preset": "ultrafast"}))
+    page = page_of(browser, centre)
+    shown(page)
+    # A busy machine: the browser has found the place, and tells of the picture on the screen later.
+    page.evaluate(
+        """() => {
+            const real = HTMLVideoElement.prototype.requestVideoFrameCallback;
+            window.late = false;
+            HTMLVideoElement.prototype.requestVideoFrameCallback = function (act) {
+                return real.call(this, function again(...told) { if (!window.late) act(...told); });
+            };
+        }"""
+    )
+    page.keyboard.press(" ")
+    page.wait_for_function("() => document.getElementById('clip').currentTime > 0.5")
+    page.keyboard.press("[")
+    page.wait_for_function("() => document.getElementById('clip').currentTime > 1.2")
+    page.evaluate(
+        """() => new Promise((done) => {
+            const video = document.getElementById('clip'), scrub = document.getElementById('scrub');
+            video.pause();
+            window.late = true;
+            video.addEventListener('seeked', done, { once: true });
+            scrub.value = '250';
+            scrub.dispatchEvent(new Event('input'));
+        })"""
+    )
+    assert page.evaluate(AT) == pytest.approx(0.5, abs=0.06)
+    page.keyboard.press(".")
+    assert page.evaluate(AT) == pytest.approx(0.6, abs=0.06)
+
+
 def test_the_next_clip_is_there_and_stands_still_where_motion_is_unwanted(
     browser: Browser, centre: Town, tmp_path: Path
 ) -> None:

@@ -206,6 +206,7 @@ export function wire() {
   $("play").addEventListener("click", toggle);
   video.addEventListener("error", unplayable);
   video.addEventListener("loadstart", () => { frameS = seen = aim = null; });
+  video.addEventListener("seeking", () => { seen = null; }); // the frame on the screen is no longer where the clip stands
   video.requestVideoFrameCallback?.(learn);
   video.addEventListener("loadeddata", () => { $("clipnote").textContent = converted.has(shown?.item?.sha256) ? t("clipConverted") : ""; });
   $("loupe").addEventListener("click", loupe);
