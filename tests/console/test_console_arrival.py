@@ -237,6 +237,28 @@ def test_keys_right_after_a_dialog_has_closed_count(browser: Browser, centre: To
     expect(page.locator("#batch")).to_be_visible()
 
 
+@pytest.mark.parametrize("gone", ["to another page", "to the next case"])
+def test_a_batch_that_comes_late_is_not_put_before_who_has_gone_on(
+    browser: Browser, centre: Town, gone: str
+) -> None:
+    for n in (1, 2, 3):
+        centre.post_case(n, camera="busy")
+    page = page_of(browser, centre)
+    shown(page)
+    with late(page, "**/cases/*/cluster") as waiting:
+        page.keyboard.press("b")
+        until_waits(page, waiting)
+        if gone == "to another page":
+            go(page, "start")
+        else:
+            page.keyboard.press("j")
+            title(page, "Street 2")
+        with page.expect_response("**/cases/*/cluster"):
+            waiting.pop().continue_()
+        page.evaluate("() => new Promise((done) => setTimeout(done))")
+    assert not page.evaluate("document.getElementById('batch').open")
+
+
 def test_undo_takes_back_the_verdict_that_is_on_its_way(browser: Browser, centre: Town) -> None:
     ids = [centre.post_case(n) for n in (1, 2, 3)]
     page = page_of(browser, centre)

@@ -11,10 +11,10 @@ function item(c, first) {
   return el("label", { class: first ? "one first" : "one" }, picture, el("span", {}, box, ` ${c.number}`), el("small", { text: `${when(c.opened_at, { timeStyle: "short" })} · ${dwell(c.dwell_s)}` }));
 }
 
-// Resolves to what was judged, or null when the person went back.
-export async function openBatch(whole) {
+// Resolves to what was judged, or null when the person went back, or on to another case (`there` is false) before the cluster came.
+export async function openBatch(whole, there) {
   const found = await guarded(() => api.cluster(whole.id));
-  if (!found) return null;
+  if (!found || !there()) return null;
   const dialog = $("batch");
   $("batch-said").textContent = found.length > 1 ? t("batchHelp").replace("{n}", found.length) : t("batchAlone");
   $("batch-items").replaceChildren(...found.map((c, i) => item(c, i === 0)));

@@ -208,7 +208,7 @@ async function merge(task) {
 
 async function batch(task) {
   if (task.reading) { said(t("batchAlone")); return; }
-  const done = await openBatch(task.whole);
+  const done = await openBatch(task.whole, () => task === seen());
   if (!done) return;
   for (const id of done.judged) { const held = leases.held.find((h) => h.whole.id === id); if (held) leases.drop(held); }
   state.last = done.judged.length ? { batch: done.verdicts } : null;
