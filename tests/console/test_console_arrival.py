@@ -176,8 +176,8 @@ def test_a_verdict_that_is_answered_after_the_reviewer_has_left_takes_no_new_cas
         # What the answer brings about begins before the page comes to this.
         page.evaluate("() => new Promise((done) => setTimeout(done))")
     assert centre.case(ids[0])["state"] == "confirmed"
-    assert [url for url in asked if "/queue/" in url] == []
-    assert held_cases(centre) == {}
+    assert [url for url in asked if "/queue/next" in url] == []
+    until(lambda: held_cases(centre) == {})
 
 
 def test_a_case_that_is_asked_for_while_it_is_on_its_way_comes_once(browser: Browser, centre: Town) -> None:
@@ -272,6 +272,24 @@ def test_undo_takes_back_the_verdict_that_is_on_its_way(browser: Browser, centre
     said(page, "taken back")
     title(page, "Street 2")
     assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]
+
+
+def test_a_verdict_taken_back_by_a_reviewer_who_leaves_is_not_held_on(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    page = page_of(browser, centre)
+    shown(page)
+    page.keyboard.press("c")
+    title(page, "Street 2")
+    said(page, "confirmed")
+    with late(page, "**/queue/leases", "POST") as waiting:
+        page.keyboard.press("z")
+        until_waits(page, waiting)
+        go(page, "start")
+        with page.expect_response(lambda r: r.request.method == "DELETE" and ids[0] in r.url):
+            waiting.pop().continue_()
+    assert centre.case(ids[0])["state"] == "in_review"
+    # A case that was on its way goes back as well, a moment later.
+    until(lambda: held_cases(centre) == {})
 
 
 SLOW = {

@@ -171,6 +171,7 @@ async function takeBack() {
       task.whole = await api.undo(task.whole.id, verdict);
       if (!state.active) return;
       await api.hold([task.whole.id]);
+      if (!state.active) { await api.release([task.whole.id]); return; }
     }
     leases.put(task, Math.max(0, Math.min(at, leases.held.length)));
     show();
