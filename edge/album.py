@@ -40,7 +40,8 @@ class Album:
     def shown(self, frame: Frame, stood_s: float = 0.0) -> Shown:
         """Return the best picture of a frame's moment; `stood_s` is how long its subject has stood there, in seconds.
 
-        Of an act it is that very moment's, of what has stood for long a key frame's beside it.
+        Of an act it is the nearest that is at hand (the main stream's thread may rest 0.4 s behind), of what has stood for
+        long a key frame's beside it.
         """
         if self._main is None:
             return Shown(frame)

@@ -15,14 +15,14 @@ from contract import ModelRef
 from models.bundle import Bundle
 from models.detections import Detections, Floats, Ints, Picture
 from models.families import DECODERS, NEEDS_NMS, nms
-from models.read_onnx import check_fit
+from models.read_onnx import check_fit, coarsest_stride
 from models.session import Shape, available, choose, has_bfloat16, open_session
 
 # Fixed, warmed sizes: ONNX Runtime's memory grows with every new batch shape.
 BATCH_SIZES = (1, 2, 4, 8, 16)
 # A camera's 16:9 fills 360 of 640 rows. A network that leaves its sides free is given no more padding than its coarsest stride
 # asks for, as ultralytics' own `predict` does. This one shape beside the square, so that memory stays bounded.
-_WIDE, _STRIDE = 9 / 16, 32
+_WIDE = 9 / 16
 # Two boxes of one role and of at least this IoU are one object, whatever class each was given.
 _SAME_PLACE = 0.7
 
@@ -82,7 +82,8 @@ class Detector:
         self._groups = _groups(bundle)
         self._row_of = np.full(int(self._channels.max()) + 1, -1, np.int32)
         self._row_of[self._channels] = np.arange(len(self._channels))
-        self._wide = _wide(self._session.inputs[self._spec.name], self.input_size, self.provider)
+        inputs, stride = self._session.inputs[self._spec.name], coarsest_stride(self._session.metadata)
+        self._wide = _wide(inputs, self.input_size, self.provider, stride)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -227,21 +228,22 @@ class Detector:
         return Detections.clean(boxes, scores, rows, self.names)
 
 
-def wide_size(square: tuple[int, int]) -> tuple[int, int]:
+def wide_size(square: tuple[int, int], stride: int = 32) -> tuple[int, int]:
     """Return width and height of the input for pictures of 16:9 and wider, of a network whose sides are free.
 
     Args:
         square: width and height of the bundle's input in pixels.
+        stride: of the network's coarsest layer, in pixels; both sides are multiples of it.
     """
-    return square[0], min(square[1], math.ceil(square[0] * _WIDE / _STRIDE) * _STRIDE)
+    return square[0], min(square[1], math.ceil(square[0] * _WIDE / stride) * stride)
 
 
-def _wide(inputs: Shape, square: tuple[int, int], provider: str) -> tuple[int, int]:
+def _wide(inputs: Shape, square: tuple[int, int], provider: str, stride: int) -> tuple[int, int]:
     """Return the input's size for wide pictures: `square` where the network, or a GPU's engine, has one size alone."""
     free = not isinstance(inputs[2], int) and not isinstance(inputs[3], int)
     if not free or provider not in {"cpu", "openvino"} or square[0] != square[1]:
         return square
-    return wide_size(square)
+    return wide_size(square, stride)
 
 
 def _groups(bundle: Bundle) -> Ints:

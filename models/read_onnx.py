@@ -65,6 +65,12 @@ def class_names(metadata: Mapping[str, str]) -> dict[int, str]:
         raise BundleError(f"metadata names: not a dict of channel and name: {text[:80]!r}") from None
 
 
+def coarsest_stride(metadata: Mapping[str, str]) -> int:
+    """Return of how many pixels both sides of the input must be a multiple: the file's `stride`, 32 where it tells none."""
+    told = metadata.get("stride", "")
+    return max(32, int(told)) if told.isdecimal() else 32
+
+
 def _size(shape: Shape, metadata: Mapping[str, str]) -> tuple[int, int] | None:
     height, width = shape[2:]
     if isinstance(height, int) and isinstance(width, int):

@@ -79,13 +79,14 @@ def bundle_of(
     threshold: float = 0.25,
     one_per_place: tuple[str, ...] = (),
     free: bool = False,
+    metadata: dict[str, str] | None = None,
     **spec: object,
 ) -> Bundle:
     """A verified bundle of `constant_onnx`."""
     from models.roles import role_of
 
     folder.mkdir(parents=True, exist_ok=True)
-    constant_onnx(folder / "model.onnx", outputs, size, batch, free=free)
+    constant_onnx(folder / "model.onnx", outputs, size, batch, metadata, free=free)
     write_manifest(
         folder,
         Manifest(

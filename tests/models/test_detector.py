@@ -106,6 +106,19 @@ def test_a_wide_picture_is_padded_no_more_than_the_network_asks_for(
     assert {shape[0] for shape in seen} == {1, 2, 4}
 
 
+@pytest.mark.parametrize(("stride", "rows"), [("", 160), ("32", 160), ("64", 192), ("8", 160), ("many", 160)])
+def test_a_wide_input_is_a_multiple_of_the_networks_coarsest_stride(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: str, rows: int
+) -> None:
+    told = {"stride": stride} if stride else None
+    bundle = bundle_of(tmp_path, [yolo_output([], [], [])], size=(256, 256), free=True, metadata=told)
+    detector, seen = Detector(bundle, "cpu"), list[tuple[int, ...]]()
+    run = detector._session.run
+    monkeypatch.setattr(detector._session, "run", lambda t: seen.append(t.shape) or run(t))
+    detector.detect([_grey(256, 144)])
+    assert seen == [(1, 3, rows, 256)]
+
+
 @pytest.mark.parametrize(
     ("picture", "words"),
     [
