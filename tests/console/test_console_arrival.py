@@ -258,6 +258,26 @@ def test_a_batch_that_comes_late_is_not_put_before_who_has_gone_on(
     assert not page.evaluate("document.getElementById('batch').open")
 
 
+def test_a_batch_that_is_left_while_it_is_on_its_way_can_be_taken_back(
+    browser: Browser, centre: Town
+) -> None:
+    ids = [centre.post_case(n, camera="busy") for n in (1, 2)]
+    page = page_of(browser, centre)
+    shown(page)
+    page.keyboard.press("b")
+    expect(page.locator("#batch-items .one")).to_have_count(2)
+    with late(page, "**/queue/batch", "POST") as waiting:
+        page.locator("#batch-confirm").click()
+        until_waits(page, waiting)
+        page.keyboard.press("Escape")
+        expect(page.locator("#batch")).to_be_hidden()
+    said(page, "2 cases judged")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed"] * 2
+    page.keyboard.press("z")
+    said(page, "2 verdicts taken back")
+    assert [centre.case(c)["state"] for c in ids] == ["in_review"] * 2
+
+
 def test_undo_takes_back_the_verdict_that_is_on_its_way(browser: Browser, centre: Town) -> None:
     ids = [centre.post_case(n) for n in (1, 2, 3)]
     page = page_of(browser, centre)

@@ -23,16 +23,18 @@ export async function openBatch(whole, there) {
   dialog.showModal();
   $("batch-close").focus();
   return new Promise((resolve) => {
-    let answer = null;
+    let sent = null;
     const judge = async (verdict) => {
       const cases = [...$("batch-items").querySelectorAll("input:checked")].map((b) => ({ id: b.value, version: Number(b.dataset.version) }));
-      if (!cases.length) return;
-      answer = (await guarded(() => api.batch(cases, verdict))) ?? null;
+      if (!cases.length || sent) return;
+      sent = guarded(() => api.batch(cases, verdict));
+      try { await sent; } catch (error) { sent = null; throw error; }
       dialog.close();
     };
     $("batch-confirm").onclick = () => judge({ kind: "confirm" });
     $("batch-reject").onclick = () => judge({ kind: "reject", reason: Number($("batch-reason").value) });
     $("batch-close").onclick = () => dialog.close();
-    dialog.addEventListener("close", () => resolve(answer), { once: true });
+    // Closed while the verdicts are on their way: they are given all the same, and can be taken back.
+    dialog.addEventListener("close", async () => resolve((await sent) ?? null), { once: true });
   });
 }
