@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.street_video import FPS, VAN_FROM_S, ZONE, StreetClip
-from bench.throughput import CONFIRM_S, PROMISE_S, WARM_S, cameras_at, split_cores, streets
+from bench.throughput import CONFIRM_S, PROMISE_S, WARM_S, Profile, cameras_at, split_cores, streets
 
 PEERS = ("ultralytics_stream", "inference_pipeline", "supervision_loop")
 
@@ -49,15 +49,20 @@ def peer_trial(
     cameras: int,
     stride: int,
     seconds: float = 110.0,
+    profile: Profile = "main",
 ) -> PeerTrial:
-    """Run one peer. A peer that fails or does not end counts as having kept nothing, with its last words."""
+    """Run one peer. A peer that fails or does not end counts as having kept nothing, with its last words.
+
+    With the profile `sub` it reads the sub streams alone, as it has no use for a second one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     cores, cam_core = split_cores()
-    plan, out = streets(clips, cameras), folder / "peer.json"
+    plan, out = streets(clips, cameras, profile), folder / "peer.json"
+    names = [f"cam{i}-sub" if profile == "sub" else f"cam{i}" for i in range(cameras)]
     error = ""
     with cameras_at(folder, plan, cam_core) as port:
         told = {
-            "urls": [f"rtsp://127.0.0.1:{port}/cam{i}" for i in range(cameras)],
+            "urls": [f"rtsp://127.0.0.1:{port}/{name}" for name in names],
             "seconds": seconds,
             "warm_s": WARM_S,
             "stride": stride,
@@ -91,10 +96,10 @@ def peer_trial(
     result: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
     played = json.loads((folder / "played.json").read_text())
     kept = 0
-    for i in range(cameras):
-        name = f"cam{i}"
+    for i, name in enumerate(names):
         stood = played[name] + max(0.0, VAN_FROM_S - plan[name]["start_unit"] / FPS) + CONFIRM_S
-        kept += name in result.get("found", {}) and result["found"][name] <= stood + PROMISE_S
+        found = result.get("found", {}).get(f"cam{i}")
+        kept += found is not None and found <= stood + PROMISE_S
     seconds_run = result.get("seconds", 1.0)
     return PeerTrial(
         peer,

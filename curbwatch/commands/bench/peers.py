@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.peers_run import PEERS, PeerTrial, largest, peer_trial
-from bench.throughput import Trial, best, machine, report, search, trial
+from bench.throughput import Profile, Trial, best, machine, report, search, trial
 from curbwatch.streets import bench_streets
 
 
@@ -32,6 +32,13 @@ def _climb(told: str) -> tuple[int, tuple[int, ...]]:
     "--weights", required=True, type=click.Path(exists=True, path_type=Path), help="yolo11n.pt for the peers."
 )
 @click.option("--model", required=True, help="The bundle made from the same weights.")
+@click.option(
+    "--profile",
+    type=click.Choice(("main", "sub")),
+    default="main",
+    show_default=True,
+    help="sub: peers read the CIF sub streams alone; Curbwatch looks at them and keeps the main ones for evidence.",
+)
 @click.option("--peer", "peers", multiple=True, type=click.Choice(PEERS), help="Default: all.")
 @click.option(
     "--climb",
@@ -49,6 +56,7 @@ def cli(
     python: Path,
     weights: Path,
     model: str,
+    profile: Profile,
     peers: tuple[str, ...],
     climbs: dict[int, tuple[int, ...]],
     start: int,
@@ -61,7 +69,7 @@ def cli(
 
     def ours(n: int) -> Trial:
         with tempfile.TemporaryDirectory() as folder:
-            done = trial(Path(folder), clips, n, "main", bundle=model)
+            done = trial(Path(folder), clips, n, profile, bundle=model)
         screen.print(f"curbwatch {n}: {done.kept} in time, {done.cores:.2f} cores")
         return done
 
@@ -71,7 +79,7 @@ def cli(
 
         def run(n: int, stride: int, peer: str = peer) -> PeerTrial:
             with tempfile.TemporaryDirectory() as folder:
-                done = peer_trial(python, peer, weights, Path(folder), clips, n, stride)
+                done = peer_trial(python, peer, weights, Path(folder), clips, n, stride, profile=profile)
             screen.print(f"{peer} stride {stride}, {n}: {done.kept} in time, {done.cores} cores {done.error}")
             return done
 
