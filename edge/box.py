@@ -21,6 +21,7 @@ from camera_adapters.view_watch import ViewWatch
 from contract import Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
+from edge.allocator import give_back
 from edge.changes import Changes, RefusedConfigError, check_addresses, compare
 from edge.checks import Checks, SnapshotLooker, Snapshots
 from edge.config import BoxConfig, CameraConfig
@@ -365,6 +366,8 @@ class Box:
             self.view_log.changed.clear()
             if self._stop.is_set():
                 return
+            # What cameras and detector freed since lies in the heap between what they keep.
+            give_back()
             try:
                 self._renew_views()
                 self._fleet.watch(self._signs.look(), self.apply)

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.left_objects import LeftObject
 from edge.site_view import Observation
-from models.detections import Detections, Floats
+from models.detections import Detections
 
 # Denser looks are thinned out; the rules count time, not pictures.
 LEAST_GAP_S, KEPT_S = 2.0, 3600.0
@@ -26,7 +26,7 @@ class _Look:
     mono_s: float
     width: int
     height: int
-    boxes: Floats
+    boxes: bytes
     scores: bytes
     classes: bytes
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class Tape:
             kept = seen.detections.select(best)
             self._looks.append(
                 _Look(
-                    seen.captured_at, seen.mono_s, seen.width, seen.height, kept.boxes.copy(),
+                    seen.captured_at, seen.mono_s, seen.width, seen.height, kept.boxes.astype(np.float32).tobytes(),
                     kept.scores.astype(np.float16).tobytes(), kept.classes.astype(np.uint16).tobytes(), kept.names,
                     tuple(seen.left)[:MOST_OBJECTS], seen.view_ok,
                 )
@@ -69,10 +69,11 @@ class Tape:
 def _played(looks: Sequence[_Look]) -> Iterator[Observation]:
     before: float | None = None
     for x in looks:
+        boxes = np.frombuffer(x.boxes, np.float32).reshape(-1, 4)
         scores = np.frombuffer(x.scores, np.float16).astype(np.float32)
         classes = np.frombuffer(x.classes, np.uint16).astype(np.int32)
         yield Observation(
-            x.at, x.mono_s, x.width, x.height, Detections(x.boxes, scores, classes, x.names), x.left, x.view_ok,
+            x.at, x.mono_s, x.width, x.height, Detections(boxes, scores, classes, x.names), x.left, x.view_ok,
             LEAST_GAP_S if before is None else x.mono_s - before,
         )  # fmt: skip
         before = x.mono_s
