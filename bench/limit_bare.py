@@ -24,7 +24,7 @@ def bare_session(bundle: Bundle, runtime: str, tensor: Floats) -> Callable[[], o
     """
     if runtime == "openvino":
         return _openvino(bundle, tensor)
-    size = bundle.manifest.input.width, bundle.manifest.input.height
+    size = bundle.manifest.input.size
     chain = provider_chain(runtime, bundle.onnx_path, bundle.sha256, size, len(tensor))
     session: Any = ort.InferenceSession(str(bundle.onnx_path), session_options(1), providers=chain)
     name = session.get_inputs()[0].name

@@ -33,8 +33,8 @@ def picture_at(
         NoPicturesError: there is none within `tolerance_s` seconds.
     """
     packets = _connection(ring, at, tolerance_s)
-    quick = min((p for p in packets if p.key), key=lambda p: _off(p, at), default=None)
-    if quick is not None and _off(quick, at) <= min(key_within_s, tolerance_s):
+    quick = _nearest_key(packets, at, min(key_within_s, tolerance_s))
+    if quick is not None:
         found = _decoded([quick], quick.at)
         if found is not None:
             return found
@@ -57,16 +57,21 @@ def key_at(ring: PacketRing, at: datetime, tolerance_s: float = 2.0) -> RingPack
     Raises:
         NoPicturesError: there is none within `tolerance_s` seconds.
     """
-    keys = [p for p in _connection(ring, at, tolerance_s) if p.key and _off(p, at) <= tolerance_s]
-    if not keys:
+    key = _nearest_key(_connection(ring, at, tolerance_s), at, tolerance_s)
+    if key is None:
         raise NoPicturesError(f"no key frame within {tolerance_s:g} s of {at.isoformat()}")
-    return min(keys, key=lambda p: _off(p, at))
+    return key
 
 
 def decode_key(packet: RingPacket) -> av.VideoFrame | None:
     """Return a key frame's picture; None where it is damaged."""
     found = _decoded([packet], packet.at)
     return None if found is None else found[1]
+
+
+def _nearest_key(packets: Sequence[RingPacket], at: datetime, within_s: float) -> RingPacket | None:
+    near = [p for p in packets if p.key and _off(p, at) <= within_s]
+    return min(near, key=lambda p: _off(p, at), default=None)
 
 
 def _off(packet: RingPacket, at: datetime) -> float:

@@ -52,7 +52,7 @@ class Tape:
             kept = seen.detections.select(best)
             self._looks.append(
                 _Look(
-                    seen.captured_at, seen.mono_s, seen.width, seen.height, kept.boxes.astype(np.float32).tobytes(),
+                    seen.captured_at, seen.mono_s, seen.width, seen.height, kept.boxes.astype(np.float32, copy=False).tobytes(),
                     kept.scores.astype(np.float16).tobytes(), kept.classes.astype(np.uint16).tobytes(), kept.names,
                     tuple(seen.left)[:MOST_OBJECTS], seen.view_ok,
                 )

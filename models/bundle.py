@@ -52,6 +52,11 @@ class InputSpec(_Closed):
         bool, Field(description="The picture lies in the top left corner (YOLOX) and not in the middle.")
     ] = False
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
 
 class ClassSpec(_Closed):
     """One class that the bundle reports."""

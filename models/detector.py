@@ -88,7 +88,7 @@ class Detector:
     @property
     def input_size(self) -> tuple[int, int]:
         """Width and height of the model's input in pixels."""
-        return self._spec.width, self._spec.height
+        return self._spec.size
 
     @property
     def names(self) -> tuple[str, ...]:

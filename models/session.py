@@ -90,7 +90,7 @@ def open_session(
         BundleError: the runtime cannot load the file.
     """
     path = bundle.onnx_path
-    size = bundle.manifest.input.width, bundle.manifest.input.height
+    size = bundle.manifest.input.size
     try:
         chain = provider_chain(
             "cpu" if runtime == "openvino" else runtime, path, bundle.sha256, size, max_batch, engines
