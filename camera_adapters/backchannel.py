@@ -6,8 +6,6 @@ audio goes to it interleaved in the RTSP connection, 20 ms of G.711 a packet (RF
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import random
 import re
 import socket
@@ -16,13 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from camera_adapters.sip import digest_fields
+from camera_adapters.rtsp_link import RtspError, RtspLink, base_url, control_url
 
 REQUIRE = "www.onvif.org/ver20/backchannel"
 PACKET = 160
-_MAX_ANSWER = 64 * 1024
 _LAWS = {0: "mulaw", 8: "alaw"}
 
 
@@ -56,7 +53,7 @@ def audio_out(sdp: str) -> AudioOut:
 class Backchannel:
     """An open backchannel. `law` is the companding that the camera wants."""
 
-    def __init__(self, link: _Link, out: AudioOut) -> None:
+    def __init__(self, link: RtspLink, out: AudioOut) -> None:
         self._link, self._out = link, out
         self.law = _LAWS[out.payload_type]
 
@@ -85,144 +82,18 @@ def open_backchannel(url: str, timeout_s: float = 10.0) -> Iterator[Backchannel]
     parts = urlsplit(url)
     if parts.scheme != "rtsp" or not parts.hostname:
         raise BackchannelError("the address must be rtsp://host/path")
-    with socket.create_connection((parts.hostname, parts.port or 554), timeout_s) as connection:
-        connection.settimeout(timeout_s)
-        link = _Link(connection, url)
-        described = link.ask("DESCRIBE", link.url, Accept="application/sdp")
-        out = audio_out(described.body)
-        base = described.headers.get("content-base") or described.headers.get("content-location") or link.url
-        control = out.control if "://" in out.control else urljoin(base.rstrip("/") + "/", out.control)
-        link.ask("SETUP", control, Transport="RTP/AVP/TCP;unicast;interleaved=0-1")
-        link.ask("PLAY", base)
-        try:
-            yield Backchannel(link, out)
-        finally:
-            link.tear_down(base)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    reason: str
-    headers: dict[str, str]
-    body: str
-
-
-class _Link:
-    """One RTSP connection: requests, login, session."""
-
-    def __init__(self, connection: socket.socket, url: str) -> None:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        self.url = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
-        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
-        self._connection, self._buffer = connection, b""
-        self._cseq, self._session, self._challenge, self._count = 0, "", "", 0
-
-    def send(self, data: bytes) -> None:
-        """Send raw bytes."""
-        self._connection.sendall(data)
-
-    def ask(self, method: str, url: str, **headers: str) -> _Answer:
-        """Send a request, logging in when asked to, and return the answer. Raises `BackchannelError` unless 200."""
-        answer = self._once(method, url, headers)
-        if answer.status == 401 and self._user:
-            self._challenge = answer.headers.get("www-authenticate", "")
-            answer = self._once(method, url, headers)
-        if answer.status == 401:
-            raise BackchannelError("the camera refuses the login")
-        if answer.status == 551:
-            raise BackchannelError("the camera knows no audio backchannel")
-        if answer.status != 200:
-            raise BackchannelError(f"the camera answered {answer.status} {answer.reason} to {method}")
-        if "session" in answer.headers:
-            self._session = answer.headers["session"].split(";")[0]
-        return answer
-
-    def tear_down(self, url: str) -> None:
-        """End the session; a camera that has gone already is no fault."""
-        try:
-            self._request("TEARDOWN", url, {})
-        except OSError:
-            return
-
-    def _once(self, method: str, url: str, headers: dict[str, str]) -> _Answer:
-        self._request(method, url, headers)
-        return self._answer()
-
-    def _request(self, method: str, url: str, headers: dict[str, str]) -> None:
-        self._cseq += 1
-        told = {"CSeq": str(self._cseq), "Require": REQUIRE, **headers}
-        if self._session:
-            told["Session"] = self._session
-        if self._challenge:
-            told["Authorization"] = self._login(method, url)
-        lines = [f"{method} {url} RTSP/1.0", *(f"{k}: {v}" for k, v in told.items()), "", ""]
-        self._connection.sendall("\r\n".join(lines).encode())
-
-    def _login(self, method: str, url: str) -> str:
-        if self._challenge.lower().startswith("basic"):
-            return "Basic " + base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
-        given = digest_fields(self._challenge)
-        told = {
-            "username": self._user,
-            "realm": given.get("realm", ""),
-            "nonce": given.get("nonce", ""),
-            "uri": url,
-        }
-        secret = _md5(f"{self._user}:{told['realm']}:{self._password}")
-        asked = _md5(f"{method}:{url}")
-        if "auth" in given.get("qop", "").split(","):
-            self._count += 1
-            told |= {"cnonce": f"{random.getrandbits(64):016x}", "nc": f"{self._count:08x}", "qop": "auth"}
-            middle = f"{told['nonce']}:{told['nc']}:{told['cnonce']}:auth"
-        else:
-            middle = told["nonce"]
-        told["response"] = _md5(f"{secret}:{middle}:{asked}")
-        bare = {"nc", "qop"}
-        return "Digest " + ", ".join(f"{k}={v}" if k in bare else f'{k}="{v}"' for k, v in told.items())
-
-    def _answer(self) -> _Answer:
-        while True:
-            head = self._until(b"\r\n\r\n")
-            # Video of the same session may come in between, in interleaved packets.
-            lines = head.decode("utf-8", "replace").split("\r\n")
-            found = re.fullmatch(r"RTSP/1\.0 (\d{3}) ?(.*)", lines[0])
-            if not found:
-                raise BackchannelError("the answer is no RTSP")
-            headers = {k.strip().lower(): v.strip() for k, _, v in (x.partition(":") for x in lines[1:])}
-            size = int(headers.get("content-length", "0") or 0)
-            if not 0 <= size <= _MAX_ANSWER:
-                raise BackchannelError("the answer is too large")
-            body = self._take(size).decode("utf-8", "replace")
-            if headers.get("cseq") == str(self._cseq):
-                return _Answer(int(found[1]), found[2], headers, body)
-
-    def _until(self, end: bytes) -> bytes:
-        while True:
-            while self._buffer[:1] == b"$":
-                _, _, size = struct.unpack("!cBH", self._take(4))
-                self._take(size)
-            at = self._buffer.find(end)
-            if at >= 0:
-                head, self._buffer = self._buffer[:at], self._buffer[at + len(end) :]
-                return head
-            if len(self._buffer) > _MAX_ANSWER:
-                raise BackchannelError("the answer is too large")
-            self._more()
-
-    def _take(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            self._more()
-        part, self._buffer = self._buffer[:size], self._buffer[size:]
-        return part
-
-    def _more(self) -> None:
-        data = self._connection.recv(8192)
-        if not data:
-            raise BackchannelError("the camera closed the connection")
-        self._buffer += data
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    try:
+        with socket.create_connection((parts.hostname, parts.port or 554), timeout_s) as connection:
+            connection.settimeout(timeout_s)
+            link = RtspLink(connection, url, REQUIRE)
+            described = link.ask("DESCRIBE", link.url, Accept="application/sdp")
+            out, base = audio_out(described.body), base_url(described, link.url)
+            link.ask("SETUP", control_url(base, out.control), Transport="RTP/AVP/TCP;unicast;interleaved=0-1")
+            link.ask("PLAY", base)
+            try:
+                yield Backchannel(link, out)
+            finally:
+                link.tear_down(base)
+    except RtspError as exc:
+        unknown = exc.status == 551
+        raise BackchannelError("the camera knows no audio backchannel" if unknown else str(exc)) from exc

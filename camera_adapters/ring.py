@@ -256,6 +256,9 @@ def decode(packets: Sequence[RingPacket]) -> list[tuple[datetime, av.VideoFrame]
 
 def _timestamps(packets: Sequence[RingPacket]) -> list[tuple[int, int]]:
     """Return (pts, dts) from 0 up, strictly rising dts, pts never before dts."""
+    shown = [p.pts for p in packets if p.pts is not None and p.dts is None]
+    if len(shown) == len(packets):
+        return _reordered(shown)
     first = (
         next(
             (
@@ -276,6 +279,15 @@ def _timestamps(packets: Sequence[RingPacket]) -> list[tuple[int, int]]:
         out.append((pts, dts))
         last = dts
     return out
+
+
+def _reordered(shown: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (pts, dts) where only the times of showing are known, which B-frames bring out of order."""
+    decoded: list[int] = []
+    for pts in sorted(shown):
+        decoded.append(max(pts, decoded[-1] + 1) if decoded else pts)
+    late = max(dts - pts for pts, dts in zip(shown, decoded, strict=True))
+    return [(pts - decoded[0] + late, dts - decoded[0]) for pts, dts in zip(shown, decoded, strict=True)]
 
 
 def keep_whole(path: Path, write: Callable[[Path], _Answer]) -> tuple[_Answer, str]:

@@ -1,4 +1,7 @@
-"""RTSP: one thread a camera. It demuxes always (0.24 % of a core), decodes on demand, and comes back by itself."""
+"""RTSP: one thread a camera. It receives always, decodes on demand, and comes back by itself.
+
+H.264 and H.265 over TCP are read by `RtspReader`, which costs a third; UDP, TLS and whatever that does not know by FFmpeg.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import av
 
 from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
-from camera_adapters.decoder import OnDemandDecoder, Stamp
+from camera_adapters.decoder import OnDemandDecoder, Stamp, bound
 from camera_adapters.hosts import SHARED_GATE, HostGate
 from camera_adapters.hwaccel import SOFTWARE, Accelerator
 from camera_adapters.live import REASON_LENGTH, LiveStream
@@ -24,6 +27,8 @@ from camera_adapters.parameter_sets import sequence_parameter_set
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import RingPacket, StreamParams
+from camera_adapters.rtp import CLOCK, AccessUnit, UnreadableError
+from camera_adapters.rtsp_reader import RtspReader
 from camera_adapters.stream import FrameSink, StreamEvent, StreamHealth, StreamOptions, StreamState
 
 _SPARSE = frozenset({"none", "key"})
@@ -32,7 +37,11 @@ _SPARSE = frozenset({"none", "key"})
 REST_S = 0.4
 # Not in a connection's first seconds, in which servers send what they kept, and not when packets lie in the socket.
 REST_AFTER_S, FRESH_S = 5.0, 0.06
+# Where every picture is wanted, the many small pieces in which it comes are not each worth waking for.
+DENSE_REST_S, _WAIT_S = 0.01, 0.5
 ASK_CAMERA_S = 1.0
+_RTP_BASE = Fraction(1, CLOCK)
+_Told = Callable[["av.Packet[av.VideoStream]"], "datetime | None"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,14 +66,14 @@ class RtspStream(LiveStream):
         super().__init__(camera_id, url, host_of(url), sink, options, clock, uniform, gate)
         self._resolve = resolve
         self._accelerator = Accelerator(options.hardware)
+        # Why `RtspReader` can't read this camera; "" while it may.
+        self._unreadable = ""
 
     def health(self) -> StreamHealth:
         """Return the counts since the start."""
         return replace(super().health(), decoder=self._accelerator.active)
 
-    def _open(self) -> av.container.InputContainer:
-        url = self._url if self._resolve is None else self._resolve()
-        self._secrets = tuple(dict.fromkeys((*secrets_of(self._url), *secrets_of(url))))
+    def _open(self, url: str) -> av.container.InputContainer:
         stall = self._options.stall_s
         options = {
             "rtsp_transport": self._options.transport,
@@ -78,10 +87,48 @@ class RtspStream(LiveStream):
         return av.open(url, options=options, timeout=(stall, stall * 2))
 
     def _session(self, stop: threading.Event) -> None:
-        with self._open() as container:
-            connection = self._connection(container)
+        url = self._url if self._resolve is None else self._resolve()
+        self._secrets = tuple(dict.fromkeys((*secrets_of(self._url), *secrets_of(url))))
+        if self._options.transport == "tcp" and url.startswith("rtsp://") and not self._unreadable:
+            try:
+                with RtspReader(url, self._options.stall_s) as reader:
+                    return self._read(reader, stop)
+            except UnreadableError as exc:
+                # Not tried again: what a camera sends does not change by asking.
+                self._unreadable = str(exc)
+        return self._demux(url, stop)
+
+    def _read(self, reader: RtspReader, stop: threading.Event) -> None:
+        track, clock = reader.track, self._clock
+        codec = av.CodecContext.create(track.codec, "r")
+        codec.extradata = track.extradata
+        params = StreamParams(track.codec, 0, 0, _RTP_BASE, track.extradata, self._epoch + 1)
+
+        def camera_time(packet: av.Packet[av.VideoStream]) -> datetime | None:
+            return None if packet.pts is None else reader.camera_time(packet.pts)
+
+        connection, last = self._connection(codec, params, camera_time), clock.monotonic()
+        while not stop.is_set():
+            units, more = reader.read(_WAIT_S)
+            mono = clock.monotonic()
+            if units:
+                last = mono
+            elif mono - last > self._options.stall_s * 0.95:
+                self._stalled("timeout", f"no packet for {mono - last:.1f} s")
+            for unit in units:
+                self._packet(_packet_of(unit), connection, mono)
+            if not more:
+                stop.wait(
+                    REST_S if self.demand.mode in _SPARSE and connection.settled(mono) else DENSE_REST_S
+                )
+
+    def _demux(self, url: str, stop: threading.Event) -> None:
+        with self._open(url) as container:
+            connection = self._demuxed(container)
+            if self._live_since is not None:
+                self._go_on(connection.params)
             last = self._clock.monotonic()
-            for packet in container.demux(connection.video):
+            for packet in container.demux(video=0):
                 mono = self._clock.monotonic()
                 # The parser flushes at 1x the timeout; the library's own exception comes only at 2x.
                 if mono - last > self._options.stall_s * 0.95:
@@ -103,7 +150,7 @@ class RtspStream(LiveStream):
         sparse = self._options.transport == "tcp" and self.demand.mode in _SPARSE
         return sparse and connection.caught_up(mono)
 
-    def _connection(self, container: av.container.InputContainer) -> _Connection:
+    def _demuxed(self, container: av.container.InputContainer) -> _Connection:
         video = next(iter(container.streams.video), None)
         # A stream whose codec FFmpeg does not know (SVAC, say) has no context.
         codec = cast("av.VideoCodecContext | None", video.codec_context) if video is not None else None
@@ -111,12 +158,15 @@ class RtspStream(LiveStream):
             raise StreamFaultError(
                 "codec", "the address gives no video, or in a codec that is not known here"
             )
-        self._epoch += 1
-        base = video.time_base or Fraction(1, 90_000)
-        params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch)
-        decoder = OnDemandDecoder(self._accelerator.decoder(codec.name, codec.extradata) or codec)
+        base = video.time_base or _RTP_BASE
+        params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch + 1)
+        return self._connection(codec, params, _camera_time)
+
+    def _connection(self, codec: av.VideoCodecContext, params: StreamParams, told: _Told) -> _Connection:
+        self._epoch = params.epoch
+        decoder = OnDemandDecoder(self._accelerator.decoder(params.codec, params.extradata) or codec)
         capture = CaptureClock(self._options.max_skew_s)
-        return _Connection(video, params, capture, decoder, self._options, self._clock.monotonic())
+        return _Connection(codec, params, capture, decoder, self._options, self._clock.monotonic(), told)
 
     def _soften(self, connection: _Connection) -> None:
         """Go on in software, from the GOP at hand, when the hardware opened but gives no picture."""
@@ -124,12 +174,13 @@ class RtspStream(LiveStream):
         if kind == SOFTWARE or not decoder.hopeless:
             return
         self._accelerator.failed(kind, decoder.last_error or "no picture")
-        decoder.replace(connection.video.codec_context)
+        decoder.replace(connection.codec)
         # Said as the state's reason, though the state is the same.
         self._go_on(connection.params)
 
     def _words(self, params: StreamParams) -> str:
-        return f"{params.codec} {params.width}x{params.height}{self._accelerator.note}"
+        by = f"; read by FFmpeg: {self._unreadable}" if self._unreadable else ""
+        return f"{params.codec} {params.width}x{params.height}{self._accelerator.note}{by}"
 
     def _go_on(self, params: StreamParams) -> None:
         self._reason = redact(self._words(params), self._secrets)[:REASON_LENGTH]
@@ -183,14 +234,15 @@ class _Connection:
 
     def __init__(
         self,
-        video: av.VideoStream,
+        codec: av.VideoCodecContext,
         params: StreamParams,
         capture: CaptureClock,
         decoder: OnDemandDecoder,
         options: StreamOptions,
         mono: float,
+        told: _Told,
     ) -> None:
-        self.video, self.capture = video, capture
+        self.codec, self.capture, self._tell = codec, capture, told
         self.decoder = decoder
         self.last_key = self.last_picture = mono
         self._told: datetime | None = None
@@ -209,18 +261,22 @@ class _Connection:
 
     def caught_up(self, mono: float) -> bool:
         """Whether the last packet was fresh, on a connection old enough to know its quickest packets."""
-        return self._fresh and mono - self._began > REST_AFTER_S
+        return self._fresh and self.settled(mono)
+
+    def settled(self, mono: float) -> bool:
+        """Whether a connection is old enough to know its quickest packets."""
+        return mono - self._began > REST_AFTER_S
 
     def camera_time(self, packet: av.Packet[av.VideoStream], pts_s: float | None) -> datetime | None:
         """Return the picture's time by the camera's clock, UTC; None where the camera does not tell.
 
-        FFmpeg reckons it from the last sender report for every packet; asking takes as long as the rest of a packet, so it is
-        asked for once a second and reckoned on by the packets' own times.
+        It is reckoned from the last sender report; asking FFmpeg takes as long as the rest of a packet, so it is asked for once
+        a second and reckoned on by the packets' own times.
         """
         if pts_s is None:
-            return _camera_time(packet)
+            return self._tell(packet)
         if not 0 <= pts_s - self._told_pts_s < ASK_CAMERA_S:
-            self._told, self._told_pts_s = _camera_time(packet), pts_s
+            self._told, self._told_pts_s = self._tell(packet), pts_s
         return None if self._told is None else self._told + timedelta(seconds=pts_s - self._told_pts_s)
 
     @property
@@ -235,8 +291,11 @@ class _Connection:
         self._longest_gop = max(self._longest_gop, mono - self.last_key)
         self.last_key = mono
         sps = sequence_parameter_set(self.params.codec, bytes(packet))
-        if sps is not None and self._sps is not None and sps != self._sps:
-            width, height = _size_of(self.params.codec, packet)
+        if not self.params.width:
+            width, height = _size_of(self.params, packet)
+            self.params = replace(self.params, width=width, height=height)
+        elif sps is not None and self._sps is not None and sps != self._sps:
+            width, height = _size_of(replace(self.params, extradata=None), packet)
             self.params = replace(
                 self.params, width=width, height=height, extradata=None, epoch=self.params.epoch + 1
             )
@@ -244,8 +303,16 @@ class _Connection:
         return self.params
 
 
-def _size_of(codec: str, packet: av.Packet[av.VideoStream]) -> tuple[int, int]:
-    parser = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
+def _packet_of(unit: AccessUnit) -> av.Packet[av.VideoStream]:
+    packet = av.Packet(unit.data)
+    packet.pts, packet.is_keyframe, packet.is_corrupt = unit.pts, unit.key, unit.torn
+    return cast("av.Packet[av.VideoStream]", packet)
+
+
+def _size_of(params: StreamParams, packet: av.Packet[av.VideoStream]) -> tuple[int, int]:
+    parser = bound(cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r")))
+    if params.extradata:
+        parser.extradata = params.extradata
     try:
         pictures = [*parser.decode(av.Packet(bytes(packet))), *parser.decode(None)]
     except av.error.FFmpegError:
