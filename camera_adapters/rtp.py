@@ -54,6 +54,8 @@ class RtpUnpacker:
         self.units: list[AccessUnit] = []
         self._codec, self._type, (self._channel, self._control) = codec, payload_type, channels
         self._parts: list[bytes | memoryview] = []
+        # Of the last packet of a fragmented unit: what is before its number, and what is between that and its payload.
+        self._head = self._middle = b""
         self._size = self._misfits = 0
         self._key = self._picture = self._torn = self._open = False
         self._next = self._stamp = self._sent = -1
@@ -78,9 +80,29 @@ class RtpUnpacker:
                 break
             if buffer[at + 1] == channel:
                 self._packet(buffer, view, at + 4, after)
+                if self._middle:
+                    self._head = bytes(view[at : at + 6])
+                    after = self._run(buffer, view, after, end)
             elif buffer[at + 1] == self._control:
                 self._control_packet(bytes(view[at + 4 : after]))
             at = after
+        return at
+
+    def _run(self, buffer: bytearray, view: memoryview, at: int, end: int) -> int:
+        """Take the packets in the middle of a fragmented unit, as most are: what the last one was but for its number."""
+        head, middle, number, parts = self._head, self._middle, self._next, self._parts
+        size, skip, begin = 4 + int.from_bytes(head[2:4], "big"), 8 + len(middle), at
+        while (
+            at + size <= end
+            and buffer.startswith(head, at)
+            and buffer.startswith(middle, at + 8)
+            and buffer[at + 6] << 8 | buffer[at + 7] == number
+        ):
+            parts.append(view[at + skip : at + size])
+            at += size
+            number = number + 1 & 0xFFFF
+        self._next = number
+        self._grown(at - begin)
         return at
 
     def settle(self) -> None:
@@ -89,7 +111,7 @@ class RtpUnpacker:
 
     def lost(self) -> None:
         """Note that bytes were passed over."""
-        self._torn, self._open = True, False
+        self._torn, self._open, self._middle = True, False, b""
 
     def camera_time(self, pts: int) -> datetime | None:
         """Return the UTC of a picture by the last sender report (RFC 3550 6.4.1); None before the first one."""
@@ -128,11 +150,14 @@ class RtpUnpacker:
         if self._picture and stamp == self._sent:
             # A marker came before the end of the picture.
             self._marked = False
-        self._size += end - at
-        if self._size > MAX_UNIT:
-            raise StreamFaultError("protocol", f"a picture of more than {MAX_UNIT} bytes")
+        self._grown(end - at)
         if kind & 0x80 and self._picture and self._marked:
             self._emit()
+
+    def _grown(self, size: int) -> None:
+        self._size += size
+        if self._size > MAX_UNIT:
+            raise StreamFaultError("protocol", f"a picture of more than {MAX_UNIT} bytes")
 
     def _h264(self, buffer: bytearray, view: memoryview, at: int, end: int) -> None:
         head = buffer[at]
@@ -147,6 +172,7 @@ class RtpUnpacker:
                 self._seen_h264(fragment & 31)
             if self._open:
                 self._parts.append(view[at + 2 : end])
+                self._middle = bytes((*view[at - 8 : at + 1], fragment & 31))
         elif kind == 24:
             for a, b in _aggregated(buffer, at + 1, end):
                 self._parts += (_START, view[a:b])
@@ -177,6 +203,7 @@ class RtpUnpacker:
                 self._seen_hevc(fragment & 63)
             if self._open:
                 self._parts.append(view[at + 3 : end])
+                self._middle = bytes((*view[at - 8 : at + 2], fragment & 63))
         elif kind == 48:
             for a, b in _aggregated(buffer, at + 2, end):
                 self._parts += (_START, view[a:b])
@@ -206,7 +233,7 @@ class RtpUnpacker:
         self._last = self._sent = stamp
         self.units.append(AccessUnit(b"".join(self._parts), self._key, self._pts, self._torn))
         self._parts.clear()
-        self._size = 0
+        self._size, self._middle = 0, b""
         if self._key:
             self._misfits = 0
         self._key = self._picture = self._torn = self._open = False
