@@ -268,6 +268,7 @@ def test_what_it_cannot_read_ffmpeg_plays_and_the_state_says_so(
         assert stream.state is StreamState.LIVE
         wait_for(lambda: "packs in a rare way" in memory.reasons())
         # A connection that breaks is not tried by the reader again.
+        served.stop()
         served.restart()
         wait_for(lambda: memory.states().count(StreamState.LIVE) == 2)
         stream.close(8)
