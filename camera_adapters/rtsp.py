@@ -40,6 +40,8 @@ REST_AFTER_S, FRESH_S = 5.0, 0.06
 # Where every picture is wanted, the many small pieces in which it comes are not each worth waking for.
 DENSE_REST_S, _WAIT_S = 0.01, 0.5
 ASK_CAMERA_S = 1.0
+# So many key frames in one connection are a camera's habit.
+_KEYS = 2
 _RTP_BASE = Fraction(1, CLOCK)
 _Told = Callable[["av.Packet[av.VideoStream]"], "datetime | None"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -99,7 +101,7 @@ class RtspStream(LiveStream):
         return self._demux(url, stop)
 
     def _read(self, reader: RtspReader, stop: threading.Event) -> None:
-        track, clock = reader.track, self._clock
+        track = reader.track
         codec = av.CodecContext.create(track.codec, "r")
         codec.extradata = track.extradata
         params = StreamParams(track.codec, 0, 0, _RTP_BASE, track.extradata, self._epoch + 1)
@@ -107,10 +109,20 @@ class RtspStream(LiveStream):
         def camera_time(packet: av.Packet[av.VideoStream]) -> datetime | None:
             return None if packet.pts is None else reader.camera_time(packet.pts)
 
-        connection, last = self._connection(codec, params, camera_time), clock.monotonic()
+        connection = self._connection(codec, params, camera_time)
+        try:
+            self._receive(reader, connection, stop)
+        except StreamFaultError as exc:
+            if exc.code == "no_key" and connection.keys < _KEYS:
+                # FFmpeg knows other places where decoding can begin, which a camera that refreshes in stripes has.
+                self._unreadable = "it sends no key frames of the usual kind"
+            raise
+
+    def _receive(self, reader: RtspReader, connection: _Connection, stop: threading.Event) -> None:
+        last = self._clock.monotonic()
         while not stop.is_set():
             units, more = reader.read(_WAIT_S)
-            mono = clock.monotonic()
+            mono = self._clock.monotonic()
             if units:
                 last = mono
             elif mono - last > self._options.stall_s * 0.95:
@@ -180,7 +192,8 @@ class RtspStream(LiveStream):
 
     def _words(self, params: StreamParams) -> str:
         by = f"; read by FFmpeg: {self._unreadable}" if self._unreadable else ""
-        return f"{params.codec} {params.width}x{params.height}{self._accelerator.note}{by}"
+        size = f" {params.width}x{params.height}" if params.width else ""
+        return f"{params.codec}{size}{self._accelerator.note}{by}"
 
     def _go_on(self, params: StreamParams) -> None:
         self._reason = redact(self._words(params), self._secrets)[:REASON_LENGTH]
@@ -245,6 +258,7 @@ class _Connection:
         self.codec, self.capture, self._tell = codec, capture, told
         self.decoder = decoder
         self.last_key = self.last_picture = mono
+        self.keys = 0
         self._told: datetime | None = None
         self._told_pts_s = float("-inf")
         self._began = mono
@@ -288,6 +302,7 @@ class _Connection:
         """Note a packet and return the parameters that it belongs to: a new resolution is a new epoch."""
         if not packet.is_keyframe:
             return self.params
+        self.keys += 1
         self._longest_gop = max(self._longest_gop, mono - self.last_key)
         self.last_key = mono
         sps = sequence_parameter_set(self.params.codec, bytes(packet))

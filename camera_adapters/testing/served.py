@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -86,8 +86,9 @@ def make_clip(
     seconds: float = 2.0,
     gop_s: float = 1.0,
     b_frames: int = 0,
+    more: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a small video: a textured picture with a bright square that moves one step a frame."""
+    """Write a small video: a textured picture with a bright square that moves one step a frame; `more` are the encoder's options."""
     width, height = size
     noise = np.random.default_rng(7).integers(60, 120, (height // 8, width // 8), np.uint8)
     ground = np.kron(noise, np.ones((8, 8), np.uint8))
@@ -97,6 +98,7 @@ def make_clip(
         options |= {"x265-params": "log-level=none"} if codec == "libx265" else {"sc_threshold": "0"}
         if b_frames:
             del options["tune"]
+    options |= more or {}
     with av.open(str(path), "w") as out:
         stream = cast(av.VideoStream, out.add_stream(codec, rate=fps, options=options))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

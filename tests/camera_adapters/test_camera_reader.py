@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from camera_parts import QUICK, Memory, wait_for
@@ -26,7 +27,7 @@ from camera_adapters.rtsp_reader import RtspReader, video_track
 from camera_adapters.stream import StreamState
 from camera_adapters.testing.loopcam import Camera
 from camera_adapters.testing.rtp_clip import RtpClip
-from camera_adapters.testing.served import ServedLoopCam
+from camera_adapters.testing.served import ServedLoopCam, make_clip
 
 SETS = [b"\x67sps", b"\x68pps"]
 SDP = "v=0\r\ns=x\r\n{session}m=audio 0 RTP/AVP 0\r\na=control:audio\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 {codec}/90000\r\n{fmtp}a=control:trackID=1\r\n"
@@ -274,3 +275,22 @@ def test_what_it_cannot_read_ffmpeg_plays_and_the_state_says_so(
         stream.close(8)
     assert len(asked) == 1
     assert "s3cret" not in memory.reasons()
+
+
+def test_a_camera_that_refreshes_in_stripes_is_played_by_ffmpeg(tmp_path: Path) -> None:
+    """After the first picture it sends no IDR; its recovery points are where decoding can begin."""
+    path = make_clip(tmp_path / "stripes.mp4", seconds=30, more={"x264-params": "intra-refresh=1:keyint=10"})
+    clip = RtpClip(path)
+    assert sum(u.key for u in clip.units) > 1, "FFmpeg flags its recovery points"
+    memory = Memory()
+    with ServedLoopCam({"gate": Camera(clip)}) as served:
+        stream = RtspStream("gate", served.url("gate"), memory, QUICK, SystemClock(), gate=HostGate())
+        stream.demand = Demand("all")
+        stream.start()
+        wait_for(lambda: "no key frames of the usual kind" in memory.reasons())
+        count = len(memory.frames)
+        wait_for(lambda: len(memory.frames) > count + 40)
+        connects = stream.health().connects
+        wait_for(lambda: len(memory.frames) > count + 80)
+        assert stream.health().connects == connects
+        stream.close(8)
