@@ -6,6 +6,7 @@ wall clock, on a hash's seed or on another thread.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -20,6 +21,7 @@ from camera_adapters.decoder import OnDemandDecoder, Stamp
 from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
+from camera_adapters.rtp import RtpUnpacker
 from camera_adapters.view_watch import ViewWatch
 from edge.config import SamplingConfig
 from edge.gate import MotionGate
@@ -170,6 +172,27 @@ def packets() -> Loop:
     return turn
 
 
+def unpack() -> Loop:
+    """Ten pictures of fifteen RTP packets, put together as one reading of the socket gives them."""
+    data, number = bytearray(), 0
+    for picture in range(10):
+        for part in range(15):
+            number += 1
+            flags, marker = (0x80 if part == 0 else 0x40 if part == 14 else 0), 0x80 if part == 14 else 0
+            head = struct.pack("!BBHII", 0x80, 96 | marker, number, picture * 3600, 7) + bytes(
+                [0x5C, 1 | flags]
+            )
+            data += struct.pack("!cBH", b"$", 0, len(head) + 1400) + head + bytes(1400)
+
+    def turn(count: int) -> None:
+        for _ in range(count):
+            unpacker = RtpUnpacker("h264", 96, (0, 1))
+            if unpacker.take(data, memoryview(data), 0, len(data)) != len(data) or len(unpacker.units) != 10:
+                raise AssertionError("ten pictures were sent")
+
+    return turn
+
+
 def boxes() -> Loop:
     """From a network's output (8 400 anchors, 15 classes) to the boxes that stay."""
     rng = np.random.default_rng(7)
@@ -188,5 +211,5 @@ def boxes() -> Loop:
 
 
 LOOPS: dict[str, Callable[[], Loop]] = {
-    f.__name__: f for f in (grey, rgb, gate, view, left, rules, queue, packets, boxes)
+    f.__name__: f for f in (grey, rgb, gate, view, left, rules, queue, packets, unpack, boxes)
 }

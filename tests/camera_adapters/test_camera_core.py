@@ -18,6 +18,7 @@ from camera_parts import Memory, handles_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camera_adapters import ring as ring_module
 from camera_adapters.capture import CaptureClock, Monotone
 from camera_adapters.clock import VirtualClock
 from camera_adapters.demand import Demand
@@ -27,7 +28,7 @@ from camera_adapters.hwaccel import Accelerator, candidates
 from camera_adapters.open import open_stream
 from camera_adapters.reasons import StreamFaultError, backoff_s, classify, family
 from camera_adapters.redact import redact, secrets_of
-from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
+from camera_adapters.ring import BLOCK, NoPicturesError, PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import IllegalStepError, StreamOptions, StreamState, step
 from camera_adapters.testing.served import make_clip
 
@@ -363,3 +364,27 @@ def test_a_long_gop_is_bridged_from_the_packets_at_hand(
     stream.run(threading.Event())
     assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == times
     assert not any(f.meta.tainted for f in memory.frames)
+
+
+def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mapped: list[int] = []
+    made = ring_module._mapped
+    monkeypatch.setattr(ring_module, "_mapped", lambda size: mapped.append(size) or made(size))  # type: ignore[func-returns-value]
+    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
+    ring, held = PacketRing(10.0), []
+    size = BLOCK // 8
+    for n in range(800):
+        at = T0 + timedelta(seconds=n / 2)
+        ring.push(RingPacket(at, n % 4 == 0, n, None, bytes([n % 251]) * size, params))
+        if n % 97 == 0:
+            held.append((n, ring.held()[-1]))
+        if n == 400:
+            held.clear()
+        for k, packet in (*held, *((n - i, p) for i, p in enumerate(reversed(ring.held())))):
+            assert packet.data[0] == packet.data[-1] == k % 251
+    # Three blocks of eight packets hold ten seconds; the held packets keep some more.
+    assert len(mapped) < 16
+    ring.push(RingPacket(T0 + timedelta(seconds=401), True, 0, None, bytes(BLOCK * 3), params))
+    assert mapped[-1] == BLOCK * 3
