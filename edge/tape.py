@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -20,60 +20,80 @@ LEAST_GAP_S, KEPT_S = 2.0, 3600.0
 MOST_LOOKS, MOST_OBJECTS = 1800, 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    at: datetime
-    mono_s: float
-    width: int
-    height: int
-    boxes: bytes
-    scores: bytes
-    classes: bytes
-    names: tuple[str, ...]
-    left: tuple[LeftObject, ...]
-    view_ok: bool
+# Of one look: its times, the picture's size, whether the view was right, which names, how many boxes.
+_HEAD = struct.Struct("<qdHH?HH")
+_BOX = np.dtype([("box", np.float32, 4), ("score", np.float16), ("class", np.uint16)])
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Tape:
     """The record of one camera. Written by the detector's thread, read by any."""
 
     def __init__(self) -> None:
-        self._looks: deque[_Look] = deque(maxlen=MOST_LOOKS)
+        # Looks as bytes, one object each: an hour of thirty cameras is 60 000 of them.
+        self._looks: deque[bytes] = deque(maxlen=MOST_LOOKS)
+        self._left: dict[float, tuple[LeftObject, ...]] = {}
+        self._names: list[tuple[str, ...]] = []
+        self._last = float("-inf")
         self._lock = threading.Lock()
 
     def keep(self, seen: Observation) -> None:
         """Keep a look, unless the last one is too near."""
         with self._lock:
-            if self._looks and seen.mono_s - self._looks[-1].mono_s < LEAST_GAP_S:
+            if seen.mono_s - self._last < LEAST_GAP_S:
                 return
-            while self._looks and seen.mono_s - self._looks[0].mono_s > KEPT_S:
-                self._looks.popleft()
+            self._last = seen.mono_s
+            while self._looks and (
+                len(self._looks) == MOST_LOOKS or seen.mono_s - _mono_of(self._looks[0]) > KEPT_S
+            ):
+                self._left.pop(_mono_of(self._looks.popleft()), None)
             best = np.argsort(-seen.detections.scores)[:MOST_OBJECTS]
             kept = seen.detections.select(best)
-            self._looks.append(
-                _Look(
-                    seen.captured_at, seen.mono_s, seen.width, seen.height, kept.boxes.astype(np.float32, copy=False).tobytes(),
-                    kept.scores.astype(np.float16).tobytes(), kept.classes.astype(np.uint16).tobytes(), kept.names,
-                    tuple(seen.left)[:MOST_OBJECTS], seen.view_ok,
-                )
-            )  # fmt: skip
+            boxes = np.empty(len(best), _BOX)
+            boxes["box"], boxes["score"], boxes["class"] = kept.boxes, kept.scores, kept.classes
+            micros = round((seen.captured_at - _EPOCH) / timedelta(microseconds=1))
+            head = _HEAD.pack(
+                micros, seen.mono_s, seen.width, seen.height, seen.view_ok, self._named(kept.names), len(best)
+            )
+            self._looks.append(head + boxes.tobytes())
+            if seen.left:
+                self._left[seen.mono_s] = tuple(seen.left)[:MOST_OBJECTS]
+
+    def _named(self, names: tuple[str, ...]) -> int:
+        """Return the number of a model's names; a model that comes anew lets go of those that no look has."""
+        if names not in self._names:
+            used = {_HEAD.unpack_from(look)[5] for look in self._looks}
+            free = next((n for n in range(len(self._names)) if n not in used), len(self._names))
+            self._names[free : free + 1] = [names]
+        return self._names.index(names)
 
     def since(self, seconds: float) -> Sequence[Observation]:
         """Return the looks of the last `seconds`, the oldest first, without their pictures."""
         with self._lock:
-            looks = list(self._looks)
-        first = looks[-1].mono_s - seconds if looks else 0.0
-        return list(_played([x for x in looks if x.mono_s >= first]))
+            looks, left, names = list(self._looks), dict(self._left), list(self._names)
+        first = _mono_of(looks[-1]) - seconds if looks else 0.0
+        return list(_played([x for x in looks if _mono_of(x) >= first], left, names))
 
 
-def _played(looks: Sequence[_Look]) -> Iterator[Observation]:
+def _mono_of(look: bytes) -> float:
+    return float(_HEAD.unpack_from(look)[1])
+
+
+def _played(
+    looks: Sequence[bytes], left: dict[float, tuple[LeftObject, ...]], all_names: list[tuple[str, ...]]
+) -> Iterator[Observation]:
     before: float | None = None
-    for x in looks:
-        boxes = np.frombuffer(x.boxes, np.float32).reshape(-1, 4)
-        scores = np.frombuffer(x.scores, np.float16).astype(np.float32)
-        classes = np.frombuffer(x.classes, np.uint16).astype(np.int32)
+    for look in looks:
+        micros, mono_s, width, height, view_ok, names, count = _HEAD.unpack_from(look)
+        boxes = np.frombuffer(look, _BOX, count, _HEAD.size)
+        found = Detections(
+            np.ascontiguousarray(boxes["box"]),
+            boxes["score"].astype(np.float32),
+            boxes["class"].astype(np.int32),
+            all_names[names],
+        )
         yield Observation(
-            x.at, x.mono_s, x.width, x.height, Detections(boxes, scores, classes, x.names), x.left, x.view_ok,
-            LEAST_GAP_S if before is None else x.mono_s - before,
+            _EPOCH + timedelta(microseconds=micros), mono_s, width, height, found, left.get(mono_s, ()), view_ok,
+            LEAST_GAP_S if before is None else mono_s - before,
         )  # fmt: skip
-        before = x.mono_s
+        before = mono_s

@@ -21,6 +21,7 @@ from camera_adapters.frame import Frame, FrameMeta
 from contract import GeoPoint, new_id
 from edge.agent import CentreAgent
 from edge.checks import Checks, SnapshotLooker, Snapshots, trial
+from edge.left_objects import LeftObject
 from edge.log import get_logger
 from edge.site_view import Observation
 from edge.tape import KEPT_S, LEAST_GAP_S, Tape
@@ -63,6 +64,34 @@ def test_the_record_is_thinned_and_bounded() -> None:
     crowd.keep(seen(0, *[(i, 0, i + 10, 50) for i in range(200)]))
     assert len(crowd.since(1)[0].detections) == 30
     assert Tape().since(60) == []
+
+
+def test_the_record_gives_back_what_was_seen_whatever_the_model_called_it() -> None:
+    tape, given = Tape(), []
+    for n in range(2500):
+        names = NAMES if n < 2000 else ("cart", f"model {n // 100}")
+        boxes = np.array([[n % 640 + 0.125, 7, n % 640 + 9.5, 90]] * (n % 4), np.float32).reshape(-1, 4)
+        few = Detections(boxes, np.full(len(boxes), 0.75, np.float32), np.ones(len(boxes), np.int32), names)
+        left = (LeftObject((0.1, 0.2, 0.3, 0.4), 5.0 + n, 0.02, 4.5, n, True, 3),) if n % 5 == 0 else ()
+        at = START + timedelta(seconds=2 * n, microseconds=n)
+        given.append(Observation(at, 100.5 + 2 * n, 1920, 1080, few, left, n % 7 > 0))
+        tape.keep(given[-1])
+    kept = tape.since(1e9)
+    assert len(kept) == 1800
+    for back, put in zip(kept, given[-1800:], strict=True):
+        assert (back.captured_at, back.mono_s, back.width, back.height) == (
+            put.captured_at, put.mono_s, put.width, put.height,
+        )  # fmt: skip
+        assert (back.left, back.view_ok, back.detections.names) == (
+            put.left,
+            put.view_ok,
+            put.detections.names,
+        )
+        assert np.array_equal(back.detections.boxes, put.detections.boxes)
+        assert np.array_equal(back.detections.scores, put.detections.scores)
+        assert np.array_equal(back.detections.classes, put.detections.classes)
+    assert len(tape._left) == 360
+    assert len(tape._names) == 6
 
 
 @pytest.mark.parametrize(
