@@ -143,7 +143,9 @@ class OnDemandDecoder:
         self.pictures += len(pictures)
         for video in pictures:
             # Damage propagates to the next key frame, but only 5-20 % of the damaged pictures carry the flag.
-            self._tainted = bool(video.is_corrupt) or (self._tainted and not video.key_frame)
+            # A reader that knows of a lost packet says so with the packet itself.
+            damaged = bool(video.is_corrupt) or packet.is_corrupt
+            self._tainted = damaged or (self._tainted and not video.key_frame)
             yield Decoded(video, self._stamp_of(video, stamp), self._tainted)
 
     def _stamp_of(self, video: av.VideoFrame, fallback: Stamp) -> Stamp:

@@ -30,6 +30,7 @@ COPY_CODECS = frozenset({"h264", "hevc"})
 # Mapped one by one and given back whole. On the C library's heap the packets of 64 threads lay so mixed that a third of it was
 # holes: 53 MB for 33 MB of packets. Of a sub stream's ring half a megabyte lies idle at most.
 BLOCK = 512 * 1024
+_MOST_REORDERED_S = 2
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+skip_trailer"}
 
 _Answer = TypeVar("_Answer")
@@ -280,7 +281,10 @@ def _timestamps(packets: Sequence[RingPacket]) -> list[tuple[int, int]]:
     """Return (pts, dts) from 0 up, strictly rising dts, pts never before dts."""
     shown = [p.pts for p in packets if p.pts is not None and p.dts is None]
     if len(shown) == len(packets):
-        return _reordered(shown)
+        ordered, late = _reordered(shown)
+        # A time line that was set back is no reordering.
+        if late * packets[0].params.time_base < _MOST_REORDERED_S:
+            return ordered
     first = (
         next(
             (
@@ -303,13 +307,14 @@ def _timestamps(packets: Sequence[RingPacket]) -> list[tuple[int, int]]:
     return out
 
 
-def _reordered(shown: Sequence[int]) -> list[tuple[int, int]]:
-    """Return (pts, dts) where only the times of showing are known, which B-frames bring out of order."""
+def _reordered(shown: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
+    """Return (pts, dts) where only the times of showing are known, which B-frames bring out of order; and by how much they do."""
     decoded: list[int] = []
     for pts in sorted(shown):
         decoded.append(max(pts, decoded[-1] + 1) if decoded else pts)
     late = max(dts - pts for pts, dts in zip(shown, decoded, strict=True))
-    return [(pts - decoded[0] + late, dts - decoded[0]) for pts, dts in zip(shown, decoded, strict=True)]
+    first = decoded[0]
+    return [(pts - first + late, dts - first) for pts, dts in zip(shown, decoded, strict=True)], late
 
 
 def keep_whole(path: Path, write: Callable[[Path], _Answer]) -> tuple[_Answer, str]:

@@ -22,7 +22,12 @@ _EPOCH = datetime(1900, 1, 1, tzinfo=UTC)
 _DOLLAR = 0x24
 # Packets out of decoding order, and fragments with a number of their own.
 _RARE_H264 = frozenset({25, 26, 27, 29})
-_MISFITS = 2
+# Of H.264's parts of a picture those that begin with the number of a macroblock.
+_SLICES = frozenset({1, 2, 5})
+# Units that the codec does not have. A camera that changed its codec sends them ever again, and never a key frame.
+_MISFITS, _GOP = 2, 2 * CLOCK
+# What a part costs beside its bytes; and one gap in so many packets is believed to be a loss.
+_OVERHEAD, _TRUSTED = 64, 20
 
 
 class UnreadableError(Exception):
@@ -47,7 +52,8 @@ class AccessUnit:
 class RtpUnpacker:
     """Takes interleaved packets out of a buffer and puts them together; `units` are the pictures that are whole.
 
-    A picture ends with the marker, or with another time stamp where a camera sets no markers, or too many.
+    A picture ends with the marker, with another time stamp, or where a first slice or parameter sets follow its slices: some
+    cameras set no markers, some too many, and some never change the time stamp.
     """
 
     def __init__(self, codec: Literal["h264", "hevc"], payload_type: int, channels: tuple[int, int]) -> None:
@@ -56,11 +62,12 @@ class RtpUnpacker:
         self._parts: list[bytes | memoryview] = []
         # Of the last packet of a fragmented unit: what is before its number, and what is between that and its payload.
         self._head = self._middle = b""
-        self._size = self._misfits = 0
-        self._key = self._picture = self._torn = self._open = False
+        self._size = self._misfits = self._packets = self._gaps = 0
+        self._key = self._picture = self._torn = self._open = self._recovers = False
         self._next = self._stamp = self._sent = -1
         self._marked = True
-        self._pts = self._last = 0
+        self._pts = self._last = self._key_pts = 0
+        self._longest_gop = _GOP
         self._first: int | None = None
         self._report: tuple[datetime, int] | None = None
 
@@ -71,7 +78,7 @@ class RtpUnpacker:
 
         Raises:
             UnreadableError: a way of packing that is not known here.
-            StreamFaultError: a picture without an end.
+            StreamFaultError: a picture without an end, or another codec.
         """
         at, channel = begin, self._channel
         while end - at >= 4 and buffer[at] == _DOLLAR:
@@ -79,9 +86,9 @@ class RtpUnpacker:
             if after > end:
                 break
             if buffer[at + 1] == channel:
+                self._middle = b""
                 self._packet(buffer, view, at + 4, after)
                 if self._middle:
-                    self._head = bytes(view[at : at + 6])
                     after = self._run(buffer, view, after, end)
             elif buffer[at + 1] == self._control:
                 self._control_packet(bytes(view[at + 4 : after]))
@@ -102,6 +109,7 @@ class RtpUnpacker:
             at += size
             number = number + 1 & 0xFFFF
         self._next = number
+        self._packets += (at - begin) // size
         self._grown(at - begin)
         return at
 
@@ -124,34 +132,36 @@ class RtpUnpacker:
             return None
 
     def _packet(self, buffer: bytearray, view: memoryview, begin: int, end: int) -> None:
-        if end - begin < 13:
+        if end - begin < 12 or buffer[begin] >> 6 != 2:
             return
-        flags, kind = buffer[begin], buffer[begin + 1]
-        if kind & 0x7F != self._type:
-            return
-        at = begin + 12
-        if flags != 0x80:
-            at, end = _payload(buffer, begin, end)
-            if at >= end:
-                return
         number = buffer[begin + 2] << 8 | buffer[begin + 3]
-        if number != self._next and self._next >= 0:
-            self.lost()
+        gap = number != self._next and self._next >= 0
         self._next = (number + 1) & 0xFFFF
+        self._packets += 1
+        if gap:
+            # What comes is taken all the same, as FFmpeg does: some number their packets in a way of their own.
+            self._gaps += 1
+            self._torn = True
+        at = begin + 12
+        if buffer[begin] != 0x80:
+            at, end = _payload(buffer, begin, end)
+        if at >= end or buffer[begin + 1] & 0x7F != self._type:
+            return
         stamp = int.from_bytes(view[begin + 4 : begin + 8], "big")
         if stamp != self._stamp:
             if self._picture:
                 self._emit()
+                self._torn = gap
             self._stamp = stamp
+        self._grown(end - at + _OVERHEAD)
         if self._codec == "h264":
             self._h264(buffer, view, at, end)
         else:
             self._hevc(buffer, view, at, end)
-        if self._picture and stamp == self._sent:
-            # A marker came before the end of the picture.
-            self._marked = False
-        self._grown(end - at)
-        if kind & 0x80 and self._picture and self._marked:
+        if self._middle:
+            self._middle = self._middle if buffer[begin] == 0x80 else b""
+            self._head = bytes(view[begin - 4 : begin + 2])
+        if buffer[begin + 1] & 0x80 and self._picture and self._marked:
             self._emit()
 
     def _grown(self, size: int) -> None:
@@ -167,28 +177,36 @@ class RtpUnpacker:
                 return
             fragment = buffer[at + 1]
             if fragment & 0x80:
+                self._begin_h264(fragment & 31, buffer[at + 2] >= 0x80, view[at + 2 : end])
                 self._open = True
                 self._parts += (_START, _BYTE[head & 0xE0 | fragment & 31])
-                self._seen_h264(fragment & 31)
             if self._open:
                 self._parts.append(view[at + 2 : end])
                 self._middle = bytes((*view[at - 8 : at + 1], fragment & 31))
         elif kind == 24:
             for a, b in _aggregated(buffer, at + 1, end):
-                self._parts += (_START, view[a:b])
-                self._seen_h264(buffer[a] & 31)
-        elif kind and kind < 24:
-            self._parts += (_START, view[at:end])
-            self._seen_h264(kind)
+                self._single_h264(buffer, view, a, b)
         elif kind in _RARE_H264:
             raise UnreadableError(f"H.264 packed in a rare way (type {kind})")
         else:
-            self._misfit()
+            self._single_h264(buffer, view, at, end)
 
-    def _seen_h264(self, kind: int) -> None:
+    def _single_h264(self, buffer: bytearray, view: memoryview, at: int, end: int) -> None:
+        kind = buffer[at] & 31
+        if not 0 < kind < 24:
+            self._misfits += 1
+            return
+        self._begin_h264(kind, end - at > 1 and buffer[at + 1] >= 0x80, view[at + 1 : end])
+        self._parts += (_START, view[at:end])
+
+    def _begin_h264(self, kind: int, first: bool, body: memoryview) -> None:
+        """Note a unit that begins. `first`: were it a slice, it would be a picture's first (first_mb_in_slice is 0)."""
+        if self._picture and (6 <= kind <= 9 or (kind in _SLICES and first)):
+            self._emit()
         if kind <= 5:
-            self._picture = True
-            self._key |= kind == 5
+            self._slice(kind == 5, first)
+        elif kind == 6:
+            self._recovers |= _recovery_point(body)
 
     def _hevc(self, buffer: bytearray, view: memoryview, at: int, end: int) -> None:
         if end - at < 3:
@@ -198,32 +216,39 @@ class RtpUnpacker:
         if kind == 49:
             fragment = buffer[at + 2]
             if fragment & 0x80:
+                self._begin_hevc(fragment & 63, end - at > 3 and buffer[at + 3] >= 0x80)
                 self._open = True
                 self._parts += (_START, _BYTE[head & 0x81 | (fragment & 63) << 1], _BYTE[buffer[at + 1]])
-                self._seen_hevc(fragment & 63)
             if self._open:
                 self._parts.append(view[at + 3 : end])
                 self._middle = bytes((*view[at - 8 : at + 2], fragment & 63))
         elif kind == 48:
             for a, b in _aggregated(buffer, at + 2, end):
-                self._parts += (_START, view[a:b])
-                self._seen_hevc(buffer[a] >> 1 & 63)
-        elif kind < 48:
-            self._parts += (_START, view[at:end])
-            self._seen_hevc(kind)
+                self._single_hevc(buffer, view, a, b)
         else:
-            self._misfit()
+            self._single_hevc(buffer, view, at, end)
 
-    def _seen_hevc(self, kind: int) -> None:
+    def _single_hevc(self, buffer: bytearray, view: memoryview, at: int, end: int) -> None:
+        kind = buffer[at] >> 1 & 63
+        if kind >= 48:
+            self._misfits += 1
+            return
+        self._begin_hevc(kind, end - at > 2 and buffer[at + 2] >= 0x80)
+        self._parts += (_START, view[at:end])
+
+    def _begin_hevc(self, kind: int, first: bool) -> None:
+        """Note a unit that begins. `first`: were it a slice, it would be a picture's first (first_slice_segment_in_pic_flag)."""
+        if self._picture and (32 <= kind <= 35 or kind == 39 or (kind < 32 and first)):
+            self._emit()
         if kind < 32:
-            self._picture = True
-            self._key |= 16 <= kind <= 23
+            self._slice(16 <= kind <= 23, first)
 
-    def _misfit(self) -> None:
-        """Take a unit that the codec does not have: one may be damage, a camera that changed its codec sends them ever again."""
-        self._misfits += 1
-        if self._misfits >= _MISFITS:
-            raise StreamFaultError("codec", f"the packets are no {self._codec}, which the camera describes")
+    def _slice(self, key: bool, first: bool) -> None:
+        if self._stamp == self._sent and not first:
+            # A marker came before the end of the picture.
+            self._marked = False
+        self._picture = True
+        self._key |= key or self._recovers
 
     def _emit(self) -> None:
         stamp = self._stamp
@@ -231,12 +256,17 @@ class RtpUnpacker:
             self._first = self._last = stamp
         self._pts += _signed(stamp - self._last)
         self._last = self._sent = stamp
-        self.units.append(AccessUnit(b"".join(self._parts), self._key, self._pts, self._torn))
+        # Numbers that hardly ever follow one another say nothing of losses.
+        torn = self._torn and self._gaps * _TRUSTED < self._packets + 100
+        self.units.append(AccessUnit(b"".join(self._parts), self._key, self._pts, torn))
         self._parts.clear()
-        self._size, self._middle = 0, b""
+        self._size = 0
         if self._key:
-            self._misfits = 0
-        self._key = self._picture = self._torn = self._open = False
+            self._longest_gop = max(self._longest_gop, self._pts - self._key_pts)
+            self._key_pts, self._misfits = self._pts, 0
+        elif self._misfits >= _MISFITS and self._pts - self._key_pts > 2 * self._longest_gop:
+            raise StreamFaultError("codec", f"the packets are no {self._codec}, which the camera describes")
+        self._key = self._picture = self._torn = self._open = self._recovers = False
 
     def _control_packet(self, data: bytes) -> None:
         """Take a compound RTCP packet; of it a sender report counts."""
@@ -275,6 +305,25 @@ def _aggregated(buffer: bytearray, at: int, end: int) -> Iterator[tuple[int, int
             return
         yield at, at + size
         at += size
+
+
+def _recovery_point(body: memoryview) -> bool:
+    """Whether a supplemental unit (H.264 D.1.1) has a recovery point, from which decoding can begin without an IDR picture."""
+    at = 0
+    while at + 1 < len(body) and body[at] != 0x80:
+        told = []
+        for _ in range(2):
+            value = 0
+            while at < len(body) and body[at] == 255:
+                value, at = value + 255, at + 1
+            if at >= len(body):
+                return False
+            told.append(value + body[at])
+            at += 1
+        if told[0] == 6:
+            return True
+        at += told[1]
+    return False
 
 
 def _signed(difference: int) -> int:

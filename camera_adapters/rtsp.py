@@ -40,8 +40,12 @@ REST_AFTER_S, FRESH_S = 5.0, 0.06
 # Where every picture is wanted, the many small pieces in which it comes are not each worth waking for.
 DENSE_REST_S, _WAIT_S = 0.01, 0.5
 ASK_CAMERA_S = 1.0
-# So many key frames in one connection are a camera's habit.
-_KEYS = 2
+# Where FFmpeg can read a camera that the reader could not, the reader does not try again before.
+ASIDE_S = 6 * 3600.0
+# After so many key frames it has shown that it can. Faults that may be a reader's own, and those that may where it has not.
+_KEYS = 3
+_READERS = frozenset({"codec", "no_key", "protocol"})
+_ANYONES = _READERS | {"auth", "not_found", "timeout"}
 _RTP_BASE = Fraction(1, CLOCK)
 _Told = Callable[["av.Packet[av.VideoStream]"], "datetime | None"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,8 +72,10 @@ class RtspStream(LiveStream):
         super().__init__(camera_id, url, host_of(url), sink, options, clock, uniform, gate)
         self._resolve = resolve
         self._accelerator = Accelerator(options.hardware)
-        # Why `RtspReader` can't read this camera; "" while it may.
-        self._unreadable = ""
+        # Whether `RtspReader` has read this camera, ever and in this connection; why it may not be able to, so that the next turn
+        # is FFmpeg's; and until when FFmpeg, which could, goes on, and why.
+        self._proved, self._reads, self._doubt = False, False, ""
+        self._aside_until, self._why = float("-inf"), ""
 
     def health(self) -> StreamHealth:
         """Return the counts since the start."""
@@ -91,14 +97,24 @@ class RtspStream(LiveStream):
     def _session(self, stop: threading.Event) -> None:
         url = self._url if self._resolve is None else self._resolve()
         self._secrets = tuple(dict.fromkeys((*secrets_of(self._url), *secrets_of(url))))
-        if self._options.transport == "tcp" and url.startswith("rtsp://") and not self._unreadable:
+        tcp = self._options.transport == "tcp" and url.startswith("rtsp://")
+        if tcp and not self._doubt and self._clock.monotonic() >= self._aside_until:
+            self._reads, self._why = False, ""
             try:
                 with RtspReader(url, self._options.stall_s) as reader:
                     return self._read(reader, stop)
             except UnreadableError as exc:
-                # Not tried again: what a camera sends does not change by asking.
-                self._unreadable = str(exc)
-        return self._demux(url, stop)
+                self._doubt = str(exc)
+            except StreamFaultError as exc:
+                if not self._reads and exc.code in (_READERS if self._proved else _ANYONES):
+                    self._doubt = str(exc)
+                raise
+        self._why, self._doubt = self._doubt or self._why, ""
+        try:
+            return self._demux(url, stop)
+        finally:
+            if self._why and self._live_since is not None:
+                self._aside_until = self._clock.monotonic() + ASIDE_S
 
     def _read(self, reader: RtspReader, stop: threading.Event) -> None:
         track = reader.track
@@ -109,14 +125,7 @@ class RtspStream(LiveStream):
         def camera_time(packet: av.Packet[av.VideoStream]) -> datetime | None:
             return None if packet.pts is None else reader.camera_time(packet.pts)
 
-        connection = self._connection(codec, params, camera_time)
-        try:
-            self._receive(reader, connection, stop)
-        except StreamFaultError as exc:
-            if exc.code == "no_key" and connection.keys < _KEYS:
-                # FFmpeg knows other places where decoding can begin, which a camera that refreshes in stripes has.
-                self._unreadable = "it sends no key frames of the usual kind"
-            raise
+        self._receive(reader, self._connection(codec, params, camera_time), stop)
 
     def _receive(self, reader: RtspReader, connection: _Connection, stop: threading.Event) -> None:
         last = self._clock.monotonic()
@@ -129,6 +138,8 @@ class RtspStream(LiveStream):
                 self._stalled("timeout", f"no packet for {mono - last:.1f} s")
             for unit in units:
                 self._packet(_packet_of(unit), connection, mono)
+            if not self._reads and connection.keys >= _KEYS:
+                self._proved = self._reads = True
             if not more:
                 stop.wait(
                     REST_S if self.demand.mode in _SPARSE and connection.settled(mono) else DENSE_REST_S
@@ -191,7 +202,7 @@ class RtspStream(LiveStream):
         self._go_on(connection.params)
 
     def _words(self, params: StreamParams) -> str:
-        by = f"; read by FFmpeg: {self._unreadable}" if self._unreadable else ""
+        by = f"; read by FFmpeg: {self._why}" if self._why else ""
         size = f" {params.width}x{params.height}" if params.width else ""
         return f"{params.codec}{size}{self._accelerator.note}{by}"
 
@@ -205,7 +216,10 @@ class RtspStream(LiveStream):
         raise StreamFaultError(code, why)
 
     def _packet(self, packet: av.Packet[av.VideoStream], connection: _Connection, mono: float) -> None:
+        known = connection.params.width
         params = connection.seen(packet, mono)
+        if params.width and not known and self._live_since is not None:
+            self._go_on(params)
         self._epoch = max(self._epoch, params.epoch)
         self._packet_came("" if self._live_since is not None else self._words(params))
         if mono > connection.key_due:

@@ -8,13 +8,19 @@ import hashlib
 import random
 import re
 import socket
+import time
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from camera_adapters.sip import digest_fields
 
 MAX_ANSWER = 64 * 1024
-_SESSION_S = 60.0
+_SESSION_S, _PATIENCE_S = 60.0, 20.0
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_STATUS = re.compile(r"(?i)RTSP/\d\.\d\s+(\d{3})\s*(.*)")
+_REQUEST = re.compile(r"(?i)[a-z_]+ \S+ RTSP/\d\.\d$")
+_BEFORE = frozenset({b"$", b"\r", b"\n"})
+_HASHES = {"md5": hashlib.md5, "sha-256": hashlib.sha256}
 
 
 class RtspError(RuntimeError):
@@ -40,9 +46,11 @@ class Answer:
 
 
 class RtspLink:
-    """One RTSP connection. `require` is the extension that every request asks for."""
+    """One RTSP connection. `require` is the extension that every request asks for; after `patience_s` no answer is waited for."""
 
-    def __init__(self, connection: socket.socket, url: str, require: str = "") -> None:
+    def __init__(
+        self, connection: socket.socket, url: str, require: str = "", patience_s: float = _PATIENCE_S
+    ) -> None:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         self.url = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
@@ -50,6 +58,7 @@ class RtspLink:
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
         self._connection, self._require, self._buffer = connection, require, b""
         self._cseq, self._session, self._challenge, self._count = 0, "", "", 0
+        self._until_s = time.monotonic() + patience_s
 
     def send(self, data: bytes) -> None:
         """Send raw bytes."""
@@ -69,7 +78,7 @@ class RtspLink:
         """
         answer = self._once(method, url, headers)
         if answer.status == 401 and self._user:
-            self._challenge = answer.headers.get("www-authenticate", "")
+            self._challenged(answer)
             answer = self._once(method, url, headers)
         if answer.status == 401:
             raise RtspError(401, "the camera refuses the login")
@@ -96,12 +105,17 @@ class RtspLink:
         lines = [f"{method} {url} RTSP/1.0", *(f"{k}: {v}" for k, v in told.items()), "", ""]
         self._connection.sendall("\r\n".join(lines).encode())
 
-    def heard(self, head: bytes) -> None:
-        """Take the head of an answer that came between pictures: a server may want a newer login from now on."""
+    def heard(self, head: bytes) -> bool:
+        """Take the head of a message that came between pictures; True where a server wants a newer login from now on."""
         with contextlib.suppress(RtspError):
             answer = _answer(head)
-            if answer.status == 401 and self._user:
-                self._challenge = answer.headers.get("www-authenticate", "") or self._challenge
+            if answer is not None and answer.status == 401 and self._user:
+                self._challenged(answer)
+                return True
+        return False
+
+    def _challenged(self, answer: Answer) -> None:
+        self._challenge, self._count = _login_on_offer(answer.headers.get("www-authenticate", "")), 0
 
     def tear_down(self, url: str) -> None:
         """End the session; a camera that has gone already is no fault."""
@@ -111,44 +125,57 @@ class RtspLink:
     def _once(self, method: str, url: str, headers: dict[str, str]) -> Answer:
         self.say(method, url, **headers)
         while True:
-            answer = _answer(self._until(b"\r\n\r\n"))
-            size = length_of(answer.headers)
-            body = self._take(size).decode("utf-8", "replace")
-            if answer.headers.get("cseq") == str(self._cseq):
+            answer = _answer(self._head())
+            if answer is None:
+                # A request of the camera's own: nothing that we wait for.
+                continue
+            body = self._take(length_of(answer.headers)).decode("utf-8", "replace")
+            # Some number their answers in a way of their own; one that is older is of an earlier request.
+            number = answer.headers.get("cseq", "")
+            if not (number.isdecimal() and len(number) < 10 and int(number) < self._cseq):
                 return Answer(answer.status, answer.reason, answer.headers, body)
 
     def _login(self, method: str, url: str) -> str:
         if self._challenge.lower().startswith("basic"):
             return "Basic " + base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
-        given = digest_fields(self._challenge)
+        given = digest_fields(self._challenge[7:])
+        algorithm = given.get("algorithm", "")
+        name = algorithm.lower().removesuffix("-sess")
+
+        def hashed(text: str) -> str:
+            return _HASHES[name or "md5"](text.encode(), usedforsecurity=False).hexdigest()
+
         told = {
             "username": self._user,
             "realm": given.get("realm", ""),
             "nonce": given.get("nonce", ""),
             "uri": url,
         }
-        secret = _md5(f"{self._user}:{told['realm']}:{self._password}")
-        asked = _md5(f"{method}:{url}")
-        if "auth" in given.get("qop", "").split(","):
+        told |= {key: given[key] for key in ("algorithm", "opaque") if key in given}
+        secret, asked = hashed(f"{self._user}:{told['realm']}:{self._password}"), hashed(f"{method}:{url}")
+        middle, choices = told["nonce"], [q.strip() for q in given.get("qop", "").split(",")]
+        if "auth" in choices or algorithm.lower().endswith("-sess"):
             self._count += 1
-            told |= {"cnonce": f"{random.getrandbits(64):016x}", "nc": f"{self._count:08x}", "qop": "auth"}
+            told |= {"cnonce": f"{random.getrandbits(64):016x}", "nc": f"{self._count:08x}"}
+        if algorithm.lower().endswith("-sess"):
+            secret = hashed(f"{secret}:{told['nonce']}:{told['cnonce']}")
+        if "auth" in choices:
+            told |= {"qop": "auth"}
             middle = f"{told['nonce']}:{told['nc']}:{told['cnonce']}:auth"
-        else:
-            middle = told["nonce"]
-        told["response"] = _md5(f"{secret}:{middle}:{asked}")
-        told |= {"opaque": given["opaque"]} if "opaque" in given else {}
-        bare = {"nc", "qop"}
+        told["response"] = hashed(f"{secret}:{middle}:{asked}")
+        bare = {"nc", "qop", "algorithm"}
         return "Digest " + ", ".join(f"{k}={v}" if k in bare else f'{k}="{v}"' for k, v in told.items())
 
-    def _until(self, end: bytes) -> bytes:
+    def _head(self) -> bytes:
+        """Return the next message's head; video of the same session may come before it, in interleaved packets."""
         while True:
-            # Video of the same session may come in between, in interleaved packets.
-            while self._buffer[:1] == b"$":
-                size = int.from_bytes(self._take(4)[2:], "big")
-                self._take(size)
-            at = self._buffer.find(end)
-            if at >= 0:
-                head, self._buffer = self._buffer[:at], self._buffer[at + len(end) :]
+            while self._buffer[:1] in _BEFORE:
+                if self._buffer[:1] == b"$":
+                    self._take(int.from_bytes(self._take(4)[2:], "big"))
+                self._buffer = self._buffer.lstrip(b"\r\n")
+            found = _HEAD_END.search(self._buffer)
+            if found:
+                head, self._buffer = self._buffer[: found.start()], self._buffer[found.end() :]
                 return head
             if len(self._buffer) > MAX_ANSWER:
                 raise RtspError(0, "the answer is too large")
@@ -161,9 +188,11 @@ class RtspLink:
         return part
 
     def _more(self) -> None:
+        if time.monotonic() > self._until_s:
+            raise TimeoutError("the camera does not answer in time")
         data = self._connection.recv(8192)
         if not data:
-            raise RtspError(0, "the camera closed the connection")
+            raise ConnectionResetError("the camera closed the connection")
         self._buffer += data
 
 
@@ -174,20 +203,37 @@ def length_of(headers: dict[str, str]) -> int:
         RtspError: it is no number, or too large.
     """
     told = headers.get("content-length", "0") or "0"
-    if not told.isdecimal() or int(told) > MAX_ANSWER:
+    if not told.isdecimal() or len(told) > 6 or int(told) > MAX_ANSWER:
         raise RtspError(0, "the answer is too large")
     return int(told)
 
 
-def headers_of(lines: list[str]) -> dict[str, str]:
-    """Return the headers of a message by name in lower case. Of several logins on offer Digest is taken."""
+def headers_of(head: str) -> dict[str, str]:
+    """Return the headers of a message's head by name in lower case; several logins on offer lie one in a line."""
     headers: dict[str, str] = {}
-    for line in lines:
+    for line in head.splitlines()[1:]:
         name, _, value = line.partition(":")
         name, value = name.strip().lower(), value.strip()
-        if name != "www-authenticate" or not headers.get(name, "").lower().startswith("digest"):
-            headers[name] = value
+        also = name == "www-authenticate" and name in headers
+        headers[name] = f"{headers[name]}\n{value}" if also else value
     return headers
+
+
+def _login_on_offer(offered: str) -> str:
+    """Return the challenge to answer: the first Digest whose hash is known, else Basic.
+
+    Raises:
+        RtspError: there is none that is known, so that no login is tried in vain.
+    """
+    each = offered.split("\n")
+    for one in each:
+        wants = digest_fields(one[7:]).get("algorithm", "").lower().removesuffix("-sess")
+        if one.lower().startswith("digest ") and (not wants or wants in _HASHES):
+            return one
+    basic = next((one for one in each if one.lower().startswith("basic")), None)
+    if basic is None:
+        raise RtspError(0, "the camera wants a login of a kind that is not known here")
+    return basic
 
 
 def control_url(base: str, control: str) -> str:
@@ -201,16 +247,23 @@ def control_url(base: str, control: str) -> str:
 
 def base_url(described: Answer, url: str) -> str:
     """Return the address to which a description's tracks are relative."""
-    return described.headers.get("content-base") or described.headers.get("content-location") or url
+    whole = re.search(r"\A(?:(?!m=).*\n)*?a=control:(\S+)", described.body)
+    told = (
+        whole[1] if whole else "",
+        described.headers.get("content-base", ""),
+        described.headers.get("content-location", ""),
+    )
+    return next((one for one in told if one.lower().startswith("rtsp://")), url)
 
 
-def _answer(head: bytes) -> Answer:
-    lines = head.decode("utf-8", "replace").split("\r\n")
-    found = re.fullmatch(r"RTSP/1\.\d (\d{3}) ?(.*)", lines[0])
+def _answer(head: bytes) -> Answer | None:
+    text = head.decode("utf-8", "replace")
+    first = (text.splitlines() or [""])[0].strip()
+    found = _STATUS.fullmatch(first)
     if not found:
+        if _REQUEST.match(first):
+            return None
         raise RtspError(0, "the answer is no RTSP")
-    return Answer(int(found[1]), found[2], headers_of(lines[1:]), "")
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    # It may come to a log.
+    reason = "".join(letter for letter in found[2][:80] if letter.isprintable())
+    return Answer(int(found[1]), reason, headers_of(text), "")

@@ -7,12 +7,9 @@ recorded. This reads what has come at once. Whatever it does not know is left to
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
-import random
 import re
 import socket
-import struct
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -32,9 +29,9 @@ from camera_adapters.rtsp_link import (
 
 _BUFFER = 256 * 1024
 _CODECS: dict[str, Literal["h264", "hevc"]] = {"H264": "h264", "H265": "hevc"}
-_REPORT_S, _LEAST_ALIVE_S, _MOST_ALIVE_S = 5.0, 2.0, 30.0
-_SEND_S = 1.0
-_WORDS = re.compile(rb"[A-Z_]{2,16}[ /]")
+_LEAST_ALIVE_S, _MOST_ALIVE_S, _SEND_S = 2.0, 30.0, 1.0
+_WORDS = re.compile(rb"(?i)[a-z_]{2,16}[ /]")
+_EMPTY = re.compile(rb"[\r\n\0]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +70,12 @@ def video_track(sdp: str) -> VideoTrack:
 
 def _extradata(facts: dict[str, str]) -> bytes | None:
     names = ("sprop-parameter-sets", "sprop-vps", "sprop-sps", "sprop-pps")
-    sets = [one for name in names for one in facts.get(name, "").split(",") if one]
-    with contextlib.suppress(binascii.Error):
-        return b"".join(b"\0\0\0\1" + base64.b64decode(one, validate=True) for one in sets) or None
-    return None
+    told = [one.strip().rstrip("=") for name in names for one in facts.get(name, "").split(",")]
+    try:
+        sets = [base64.b64decode(one + "=" * (-len(one) % 4), validate=True) for one in told if one]
+    except ValueError:
+        raise UnreadableError("the video's parameter sets are not written as they should be") from None
+    return b"".join(b"\0\0\0\1" + one for one in sets) or None
 
 
 class RtspReader:
@@ -87,63 +86,76 @@ class RtspReader:
 
         Raises:
             UnreadableError: nothing for this reader.
-            StreamFaultError: the camera refuses.
-            OSError: it can't be reached, or is silent for `timeout_s` seconds.
+            StreamFaultError: the camera refuses, or does not answer within twice `timeout_s` seconds.
+            OSError: it can't be reached.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "rtsp" or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or 554
+        except ValueError:
+            raise UnreadableError("the address can't be taken apart") from None
+        if parts.scheme != "rtsp" or not host:
             raise UnreadableError("the address is not rtsp://host/path")
-        self._socket = socket.create_connection((parts.hostname, parts.port or 554), timeout_s)
+        self._socket = socket.create_connection((host, port), timeout_s)
+        self._described = False
         try:
             self._socket.settimeout(timeout_s)
-            self._link = RtspLink(self._socket, url)
+            self._link = RtspLink(self._socket, url, patience_s=2 * timeout_s)
             self._play()
         except BaseException as exc:
             self._socket.close()
             if isinstance(exc, RtspError):
-                raise _meaning(exc) from None
-            if isinstance(exc, ConnectionError):
+                raise self._meaning(exc) from None
+            if isinstance(exc, TimeoutError):
+                raise StreamFaultError("timeout", "the camera does not answer in time") from exc
+            if isinstance(exc, OSError):
                 raise StreamFaultError("protocol", "the camera hangs up before it plays") from exc
             raise
 
     def _play(self) -> None:
         link = self._link
         public = link.ask("OPTIONS", link.url).headers.get("public", "")
-        self._alive_by = "GET_PARAMETER" if "GET_PARAMETER" in public else "OPTIONS"
+        self._alive_by = "GET_PARAMETER" if "GET_PARAMETER" in public.upper() else "OPTIONS"
         described = link.ask("DESCRIBE", link.url, Accept="application/sdp")
+        self._described = True
         self.track = video_track(described.body)
-        base = base_url(described, link.url)
-        whole = re.search(r"(?m)\A(?:(?!m=).*\n)*?a=control:(\S+)", described.body)
-        self._aggregate = control_url(base, whole[1]) if whole else base
+        self._base = base_url(described, link.url)
         transport = link.ask(
             "SETUP",
-            control_url(base, self.track.control),
+            control_url(self._base, self.track.control),
             Transport="RTP/AVP/TCP;unicast;interleaved=0-1",
         ).headers.get("transport", "")
-        told = re.search(r"interleaved=(\d+)(?:-(\d+))?", transport)
-        if not told:
+        told = re.search(r"interleaved=(\d{1,3})(?:-(\d{1,3}))?", transport)
+        channels = (int(told[1]), int(told[2] or int(told[1]) + 1)) if told else (256, 256)
+        if max(channels) > 255:
             raise UnreadableError("the camera does not send in the connection")
-        channels = int(told[1]), int(told[2] or int(told[1]) + 1)
-        link.ask("PLAY", self._aggregate, Range="npt=0.000-")
+        link.ask("PLAY", self._base, Range="npt=0.000-")
         self._unpacker = RtpUnpacker(self.track.codec, self.track.payload_type, channels)
         self.camera_time = self._unpacker.camera_time
-        self._control = channels[1]
         self._begin = re.compile(rb"(?s)\$" + re.escape(bytes(channels[:1])) + rb"..[\x80-\xbf]")
         self._alive_s = min(max(link.session_s / 2, _LEAST_ALIVE_S), _MOST_ALIVE_S)
-        self._alive_due = self._report_due = time.monotonic() + _REPORT_S
-        self._source = random.getrandbits(32)
+        self._alive_due = time.monotonic() + self._alive_s
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         rest = link.rest()
         self._buffer[: len(rest)] = rest
         self._used = len(rest)
 
+    def _meaning(self, exc: RtspError) -> Exception:
+        """Return what a refusal means. Where the camera has described itself, it may be our way of asking that it minds."""
+        code = (
+            "server" if exc.status == 453 or (exc.status >= 500 and exc.status not in {501, 505, 551}) else ""
+        )
+        if not self._described:
+            code = {401: "auth", 403: "auth", 404: "not_found"}.get(exc.status, code)
+        return StreamFaultError(code, str(exc)) if code else UnreadableError(str(exc))
+
     def __enter__(self) -> RtspReader:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.settimeout(_SEND_S)
-        self._link.tear_down(self._aggregate)
+        self._link.tear_down(self._base)
         self._socket.close()
 
     def read(self, wait_s: float) -> tuple[list[AccessUnit], bool]:
@@ -178,6 +190,8 @@ class RtspReader:
 
     def _words(self, at: int, end: int) -> int:
         """Pass over an answer between packets, or over what is neither; return where to go on, `at` to wait for more."""
+        empty = _EMPTY.match(self._buffer, at, end)
+        at = empty.end() if empty else at
         if at >= end or self._buffer[at] == 0x24:
             return at
         if _WORDS.match(self._buffer, at, end) or end - at < 20:
@@ -187,37 +201,20 @@ class RtspReader:
             if head_end >= 0:
                 head = bytes(self._view[at:head_end])
                 with contextlib.suppress(RtspError):
-                    after = (
-                        head_end
-                        + 4
-                        + length_of(headers_of(head.decode("utf-8", "replace").split("\r\n")[1:]))
-                    )
+                    after = head_end + 4 + length_of(headers_of(head.decode("utf-8", "replace")))
                     if after > end:
                         return at
-                    self._link.heard(head)
+                    if self._link.heard(head):
+                        self._alive_due = min(self._alive_due, time.monotonic() + _LEAST_ALIVE_S)
                     return after
         self._unpacker.lost()
         found = self._begin.search(self._buffer, at + 1, end)
         return found.start() if found else end
 
     def _stay(self) -> None:
-        """Tell the camera from time to time that somebody listens: by RTCP (RFC 3550 6.4.2) and by a request."""
+        """Tell the camera from time to time that somebody listens. (No reports by RTCP: some know none in this connection.)"""
         now = time.monotonic()
-        if now < min(self._report_due, self._alive_due):
-            return
-        self._socket.settimeout(_SEND_S)
-        if now >= self._report_due:
-            self._report_due = now + _REPORT_S
-            name = b"curbwatch"
-            words = struct.pack("!BBHI", 0x80, 201, 1, self._source)
-            words += struct.pack("!BBHIBB", 0x81, 202, 4, self._source, 1, len(name)) + name + b"\0"
-            self._link.send(struct.pack("!cBH", b"$", self._control, len(words)) + words)
         if now >= self._alive_due:
             self._alive_due = now + self._alive_s
-            self._link.say(self._alive_by, self._aggregate)
-
-
-def _meaning(exc: RtspError) -> Exception:
-    code = {0: "protocol", 401: "auth", 403: "auth", 404: "not_found", 453: "server"}.get(exc.status)
-    code = "server" if exc.status >= 500 and exc.status not in {501, 505, 551} else code
-    return StreamFaultError(code, str(exc)) if code else UnreadableError(str(exc))
+            self._socket.settimeout(_SEND_S)
+            self._link.say(self._alive_by, self._base)

@@ -74,7 +74,8 @@ def user_of(header: str) -> str:
 
 def digest_fields(header: str) -> dict[str, str]:
     """Return the fields of a Digest challenge or authorisation."""
-    return dict(re.findall(r'(\w+)="?([^",]*)"?', header.removeprefix("Digest ")))
+    found = re.findall(r'(\w+)=(?:"([^"]*)"|([^",\s]*))', header.removeprefix("Digest "))
+    return {name: quoted or bare for name, quoted, bare in found}
 
 
 def digest_response(user: str, realm: str, password: str, nonce: str, method: str, uri: str) -> str:

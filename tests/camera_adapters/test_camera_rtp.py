@@ -80,10 +80,10 @@ def test_a_clip_comes_out_as_it_went_in_however_it_is_cut(codec: Codec, clips: d
     assert [u.key for u in whole] == [u.key for u in clip.units]
     assert [u.pts for u in whole] == [n * 9000 for n in range(len(clip.units))]
     assert not any(u.torn for u in whole)
-    for unit, sent in zip(whole, clip.units, strict=True):
+    for out, sent in zip(whole, clip.units, strict=True):
         ends = [*sent.offsets[1:], len(sent.blob)]
         payloads = [bytes(sent.blob[a + 16 : b]) for a, b in zip(sent.offsets, ends, strict=True)]
-        assert unit.data == b"".join(annex_b(p, codec) for p in payloads)
+        assert out.data == b"".join(annex_b(p, codec) for p in payloads)
     dice = random.Random(3)
     for most in (1, 7, 2000):
         assert unpacked(bytes(data[:60_000]), codec, iter(lambda m=most: dice.randint(1, m), 0)) == unpacked(
@@ -200,17 +200,82 @@ def test_what_is_not_for_this_reader() -> None:
         with pytest.raises(UnreadableError, match=str(kind)):
             unpacked(Sender().packet(bytes([kind]) + b"xyz"))
     s = Sender()
-    hevc = b"".join(s.packet(nal) for nal in (b"\x40\x01vps", b"\x42\x01sps", b"\x02\x01pic") * 3)
+    hevc = b""
+    for _ in range(12):
+        hevc += b"".join(s.packet(nal) for nal in (b"\x40\x01vps", b"\x42\x01sps", b"\x02\x01pic"))
+        s.tick(CLOCK)
     with pytest.raises(StreamFaultError, match="no h264") as fault:
         unpacked(hevc)
     assert fault.value.code == "codec"
-    avc = b"".join(s.packet(f, marker=False) for f in fragments(KEY))
-    with pytest.raises(StreamFaultError, match="no hevc"):
-        unpacked(avc, "hevc")
-    one = s.packet(b"\x40\x01damage") + s.packet(KEY)
+
+
+def test_units_of_a_makers_own_do_no_harm() -> None:
+    s, data = Sender(), b""
+    for n in range(40):
+        data += s.packet(b"\x1fprivate", marker=False) + s.packet(b"\x00none", marker=False)
+        data += s.packet(KEY if n % 4 == 0 else DELTA)
+        s.tick(CLOCK)
+    units = unpacked(data)
+    assert [u.key for u in units] == [n % 4 == 0 for n in range(40)]
+    assert {u.data for u in units} == {START + KEY, START + DELTA}
+    s, data = Sender(), b""
+    for _ in range(20):
+        data += s.packet(b"\x7e\x01own", marker=False) + s.packet(b"\x26\x01\xf0key")
+        s.tick(CLOCK)
+    assert {u.data for u in unpacked(data, "hevc")} == {START + b"\x26\x01\xf0key"}
+
+
+@pytest.mark.parametrize("numbers", ["none", "shared", "empty between"])
+def test_sloppy_numbers_cut_no_picture_and_taint_none(numbers: str) -> None:
+    s, data = Sender(), b""
+    for _ in range(60):
+        for f in fragments(KEY):
+            if numbers == "shared":
+                s.number += 1
+            elif numbers == "none":
+                s.number = 0
+            else:
+                data += s.packet(b"")
+            data += s.packet(f, marker=f[1] & 0x40 > 0)
+        s.tick()
+    units = unpacked(data)
+    assert {u.data for u in units} == {START + KEY}
+    assert len(units) == 60
+    assert not any(u.torn for u in units[20:])
+
+
+def test_pictures_are_told_apart_though_the_time_stands_still() -> None:
+    """Slices that begin with macroblock 0 begin a picture; parameter sets do as well."""
+    first, second = b"\x41\x9afirst", b"\x41\x1asecond"
+    s = Sender()
+    data = b"".join(
+        s.packet(n, marker=False) for n in (first, second, SPS, PPS, b"\x65\x88key", first, second, first)
+    )
     s.tick()
-    again = s.packet(b"\x40\x01damage") + s.packet(KEY)
-    assert [u.key for u in unpacked(one + again)] == [True, True], "damage now and then is no other codec"
+    data += s.packet(first)
+    assert [(u.data.count(START), u.key) for u in unpacked(data)] == [
+        (2, False),
+        (3, True),
+        (2, False),
+        (1, False),
+    ]
+
+
+def test_a_recovery_point_is_where_decoding_can_begin() -> None:
+    s, data = Sender(), b""
+    for sei in (b"\x06\x05\x03abc\x06\x01\xc4\x80", b"\x06\x05\x03abc\x80", b"\x06\xff\xff", b"\x06"):
+        data += s.packet(sei, marker=False) + s.packet(b"\x41\x9aslice")
+        s.tick()
+    assert [u.key for u in unpacked(data)] == [True, False, False, False]
+
+
+def test_fragments_with_padding() -> None:
+    s, data = Sender(), b""
+    for f in fragments(KEY):
+        packet = bytearray(s.packet(f + b"\0\0\0\4", marker=f[1] & 0x40 > 0))
+        packet[4] = 0xA0
+        data += bytes(packet)
+    assert [u.data for u in unpacked(data)] == [START + KEY]
 
 
 def test_a_picture_without_an_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
