@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 import av
 
@@ -29,6 +30,14 @@ def bound(codec: av.VideoCodecContext) -> av.VideoCodecContext:
     return codec
 
 
+def software(codec: str, extradata: bytes | None) -> av.VideoCodecContext:
+    """Return a decoder that is not open yet, by the codec's name in FFmpeg."""
+    context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
+    if extradata:
+        context.extradata = extradata
+    return context
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """When a packet's picture was taken: UTC, monotonic seconds."""
@@ -49,7 +58,11 @@ class Decoded:
 class OnDemandDecoder:
     """Feeds the codec only what the demand needs, and promotes retroactively from the GOP at hand."""
 
-    def __init__(self, codec: av.VideoCodecContext) -> None:
+    def __init__(
+        self, codec: av.VideoCodecContext, renew: Callable[[], av.VideoCodecContext] | None = None
+    ) -> None:
+        """`renew` gives another such decoder: one that is asked for nothing is let go of, since it holds pictures (4 MB of 1080p)."""
+        self._renew, self._opened = renew, False
         self._take_up(codec)
         self._gop: list[tuple[av.Packet[av.VideoStream], Stamp]] = []
         self._mode = "none"
@@ -63,7 +76,7 @@ class OnDemandDecoder:
         self.last_error = ""
 
     def _take_up(self, codec: av.VideoCodecContext) -> None:
-        self._codec = bound(codec)
+        self._codec, self._opened = bound(codec), False
         # Frame threads add three frames (120 ms) of delay and gain nothing where many cameras share the cores.
         self._codec.thread_type = "NONE"
 
@@ -102,6 +115,8 @@ class OnDemandDecoder:
     ) -> list[tuple[av.Packet[av.VideoStream], Stamp]]:
         old, self._mode = self._mode, self._wanted(packet, stamp, demand)
         if self._mode == "none":
+            if self._opened and self._renew is not None:
+                self._take_up(self._renew())
             return []
         if self._mode == "key":
             early = stamp.mono_s - self._last_mono < demand.min_interval_s - EARLY_S
@@ -124,6 +139,7 @@ class OnDemandDecoder:
         return "key"
 
     def _decode(self, packet: av.Packet[av.VideoStream], stamp: Stamp) -> Iterator[Decoded]:
+        self._opened = True
         if packet.pts is not None:
             self._stamps.append((packet.pts, stamp))
         try:

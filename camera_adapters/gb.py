@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,7 +19,7 @@ import av
 
 from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
-from camera_adapters.decoder import OnDemandDecoder, Stamp
+from camera_adapters.decoder import OnDemandDecoder, Stamp, software
 from camera_adapters.gb_platform import GbPlatform
 from camera_adapters.live import LiveStream
 from camera_adapters.ps import AccessUnit, RtpToAccessUnits
@@ -135,8 +136,8 @@ class _Pictures:
     def of(self, unit: AccessUnit) -> tuple[StreamParams, OnDemandDecoder]:
         if self._decoder is None or unit.codec != self._codec:
             self._codec = unit.codec
-            context = cast(av.VideoCodecContext, av.CodecContext.create(unit.codec, "r"))
-            self._decoder = OnDemandDecoder(context)
+            renew = partial(software, unit.codec, None)
+            self._decoder = OnDemandDecoder(renew(), renew)
         return StreamParams(unit.codec, *self.size, _BASE, None, self._epoch), self._decoder
 
 

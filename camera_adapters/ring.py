@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import av
 from av.container import OutputContainer
 
-from camera_adapters.decoder import bound
+from camera_adapters.decoder import bound, software
 
 # Codecs whose elementary stream plays in a browser's MP4 as it is.
 COPY_CODECS = frozenset({"h264", "hevc"})
@@ -261,10 +261,8 @@ def _between(a: RingPacket, b: RingPacket) -> float:
 def decode(packets: Sequence[RingPacket]) -> list[tuple[datetime, av.VideoFrame]]:
     """Decode packets of one connection that begin with a key frame."""
     params = packets[0].params
-    context = bound(cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r")))
+    context = bound(software(params.codec, params.extradata))
     context.thread_type = "NONE"
-    if params.extradata:
-        context.extradata = params.extradata
     times = {i: p.at for i, p in enumerate(packets)}
     decoded: list[av.VideoFrame] = []
     for i, item in enumerate(packets):

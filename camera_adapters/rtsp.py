@@ -19,7 +19,7 @@ import av
 
 from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
-from camera_adapters.decoder import OnDemandDecoder, Stamp, bound
+from camera_adapters.decoder import OnDemandDecoder, Stamp, bound, software
 from camera_adapters.hosts import SHARED_GATE, HostGate
 from camera_adapters.hwaccel import SOFTWARE, Accelerator
 from camera_adapters.live import REASON_LENGTH, LiveStream
@@ -118,14 +118,12 @@ class RtspStream(LiveStream):
 
     def _read(self, reader: RtspReader, stop: threading.Event) -> None:
         track = reader.track
-        codec = av.CodecContext.create(track.codec, "r")
-        codec.extradata = track.extradata
         params = StreamParams(track.codec, 0, 0, _RTP_BASE, track.extradata, self._epoch + 1)
 
         def camera_time(packet: av.Packet[av.VideoStream]) -> datetime | None:
             return None if packet.pts is None else reader.camera_time(packet.pts)
 
-        self._receive(reader, self._connection(codec, params, camera_time), stop)
+        self._receive(reader, self._connection(params, camera_time), stop)
 
     def _receive(self, reader: RtspReader, connection: _Connection, stop: threading.Event) -> None:
         last = self._clock.monotonic()
@@ -183,13 +181,19 @@ class RtspStream(LiveStream):
             )
         base = video.time_base or _RTP_BASE
         params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch + 1)
-        return self._connection(codec, params, _camera_time)
+        return self._connection(params, _camera_time)
 
-    def _connection(self, codec: av.VideoCodecContext, params: StreamParams, told: _Told) -> _Connection:
+    def _connection(self, params: StreamParams, told: _Told) -> _Connection:
         self._epoch = params.epoch
-        decoder = OnDemandDecoder(self._accelerator.decoder(params.codec, params.extradata) or codec)
+
+        def decoder() -> av.VideoCodecContext:
+            made = self._accelerator.decoder(params.codec, params.extradata)
+            return made or software(params.codec, params.extradata)
+
         capture = CaptureClock(self._options.max_skew_s)
-        return _Connection(codec, params, capture, decoder, self._options, self._clock.monotonic(), told)
+        return _Connection(
+            params, capture, OnDemandDecoder(decoder(), decoder), self._options, self._clock.monotonic(), told
+        )
 
     def _soften(self, connection: _Connection) -> None:
         """Go on in software, from the GOP at hand, when the hardware opened but gives no picture."""
@@ -197,7 +201,7 @@ class RtspStream(LiveStream):
         if kind == SOFTWARE or not decoder.hopeless:
             return
         self._accelerator.failed(kind, decoder.last_error or "no picture")
-        decoder.replace(connection.codec)
+        decoder.replace(software(connection.params.codec, connection.params.extradata))
         # Said as the state's reason, though the state is the same.
         self._go_on(connection.params)
 
@@ -261,7 +265,6 @@ class _Connection:
 
     def __init__(
         self,
-        codec: av.VideoCodecContext,
         params: StreamParams,
         capture: CaptureClock,
         decoder: OnDemandDecoder,
@@ -269,7 +272,7 @@ class _Connection:
         mono: float,
         told: _Told,
     ) -> None:
-        self.codec, self.capture, self._tell = codec, capture, told
+        self.capture, self._tell = capture, told
         self.decoder = decoder
         self.last_key = self.last_picture = mono
         self.keys = 0
@@ -339,9 +342,7 @@ def _packet_of(unit: AccessUnit) -> av.Packet[av.VideoStream]:
 
 
 def _size_of(params: StreamParams, packet: av.Packet[av.VideoStream]) -> tuple[int, int]:
-    parser = bound(cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r")))
-    if params.extradata:
-        parser.extradata = params.extradata
+    parser = bound(software(params.codec, params.extradata))
     try:
         pictures = [*parser.decode(av.Packet(bytes(packet))), *parser.decode(None)]
     except av.error.FFmpegError:

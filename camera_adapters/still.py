@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import cast
 
 import av
 
-from camera_adapters.decoder import bound
+from camera_adapters.decoder import bound, software
 from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket
 
 # 150 pictures of 1080p are half a second of a core; behind a "smart" codec's GOP of minutes the key frame must do.
@@ -92,10 +91,8 @@ def _connection(ring: PacketRing, at: datetime, tolerance_s: float) -> list[Ring
 def _decoded(packets: Sequence[RingPacket], at: datetime) -> tuple[datetime, av.VideoFrame] | None:
     """Decode packets that begin with a key frame; return the picture nearest to `at`, None where damage reaches it."""
     params = packets[0].params
-    context = bound(cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r")))
+    context = bound(software(params.codec, params.extradata))
     context.thread_type = "NONE"
-    if params.extradata:
-        context.extradata = params.extradata
     best: tuple[datetime, av.VideoFrame, bool] | None = None
     tainted = False
     for i in range(len(packets) + 1):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from camera_adapters import ring as ring_module
 from camera_adapters.capture import CaptureClock, Monotone
 from camera_adapters.clock import VirtualClock
+from camera_adapters.decoder import OnDemandDecoder, Stamp, software
 from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.hosts import HostGate
@@ -388,3 +389,28 @@ def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(
     assert len(mapped) < 16
     ring.push(RingPacket(T0 + timedelta(seconds=401), True, 0, None, bytes(BLOCK * 3), params))
     assert mapped[-1] == BLOCK * 3
+
+
+def test_a_decoder_that_is_asked_for_nothing_is_let_go_of(clips: dict[str, Path]) -> None:
+    made: list[av.VideoCodecContext] = []
+
+    def renew() -> av.VideoCodecContext:
+        made.append(software("h264", extradata))
+        return made[-1]
+
+    with av.open(str(clips["h264"])) as container:
+        extradata = container.streams.video[0].codec_context.extradata
+        packets = [p for p in container.demux(video=0) if p.size]
+    decoder = OnDemandDecoder(renew(), renew)
+    asked = [*["none"] * 3, *["all"] * 4, *["none"] * 5, *["key"] * 4, *["all"] * 4]
+    seen = []
+    for n, (mode, packet) in enumerate(zip(asked, packets, strict=True)):
+        stamp = Stamp(T0 + timedelta(seconds=n / 10), n / 10)
+        seen.append(
+            [(round(p.stamp.mono_s * 10), p.tainted) for p in decoder.feed(packet, stamp, Demand(mode))]
+        )
+    assert len(made) == 2, "once, however long nothing is asked for; a decoder that never decoded stays"
+    # Asked for anew, it begins with the GOP at hand (10 pictures), whole.
+    assert seen[3] == [(n, False) for n in range(4)]
+    assert seen[7:12] == [[]] * 5
+    assert seen[16] == [(n, False) for n in range(10, 17)]

@@ -83,7 +83,7 @@ class _Told:
 def test_the_cameras_time_is_asked_for_once_a_second_and_reckoned_on(monkeypatch: pytest.MonkeyPatch) -> None:
     params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
     nothing: Any = None
-    connection = _Connection(nothing, params, nothing, nothing, QUICK, 0.0, _camera_time)
+    connection = _Connection(params, nothing, nothing, QUICK, 0.0, _camera_time)
     monkeypatch.setattr(_Told, "asked", 0)
     # B-frames come out of order; at 3 s the camera's clock is set an hour on.
     for n in [*range(50), 52, 51, *range(53, 100)]:
