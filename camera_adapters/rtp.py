@@ -24,6 +24,7 @@ _DOLLAR = 0x24
 _RARE_H264 = frozenset({25, 26, 27, 29})
 # Of H.264's parts of a picture those that begin with the number of a macroblock.
 _SLICES = frozenset({1, 2, 5})
+_SUFFIX_HEVC = 40
 # Units that the codec does not have. A camera that changed its codec sends them ever again, and never a key frame.
 _MISFITS, _GOP = 2, 2 * CLOCK
 # What a part costs beside its bytes; and one gap in so many packets is believed to be a loss.
@@ -52,8 +53,8 @@ class AccessUnit:
 class RtpUnpacker:
     """Takes interleaved packets out of a buffer and puts them together; `units` are the pictures that are whole.
 
-    A picture ends with the marker, with another time stamp, or where a first slice or parameter sets follow its slices: some
-    cameras set no markers, some too many, and some never change the time stamp.
+    A picture ends with the marker, with another time stamp, or where another first slice comes: some cameras set no markers,
+    some too many, and some never change the time stamp. Parameter sets behind its last slice belong to the next picture.
     """
 
     def __init__(self, codec: Literal["h264", "hevc"], payload_type: int, channels: tuple[int, int]) -> None:
@@ -65,6 +66,8 @@ class RtpUnpacker:
         self._size = self._misfits = self._packets = self._gaps = 0
         self._key = self._picture = self._torn = self._open = self._recovers = False
         self._next = self._stamp = self._sent = -1
+        # Where in `_parts` what follows the last slice begins; -1 while that is the last.
+        self._tail = -1
         self._marked = True
         self._pts = self._last = self._key_pts = 0
         self._longest_gop = _GOP
@@ -201,11 +204,11 @@ class RtpUnpacker:
 
     def _begin_h264(self, kind: int, first: bool, body: memoryview) -> None:
         """Note a unit that begins. `first`: were it a slice, it would be a picture's first (first_mb_in_slice is 0)."""
-        if self._picture and (6 <= kind <= 9 or (kind in _SLICES and first)):
-            self._emit()
         if kind <= 5:
-            self._slice(kind == 5, first)
-        elif kind == 6:
+            self._slice(kind == 5, first and kind in _SLICES)
+            return
+        self._ahead()
+        if kind == 6:
             self._recovers |= _recovery_point(body)
 
     def _hevc(self, buffer: bytearray, view: memoryview, at: int, end: int) -> None:
@@ -238,17 +241,24 @@ class RtpUnpacker:
 
     def _begin_hevc(self, kind: int, first: bool) -> None:
         """Note a unit that begins. `first`: were it a slice, it would be a picture's first (first_slice_segment_in_pic_flag)."""
-        if self._picture and (32 <= kind <= 35 or kind == 39 or (kind < 32 and first)):
-            self._emit()
         if kind < 32:
             self._slice(16 <= kind <= 23, first)
+        elif kind != _SUFFIX_HEVC:
+            self._ahead()
+
+    def _ahead(self) -> None:
+        if self._picture and self._tail < 0:
+            self._tail = len(self._parts)
 
     def _slice(self, key: bool, first: bool) -> None:
+        if self._picture and first:
+            self._emit()
         if self._stamp == self._sent and not first:
             # A marker came before the end of the picture.
             self._marked = False
-        self._picture = True
+        self._picture, self._tail = True, -1
         self._key |= key or self._recovers
+        self._recovers = False
 
     def _emit(self) -> None:
         stamp = self._stamp
@@ -258,15 +268,17 @@ class RtpUnpacker:
         self._last = self._sent = stamp
         # Numbers that hardly ever follow one another say nothing of losses.
         torn = self._torn and self._gaps * _TRUSTED < self._packets + 100
-        self.units.append(AccessUnit(b"".join(self._parts), self._key, self._pts, torn))
-        self._parts.clear()
-        self._size = 0
+        ahead = self._parts[self._tail :] if self._tail >= 0 else []
+        whole = self._parts[: -len(ahead)] if ahead else self._parts
+        self.units.append(AccessUnit(b"".join(whole), self._key, self._pts, torn))
+        self._parts, self._tail = ahead, -1
+        self._size = sum(map(len, ahead))
         if self._key:
             self._longest_gop = max(self._longest_gop, self._pts - self._key_pts)
             self._key_pts, self._misfits = self._pts, 0
         elif self._misfits >= _MISFITS and self._pts - self._key_pts > 2 * self._longest_gop:
             raise StreamFaultError("codec", f"the packets are no {self._codec}, which the camera describes")
-        self._key = self._picture = self._torn = self._open = self._recovers = False
+        self._key = self._picture = self._torn = self._open = False
 
     def _control_packet(self, data: bytes) -> None:
         """Take a compound RTCP packet; of it a sender report counts."""

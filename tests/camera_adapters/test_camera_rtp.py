@@ -245,7 +245,7 @@ def test_sloppy_numbers_cut_no_picture_and_taint_none(numbers: str) -> None:
 
 
 def test_pictures_are_told_apart_though_the_time_stands_still() -> None:
-    """Slices that begin with macroblock 0 begin a picture; parameter sets do as well."""
+    """Slices that begin with macroblock 0 begin a picture; what lies between two pictures belongs to the second."""
     first, second = b"\x41\x9afirst", b"\x41\x1asecond"
     s = Sender()
     data = b"".join(
@@ -259,6 +259,22 @@ def test_pictures_are_told_apart_though_the_time_stands_still() -> None:
         (2, False),
         (1, False),
     ]
+
+
+def test_parameter_sets_between_the_slices_of_one_picture() -> None:
+    """So GStreamer's server repeats them, before each slice of a key frame."""
+    s, data, slices = Sender(), b"", (b"\x65\x88first", b"\x65\x1asecond")
+    for _ in range(3):
+        for n, nal in enumerate(slices):
+            stap = b"\x78" + b"".join(struct.pack("!H", len(p)) + p for p in (SPS, PPS))
+            data += s.packet(stap, marker=False)
+            fragments_of = list(fragments(nal, 3))
+            data += b"".join(s.packet(f, marker=n == 1 and f is fragments_of[-1]) for f in fragments_of)
+        s.tick()
+    units = unpacked(data)
+    assert [(u.key, u.pts) for u in units] == [(True, 0), (True, 3600), (True, 7200)]
+    sets = START + SPS + START + PPS
+    assert {u.data for u in units} == {sets + START + slices[0] + sets + START + slices[1]}
 
 
 def test_a_recovery_point_is_where_decoding_can_begin() -> None:

@@ -19,7 +19,7 @@ from curbwatch.streets import bench_streets
 @click.command("throughput")
 @click.option("--cameras", type=click.IntRange(1, 512), help="Try this number alone instead of searching.")
 @click.option(
-    "--most", default=128, show_default=True, type=click.IntRange(1, 512), help="End of the search."
+    "--most", default=192, show_default=True, type=click.IntRange(1, 512), help="End of the search."
 )
 @click.option("--seconds", default=110.0, show_default=True, type=click.FloatRange(100, 3600))
 @click.option(
