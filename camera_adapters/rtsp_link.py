@@ -97,7 +97,9 @@ class RtspLink:
             OSError: the connection failed.
         """
         self._cseq += 1
-        told = {"CSeq": str(self._cseq), **({"Require": self._require} if self._require else {}), **headers}
+        told = {"CSeq": str(self._cseq), "User-Agent": "curbwatch"}
+        told |= {"Require": self._require} if self._require else {}
+        told |= headers
         if self._session:
             told["Session"] = self._session
         if self._challenge:
