@@ -32,6 +32,17 @@ def late(page: Page, pattern: str, method: str = "GET", after: int = 0) -> Itera
             waiting.append(route)
 
     page.route(pattern, hold)
+    # A busy browser lets requests through for a moment after it was told to hold them.
+    held: list[str] = []
+
+    def note(route: Route) -> None:
+        held.append(route.request.url)
+        route.fulfill(status=204)
+
+    page.route("**/is-it-held", note)
+    while not held:
+        page.evaluate("() => fetch('/is-it-held').catch(() => null)")
+    page.unroute("**/is-it-held")
     yield waiting
     over = True
     for route in waiting:
