@@ -185,7 +185,10 @@ class RtpUnpacker:
                 self._parts += (_START, _BYTE[head & 0xE0 | fragment & 31])
             if self._open:
                 self._parts.append(view[at + 2 : end])
-                self._middle = bytes((*view[at - 8 : at + 1], fragment & 31))
+                if fragment & 0x40:
+                    self._open = False
+                else:
+                    self._middle = bytes((*view[at - 8 : at + 1], fragment & 31))
         elif kind == 24:
             for a, b in _aggregated(buffer, at + 1, end):
                 self._single_h264(buffer, view, a, b)
@@ -224,7 +227,10 @@ class RtpUnpacker:
                 self._parts += (_START, _BYTE[head & 0x81 | (fragment & 63) << 1], _BYTE[buffer[at + 1]])
             if self._open:
                 self._parts.append(view[at + 3 : end])
-                self._middle = bytes((*view[at - 8 : at + 2], fragment & 63))
+                if fragment & 0x40:
+                    self._open = False
+                else:
+                    self._middle = bytes((*view[at - 8 : at + 2], fragment & 63))
         elif kind == 48:
             for a, b in _aggregated(buffer, at + 2, end):
                 self._single_hevc(buffer, view, a, b)

@@ -155,6 +155,16 @@ def test_a_lost_packet_tears_its_picture_alone() -> None:
         assert units[0].data == units[-1].data == START + KEY
 
 
+def test_a_slice_that_lost_its_beginning_is_not_joined_to_the_one_before() -> None:
+    s = Sender()
+    first, second = b"\x41\x9afirst slice", b"\x41\x1asecond slice"
+    packets = [s.packet(f, marker=False) for f in fragments(first)]
+    packets += [s.packet(f, marker=f[1] & 0x40 > 0) for f in fragments(second)]
+    del packets[len(list(fragments(first)))]
+    (unit,) = unpacked(b"".join(packets))
+    assert (unit.data, unit.torn) == (START + first, True)
+
+
 def test_headers_with_contributors_extensions_and_padding_and_other_payloads() -> None:
     s, plain = Sender(), START + DELTA
 
