@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from dataclasses import replace
@@ -414,3 +415,45 @@ def test_a_decoder_that_is_asked_for_nothing_is_let_go_of(clips: dict[str, Path]
     assert seen[3] == [(n, False) for n in range(4)]
     assert seen[7:12] == [[]] * 5
     assert seen[16] == [(n, False) for n in range(10, 17)]
+
+
+def test_a_packet_that_is_known_to_be_torn_taints_to_the_next_key_frame(clips: dict[str, Path]) -> None:
+    with av.open(str(clips["h264"])) as container:
+        extradata = container.streams.video[0].codec_context.extradata
+        packets = [p for p in container.demux(video=0) if p.size]
+    decoder, seen = OnDemandDecoder(software("h264", extradata)), []
+    for n, packet in enumerate(packets[:14]):
+        packet.is_corrupt = n == 4
+        stamp = Stamp(T0 + timedelta(seconds=n / 10), n / 10)
+        seen += [p.tainted for p in decoder.feed(packet, stamp, Demand("all"))]
+    assert [p.is_keyframe for p in packets[:14]] == [n % 10 == 0 for n in range(14)]
+    assert seen == [4 <= n < 10 for n in range(14)]
+
+
+@pytest.mark.parametrize(
+    ("shown", "timestamps"),
+    [
+        ([0, 3, 1, 2, 6, 4, 5], [(1, 0), (4, 1), (2, 2), (3, 3), (7, 4), (5, 5), (6, 6)]),
+        ([5, 6, 7], [(0, 0), (1, 1), (2, 2)]),
+        ([4, 4, 5], [(1, 0), (1, 1), (2, 2)]),
+    ],
+)
+def test_where_only_the_times_of_showing_are_known_decoding_comes_before(
+    shown: list[int], timestamps: list[tuple[int, int]]
+) -> None:
+    params = StreamParams("h264", 320, 240, Fraction(1, 10), None, 1)
+    packets = [RingPacket(T0, n == 0, pts, None, b"", params) for n, pts in enumerate(shown)]
+    made = ring_module._timestamps(packets)
+    assert [dts for _, dts in made] == sorted({dts for _, dts in made})
+    assert all(pts >= dts for pts, dts in made)
+    assert made == timestamps
+
+
+def test_a_time_line_that_was_set_back_is_no_reordering() -> None:
+    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
+    times = [*range(0, 90_000, 3600), *range(-3600 * 90_000, -3599 * 90_000, 3600)]
+    packets = [RingPacket(T0, n == 0, pts, None, b"", params) for n, pts in enumerate(times)]
+    made = ring_module._timestamps(packets)
+    assert made[0] == (0, 0)
+    assert all(b[1] > a[1] and b[0] >= b[1] for a, b in itertools.pairwise(made))
+    assert max(pts for pts, _ in made) < 3 * 90_000
