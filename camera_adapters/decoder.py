@@ -25,17 +25,19 @@ _CHANCES, _KEY_CHANCES = 12, 2
 
 
 def bound(codec: av.VideoCodecContext) -> av.VideoCodecContext:
-    """Make a decoder that is not open yet refuse pictures larger than any camera's, and return it."""
+    """Make a decoder that is not open yet refuse pictures larger than any camera's, in one thread, and return it."""
     codec.options = {**codec.options, "max_pixels": str(MAX_PIXELS)}
+    # Frame threads add three frames (120 ms) of delay and gain nothing where many cameras share the cores.
+    codec.thread_type = "NONE"
     return codec
 
 
-def software(codec: str, extradata: bytes | None) -> av.VideoCodecContext:
-    """Return a decoder that is not open yet, by the codec's name in FFmpeg."""
+def software(codec: str, extradata: bytes | None = None) -> av.VideoCodecContext:
+    """Return a decoder that is not open yet, `bound`, by the codec's name in FFmpeg."""
     context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
     if extradata:
         context.extradata = extradata
-    return context
+    return bound(context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,6 @@ class OnDemandDecoder:
 
     def _take_up(self, codec: av.VideoCodecContext) -> None:
         self._codec, self._opened = bound(codec), False
-        # Frame threads add three frames (120 ms) of delay and gain nothing where many cameras share the cores.
-        self._codec.thread_type = "NONE"
 
     @property
     def hopeless(self) -> bool:

@@ -136,7 +136,7 @@ class _Pictures:
     def of(self, unit: AccessUnit) -> tuple[StreamParams, OnDemandDecoder]:
         if self._decoder is None or unit.codec != self._codec:
             self._codec = unit.codec
-            renew = partial(software, unit.codec, None)
+            renew = partial(software, unit.codec)
             self._decoder = OnDemandDecoder(renew(), renew)
         return StreamParams(unit.codec, *self.size, _BASE, None, self._epoch), self._decoder
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import cast
 
 import av
 
-from camera_adapters.decoder import bound
+from camera_adapters.decoder import software
 
 # No picture of a camera is larger; a stream without an end must not fill the memory.
 MAX_PICTURE_BYTES = 16 * 2**20
@@ -35,8 +34,7 @@ class PictureDecoder:
     """Decodes pictures that stand alone. `codec` is FFmpeg's name: "mjpeg" or "png"."""
 
     def __init__(self, codec: str) -> None:
-        self._context = bound(cast(av.VideoCodecContext, av.CodecContext.create(codec, "r")))
-        self._context.thread_type = "NONE"
+        self._context = software(codec)
 
     def decode(self, data: bytes) -> av.VideoFrame | None:
         """Return the picture; None when the bytes do not decode."""

@@ -23,7 +23,7 @@ from typing import TypeVar
 import av
 from av.container import OutputContainer
 
-from camera_adapters.decoder import bound, software
+from camera_adapters.decoder import software
 
 # Codecs whose elementary stream plays in a browser's MP4 as it is.
 COPY_CODECS = frozenset({"h264", "hevc"})
@@ -261,8 +261,7 @@ def _between(a: RingPacket, b: RingPacket) -> float:
 def decode(packets: Sequence[RingPacket]) -> list[tuple[datetime, av.VideoFrame]]:
     """Decode packets of one connection that begin with a key frame."""
     params = packets[0].params
-    context = bound(software(params.codec, params.extradata))
-    context.thread_type = "NONE"
+    context = software(params.codec, params.extradata)
     times = {i: p.at for i, p in enumerate(packets)}
     decoded: list[av.VideoFrame] = []
     for i, item in enumerate(packets):

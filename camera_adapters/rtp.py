@@ -302,8 +302,6 @@ class RtpUnpacker:
 def _payload(buffer: bytearray, begin: int, end: int) -> tuple[int, int]:
     """Return where the payload of a packet with contributors, an extension or padding lies (RFC 3550 5.1)."""
     flags = buffer[begin]
-    if flags >> 6 != 2:
-        return end, end
     at = begin + 12 + 4 * (flags & 15)
     if flags & 0x10:
         if at + 4 > end:

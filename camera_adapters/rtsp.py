@@ -1,6 +1,6 @@
 """RTSP: one thread a camera. It receives always, decodes on demand, and comes back by itself.
 
-H.264 and H.265 over TCP are read by `RtspReader`, which costs a third; UDP, TLS and whatever that does not know by FFmpeg.
+H.264 and H.265 over TCP are read by `RtspReader`, which takes two thirds of FFmpeg's time; UDP, TLS and whatever that does not know by FFmpeg.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import av
 
 from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
-from camera_adapters.decoder import OnDemandDecoder, Stamp, bound, software
+from camera_adapters.decoder import OnDemandDecoder, Stamp, software
 from camera_adapters.hosts import SHARED_GATE, HostGate
 from camera_adapters.hwaccel import SOFTWARE, Accelerator
 from camera_adapters.live import REASON_LENGTH, LiveStream
@@ -342,7 +342,7 @@ def _packet_of(unit: AccessUnit) -> av.Packet[av.VideoStream]:
 
 
 def _size_of(params: StreamParams, packet: av.Packet[av.VideoStream]) -> tuple[int, int]:
-    parser = bound(software(params.codec, params.extradata))
+    parser = software(params.codec, params.extradata)
     try:
         pictures = [*parser.decode(av.Packet(bytes(packet))), *parser.decode(None)]
     except av.error.FFmpegError:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import av
 
-from camera_adapters.decoder import bound, software
+from camera_adapters.decoder import software
 from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket
 
 # 150 pictures of 1080p are half a second of a core; behind a "smart" codec's GOP of minutes the key frame must do.
@@ -91,8 +91,7 @@ def _connection(ring: PacketRing, at: datetime, tolerance_s: float) -> list[Ring
 def _decoded(packets: Sequence[RingPacket], at: datetime) -> tuple[datetime, av.VideoFrame] | None:
     """Decode packets that begin with a key frame; return the picture nearest to `at`, None where damage reaches it."""
     params = packets[0].params
-    context = bound(software(params.codec, params.extradata))
-    context.thread_type = "NONE"
+    context = software(params.codec, params.extradata)
     best: tuple[datetime, av.VideoFrame, bool] | None = None
     tainted = False
     for i in range(len(packets) + 1):

@@ -16,14 +16,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camera_adapters.decoder import bound
+from camera_adapters.decoder import software
 from camera_adapters.frame import Masks, cut
 from camera_adapters.meter import METER
 from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPacket, fragmented_mp4, keep_whole
@@ -188,10 +187,7 @@ def _sampled(
 ) -> Iterator[tuple[datetime, Picture]]:
     """Decode one picture at a time, so that memory is a few pictures and not a clip."""
     params = packets[0].params
-    context = bound(cast(av.VideoCodecContext, av.CodecContext.create(params.codec, "r")))
-    context.thread_type = "NONE"
-    if params.extradata:
-        context.extradata = params.extradata
+    context = software(params.codec, params.extradata)
     due, step = t0, timedelta(seconds=1 / FPS)
     # The last round drains the decoder, which holds pictures back where the stream has B-frames.
     for i in range(len(packets) + 1):

@@ -31,18 +31,16 @@ class Tape:
 
     def __init__(self) -> None:
         # Looks as bytes, one object each: an hour of thirty cameras is 60 000 of them.
-        self._looks: deque[bytes] = deque(maxlen=MOST_LOOKS)
+        self._looks: deque[bytes] = deque()
         self._left: dict[float, tuple[LeftObject, ...]] = {}
         self._names: list[tuple[str, ...]] = []
-        self._last = float("-inf")
         self._lock = threading.Lock()
 
     def keep(self, seen: Observation) -> None:
         """Keep a look, unless the last one is too near."""
         with self._lock:
-            if seen.mono_s - self._last < LEAST_GAP_S:
+            if self._looks and seen.mono_s - _mono_of(self._looks[-1]) < LEAST_GAP_S:
                 return
-            self._last = seen.mono_s
             while self._looks and (
                 len(self._looks) == MOST_LOOKS or seen.mono_s - _mono_of(self._looks[0]) > KEPT_S
             ):
