@@ -146,6 +146,8 @@ class _Sink:
             self._pipeline.judge(
                 frame, self._detector.detect([picture])[0], picture.shape[1], picture.shape[0]
             )
+            # As a camera's lane does: the look that ends a dwell is aimed at.
+            self.stream.demand = self._pipeline.scheduler.demand()
             self._run.judged += 1
 
     def on_event(self, event: StreamEvent) -> None:

@@ -141,7 +141,7 @@ class SamplingConfig(Section):
         Field(
             ge=3,
             le=600,
-            description="Promised delay of an alert, seconds; an overloaded box looks later, but at least three times in it.",
+            description="Promised delay of an alert, seconds; an overloaded box looks later, but at least twice in it, and when a dwell ends.",
         ),
     ] = 30.0
 

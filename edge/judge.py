@@ -79,6 +79,22 @@ class Judge:
         """True while a dwell clock runs that has not come to its end."""
         return any(s.state in (SiteState.SEEN, SiteState.CANDIDATE) for s in self._places.sites)
 
+    @property
+    def next_end(self) -> float:
+        """When the next dwell can end, monotonic seconds; infinity where none is near.
+
+        Only what was seen twice counts: of each car that drives past, the end would be a look.
+        """
+        now = self._now.mono_s if self._now is not None else float("inf")
+        ends = (
+            site.first.mono_s + self._numbers(site).confirm_s
+            for site in self._places.sites
+            if site.state in (SiteState.SEEN, SiteState.CANDIDATE)
+            and site.hits >= LEAST_HITS - 1
+            and site.zone_id in self._zones
+        )
+        return min((end for end in ends if end > now), default=float("inf"))
+
     def role_of(self, name: str) -> Role:
         """Return the role of a detector's class."""
         return role_of(name, self._roles)
@@ -168,6 +184,7 @@ class Judge:
             active=self._active,
             ruler=self._ruler,
             traffic=self._traffic,
+            interval_s=obs.interval_s,
         )
 
     def _sightings(self, rule: Rule, scene: Scene) -> list[Sighting]:

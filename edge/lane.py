@@ -26,7 +26,7 @@ from camera_adapters.stream import CameraStream, StreamEvent, StreamOptions, Str
 from edge.config import CameraConfig
 from edge.pipeline import CameraPipeline
 from edge.pump import LatestSlots
-from models.detections import Floats
+from models.detections import Detections, Floats
 
 # How often a sub stream of the wrong shape is looked at again: somebody may set the camera right.
 RECHECK = Demand("key", 30.0)
@@ -153,11 +153,27 @@ class Lane:
                 # Here, before the gate, the detector and the evidence see anything of it.
                 frame = frame.masked(self.camera.masks)
                 plan = self.pipeline.offer(frame)
-            stream.demand = (
-                plan.demand if self.sub is None or role == "sub" else self._keys_alone(plan.demand)
-            )
+            self._steer(stream, plan.demand)
             if plan.judge:
                 self._slots.offer(self.camera.id, Look(self, frame))
+
+    def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> None:
+        """Judge a frame that was handed on; the stream hears at once when the look that ends a dwell is due.
+
+        `detections` are in pixels of a `width` x `height` picture of it.
+        """
+        self.pipeline.judge(frame, detections, width, height)
+        with self._lock:
+            stream = self.stream if self.eyes == "main" else self.sub
+            if not self.closed and stream is not None:
+                self._steer(stream, self.pipeline.scheduler.demand())
+
+    def _steer(self, stream: CameraStream, demand: Demand) -> None:
+        """Ask a stream for frames. The box was given a sub stream because the main one is too much to decode."""
+        if self.sub is not None and stream is self.stream and demand.mode != "key":
+            quiet = max(self.camera.sampling.quiet_interval_s, demand.min_interval_s)
+            demand = replace(demand, mode="key", max_gap_s=2 * quiet)
+        stream.demand = demand
 
     def event(self, event: StreamEvent, role: Role) -> None:
         """Take a change of a stream's state."""
@@ -193,10 +209,6 @@ class Lane:
         )
         return open_stream(camera.id, url, LaneSink(self, role), options, self._clock)
 
-    def _keys_alone(self, demand: Demand) -> Demand:
-        """The box was given a sub stream because the main one is too much to decode."""
-        return replace(demand, mode="key", max_gap_s=2 * self.camera.sampling.quiet_interval_s)
-
     def _fitted(self, frame: Frame) -> Frame | None:
         """Return a sub stream's frame in the main stream's shape; None where the two show different things."""
         main = self._main_shape()
@@ -226,7 +238,7 @@ class Lane:
         if not changed:
             return
         if role == "main":
-            self.stream.demand = self._keys_alone(self.pipeline.scheduler.demand(self._clock.monotonic()))
+            self._steer(self.stream, self.pipeline.scheduler.demand(self._clock.monotonic()))
             self._log.warning(
                 "camera.sub_lost", camera=self.camera.id, looks_at="main key frames", reason=why
             )

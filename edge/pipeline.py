@@ -207,6 +207,7 @@ class CameraPipeline:
             self.tape.keep(seen)
             with METER.stage("rules"):
                 changes = self.judge_.observe(seen)
+                self.scheduler.aim(self.judge_.next_end)
             with METER.stage("evidence"):
                 self._recorder.prepare(changes, frame, detections, width, height)
             with METER.stage("rules"):

@@ -16,8 +16,9 @@ from edge.sites import SAME_LOOK, Moment, Sighting, Site, SiteState, hidden
 from edge.zones import Numbers
 
 MAX_SITES = 1000
-# A place seen once or twice is soon forgotten: most of them are what passed by.
-YOUNG_MEMORY_S = 12.0
+# A place seen once or twice is soon forgotten: most of them are what passed by. Where looks are so far apart that one
+# missed look is as long (an overloaded box looks every 12 to 14 s), the second one decides.
+YOUNG_MEMORY_S, YOUNG_LOOKS = 12.0, 1.5
 # As many misses in a row as leave no doubt.
 FORGET = 99
 # Classes that say the same of one thing: a place that is a case of one of them is none of another.
@@ -104,7 +105,8 @@ class Places:
             unseen = now.mono_s - last.mono_s
             numbers = self._numbers(site)
             young = site.state is SiteState.SEEN and site.hits < 3
-            memory = min(YOUNG_MEMORY_S, numbers.memory_s) if young else numbers.memory_s
+            soon = max(YOUNG_MEMORY_S, YOUNG_LOOKS * scene.interval_s)
+            memory = min(soon, numbers.memory_s) if young else numbers.memory_s
             if site.empty_by_misses(unseen, same) or unseen > memory:
                 self.clear(site, now)
 

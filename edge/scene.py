@@ -81,6 +81,7 @@ class Scene:
         people, carriers: short tracks of persons, and of vehicles, with those that left lately.
         zones: all zones of the camera; `active` has the ids of those that hold at this moment.
         ruler, traffic: the view's measure, and the vehicles that stand in it.
+        interval_s: seconds since the look before.
     """
 
     at: datetime
@@ -95,6 +96,7 @@ class Scene:
     active: frozenset[str] = frozenset()
     ruler: Ruler = field(default_factory=Ruler)
     traffic: Traffic = field(default_factory=Traffic)
+    interval_s: float = 1.0
     _arrays: list[Floats] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def zones_of(self, *kinds: ZoneKind, active: bool = True) -> list[ZoneShape]:

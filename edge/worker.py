@@ -185,7 +185,7 @@ class Worker:
                     "camera.first_frame", camera=lane.camera.id, width=meta.width, height=meta.height
                 )
             with detected(began, ended, len(looks)):
-                lane.pipeline.judge(look.frame, detections, picture.shape[1], picture.shape[0])
+                lane.judge(look.frame, detections, picture.shape[1], picture.shape[0])
         if (beside := self.beside) is not None:
             for look, region, picture, detections in zip(looks, regions, pictures, found, strict=True):
                 beside(look.frame, region, detections, picture, spent.ms / len(looks))

@@ -29,6 +29,27 @@ def test_every_sampling_rate_gives_the_same_dwell(step: float) -> None:
     assert change.site.dwell_s == pytest.approx(60, abs=2 * step + 0.01)
 
 
+@pytest.mark.parametrize(("missed", "dwell"), [(1, 65), (2, 65), (None, 65)])
+def test_a_look_that_is_missed_restarts_no_dwell_where_looks_are_far_apart(
+    missed: int | None, dwell: float
+) -> None:
+    actor = Actor("car", standing(CAR), lambda n: n != missed)
+    (found,) = confirmed(play(judge([zone()], POLICY), [actor], 200, step=13.0))
+    assert found[0] == dwell
+
+
+def test_the_end_of_a_dwell_is_known_once_its_object_was_seen_twice() -> None:
+    """Each look at a busy road sees other cars; were the end of each a look, the looks would multiply."""
+    street, cars = judge([zone()], POLICY), [Actor("car", standing(CAR, begin=10))]
+    never = float("inf")
+    assert street.next_end == never
+    for begin, end in [(0.0, never), (13.0, never), (26.0, 5000.0 + 13 + 60), (39.0, 5000.0 + 13 + 60)]:
+        play(street, cars, 0, begin=begin)
+        assert street.next_end == end
+    assert len(confirmed(play(street, cars, 40, begin=60))) == 1
+    assert street.next_end == never, "a case is no dwell"
+
+
 @pytest.mark.parametrize(
     ("what", "actor"),
     [

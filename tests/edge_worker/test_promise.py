@@ -1,0 +1,183 @@
+"""A box that has far too much to do keeps its promise all the same: the look that ends a dwell is not put off."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camera_adapters.clock import SystemClock
+from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.stream import StreamEvent, StreamState
+from edge.config import CameraConfig, SamplingConfig
+from edge.judge import Change, Judge
+from edge.lane import Lane, Rings
+from edge.load import MAX_STRETCH
+from edge.log import get_logger
+from edge.pipeline import CameraPipeline
+from edge.pump import LatestSlots
+from edge.scheduler import LATEST, PAST_END_S, CameraScheduler
+from models.detections import Detections
+
+START = datetime(2026, 5, 6, 2, 0, tzinfo=UTC)
+W, H = 64, 36
+# In a picture ten times as large.
+VAN = (260.0, 180.0, 350.0, 260.0)
+QUIET_S = SamplingConfig().quiet_interval_s
+PROMISE_S = SamplingConfig().promise_s
+
+
+class Noted:
+    """A recorder that keeps when each change was seen."""
+
+    def __init__(self) -> None:
+        self.confirmed: list[float] = []
+
+    def record(self, change: Change, frame: Frame, *_size: Any) -> None:
+        if change.kind == "confirmed":
+            self.confirmed.append(frame.meta.mono_s)
+
+    def prepare(self, *_: Any) -> None: ...
+    def middle(self, *_: Any) -> None: ...
+    def tick(self, *_: Any, **__: Any) -> None: ...
+    def follow(self, *_: Any) -> None: ...
+
+    def resume(self, *_: Any) -> bool:
+        return True
+
+
+class Street:
+    """One camera of an overloaded box: key frames every `gop_s`, of which the plan takes what it asked for."""
+
+    def __init__(self, confirm_s: float, gop_s: float, stretch: float = MAX_STRETCH, **more: Any) -> None:
+        camera = CameraConfig.model_validate(
+            {
+                "id": "cam", "url": "rtsp://127.0.0.1:9/cam", "place": {"lon": 1, "lat": 2},
+                "zones": [{"id": "kerb", "kind": "no_parking", "polygon": [[0.3, 0.4], [0.7, 0.4], [0.7, 0.9], [0.3, 0.9]]}],
+                "policy": {"parking.motor": {"candidate_s": 10, "confirm_s": confirm_s}}, **more,
+            }
+        )  # fmt: skip
+        self.gop_s, self.noted, self.now, self.looks = gop_s, Noted(), 0.0, list[float]()
+        self.slots: LatestSlots[Any] = LatestSlots(lambda: self.now)
+
+        def pipeline(config: CameraConfig, _rings: Rings) -> CameraPipeline:
+            judge = Judge("cam", config.zones, config.policy, config.place.point())
+            return CameraPipeline(config, judge, self.noted, lambda: stretch)  # type: ignore[arg-type]
+
+        self.lane = Lane(camera, pipeline, self.slots, SystemClock(), get_logger())
+        self._given = float("-inf")
+
+    def step(self, at: float, van: bool, box: tuple[float, ...] = VAN, late_s: float = 0.3) -> None:
+        """A key frame comes; the detector gets to it `late_s` later, which moves no picture's time."""
+        self.now = at
+        if at - self._given < self.lane.stream.demand.min_interval_s - 0.02:
+            return
+        self._given = at
+        moment = START + timedelta(seconds=at)
+        meta = FrameMeta("cam", 1, moment, at, "rtcp_sender_report", 0.25, True, False, 0, W, H)
+        self.lane.take(Frame.from_rgb(np.full((H, W, 3), 90, np.uint8), meta), "main")
+        for _, look in self.slots.take(1, 0):
+            self.looks.append(at)
+            self.now = at + late_s
+            seen = Detections(
+                np.array([box], np.float32), np.full(1, 0.9, np.float32), np.zeros(1, np.int32), ("car",)
+            )
+            self.lane.judge(look.frame, seen if van else Detections.empty(("car",)), 10 * W, 10 * H)
+
+    def park(self, comes_s: float, until_s: float, missed: int | None = None) -> float:
+        """Let a van come; `missed` is the number of the look at it that a lorry hides. Returns when it was confirmed."""
+        at, looks_at_van = 0.0, 0
+        while at < until_s and not self.noted.confirmed:
+            van, before = at >= comes_s, len(self.looks)
+            self.step(at, van and looks_at_van != missed)
+            looks_at_van += van and len(self.looks) > before
+            at += self.gop_s
+        return self.noted.confirmed[0] if self.noted.confirmed else float("inf")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    comes=st.floats(20, 60),
+    dwell=st.sampled_from([30.0, 47.0, 60.0, 180.0]),
+    gop=st.sampled_from([0.5, 1.0, 2.0, 3.9]),
+)
+def test_a_van_is_reported_in_little_more_than_half_the_promise(
+    comes: float, dwell: float, gop: float
+) -> None:
+    confirmed = Street(dwell, gop).park(comes, comes + dwell + 60)
+    # One interval until it is seen, and a key frame each at its begin and its end.
+    assert comes + dwell <= confirmed <= comes + dwell + LATEST * PROMISE_S + 2 * gop + PAST_END_S
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    comes=st.floats(20, 60),
+    dwell=st.sampled_from([30.0, 60.0, 180.0]),
+    missed=st.integers(0, 15),
+)
+def test_one_look_that_sees_nothing_is_made_good_within_the_promise(
+    comes: float, dwell: float, missed: int
+) -> None:
+    confirmed = Street(dwell, 2.0).park(comes, comes + dwell + 60, missed)
+    assert confirmed <= comes + dwell + PROMISE_S + 0.5
+
+
+def test_the_stream_hears_of_the_end_as_soon_as_the_look_is_judged() -> None:
+    street = Street(30.0, 2.0)
+    street.step(0.0, van=True)
+    street.step(26.0, van=True)
+    asked = street.lane.stream.demand
+    # Not the stretched interval: what is left of the dwell.
+    assert asked.mode == "key"
+    assert asked.min_interval_s == pytest.approx(4.0 + PAST_END_S)
+    street.step(32.0, van=True)
+    assert street.noted.confirmed == [32.0]
+    assert street.lane.stream.demand.min_interval_s >= 0.7 * LATEST * PROMISE_S, "a case is no dwell"
+
+
+@pytest.mark.parametrize("confirm_s", [180.0, 10.0], ids=["key frames", "dense where it can"])
+@pytest.mark.parametrize("stretch", [1.0, MAX_STRETCH])
+def test_key_frames_of_the_main_stream_are_not_made_up_for_while_they_are_on_time(
+    confirm_s: float, stretch: float
+) -> None:
+    """In place of a lost sub stream, an overloaded box decoded whole GOPs of 1080p when no key frame was asked for in 4 s."""
+    street = Street(confirm_s, 2.0, stretch, sub_url="rtsp://127.0.0.1:9/sub")
+    lane = street.lane
+    lane.event(StreamEvent("cam", StreamState.STALLED, "no packets", START), "sub")
+    assert lane.eyes == "main"
+    for n in range(40):
+        street.step(n * 2.0, van=True)
+        asked = lane.stream.demand
+        assert asked.mode == "key"
+        assert asked.max_gap_s >= asked.min_interval_s + 2.0
+
+
+@pytest.mark.parametrize(
+    ("aim", "asked_s", "judged_at"),
+    [
+        (float("inf"), 12.0, 12.0),
+        (5.0, 5.2, 6.0),
+        (7.9, 8.1, 10.0),
+        (0.5, QUIET_S, 2.0),
+        (40.0, 12.0, 12.0),
+    ],
+    ids=["none", "before the interval", "just past a key frame", "at once", "long after"],
+)
+def test_a_look_is_aimed_at_the_end_of_a_dwell(aim: float, asked_s: float, judged_at: float) -> None:
+    plan = CameraScheduler(SamplingConfig(), False, lambda: MAX_STRETCH, lambda: 0.0)
+    assert plan.plan(0.0, False, True).judge
+    plan.aim(aim)
+    asked = plan.demand()
+    assert asked.min_interval_s == pytest.approx(asked_s)
+    assert asked.max_gap_s >= asked.min_interval_s
+    at = 2.0
+    while at < asked.min_interval_s - 0.02:
+        at += 2.0
+    assert at == judged_at
+    assert plan.plan(at, False, True).judge
+    # Once is enough: until the judge has said where it stands, the same end brings no second look.
+    assert not plan.plan(at + 2.0, False, True).judge
