@@ -51,6 +51,7 @@ constraints: ## write requirements/*.txt anew: exact versions with hashes, no re
 
 schema:
 	$(BIN)/curbwatch schema docs/schema
+	$(BIN)/curbwatch models schema > docs/schema/bundle.json
 
 clean:
 	rm -rf var build .mypy_cache .ruff_cache .pytest_cache

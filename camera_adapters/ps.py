@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from camera_adapters.rtp import payload_span
+
 _STREAM_TYPES = {0x1B: "h264", 0x24: "hevc", 0x80: "svac"}
 _MAX_FRAME_BYTES = 8 * 2**20
 
@@ -53,10 +55,8 @@ class RtpToAccessUnits:
                 return  # late or repeated
             self._broken = True
         self._next = (sequence + 1) & 0xFFFF
-        start = 12 + 4 * (packet[0] & 15)
-        if packet[0] & 0x10 and start + 4 <= len(packet):
-            start += 4 + 4 * struct.unpack_from("!H", packet, start + 2)[0]
-        self._buffer += packet[start:]
+        start, end = payload_span(packet, 0, len(packet))
+        self._buffer += packet[start:end]
         if len(self._buffer) > _MAX_FRAME_BYTES:
             self._broken = True
             self._buffer.clear()

@@ -147,7 +147,7 @@ class RtpUnpacker:
             self._torn = True
         at = begin + 12
         if buffer[begin] != 0x80:
-            at, end = _payload(buffer, begin, end)
+            at, end = payload_span(buffer, begin, end)
         if at >= end or buffer[begin + 1] & 0x7F != self._type:
             return
         stamp = int.from_bytes(view[begin + 4 : begin + 8], "big")
@@ -299,7 +299,7 @@ class RtpUnpacker:
             at += 4 * (words + 1)
 
 
-def _payload(buffer: bytearray, begin: int, end: int) -> tuple[int, int]:
+def payload_span(buffer: bytes | bytearray, begin: int, end: int) -> tuple[int, int]:
     """Return where the payload of a packet with contributors, an extension or padding lies (RFC 3550 5.1)."""
     flags = buffer[begin]
     at = begin + 12 + 4 * (flags & 15)
@@ -308,7 +308,7 @@ def _payload(buffer: bytearray, begin: int, end: int) -> tuple[int, int]:
             return end, end
         at += 4 + 4 * (buffer[at + 2] << 8 | buffer[at + 3])
     if flags & 0x20:
-        end -= buffer[end - 1]
+        end = max(at, end - buffer[end - 1])
     return at, end
 
 

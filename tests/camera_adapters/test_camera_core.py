@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-import psutil
 import pytest
-from camera_parts import Memory, handles_of
+from camera_parts import Memory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camera_adapters import ring as ring_module
 from camera_adapters.capture import CaptureClock, Monotone
 from camera_adapters.clock import VirtualClock
-from camera_adapters.decoder import OnDemandDecoder, Stamp, software
 from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.hosts import HostGate
@@ -30,9 +24,7 @@ from camera_adapters.hwaccel import Accelerator, candidates
 from camera_adapters.open import open_stream
 from camera_adapters.reasons import StreamFaultError, backoff_s, classify, family
 from camera_adapters.redact import redact, secrets_of
-from camera_adapters.ring import BLOCK, NoPicturesError, PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import IllegalStepError, StreamOptions, StreamState, step
-from camera_adapters.testing.served import make_clip
 
 T0 = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
@@ -211,56 +203,6 @@ def test_hardware_that_is_not_there_is_software_and_says_why(kind: str, codec: s
     assert quiet.note == "", "nothing is missing where nothing was asked for"
 
 
-def _packet(n: int, key: bool, size: int = 100, epoch: int = 1) -> RingPacket:
-    params = StreamParams("h264", 64, 48, Fraction(1, 10), None, epoch)
-    return RingPacket(T0 + timedelta(seconds=n / 10), key, n, n, bytes(size), params)
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4000)), max_size=200))
-def test_the_ring_keeps_its_limits(items: list[tuple[bool, int]]) -> None:
-    ring = PacketRing(5.0, 20_000)
-    for n, (key, size) in enumerate(items):
-        ring.push(_packet(n, key, size))
-        assert ring.size <= 20_000
-
-
-@given(st.lists(st.integers(1, 700_000), min_size=1, max_size=40), st.integers(0, 39))
-def test_a_snapshot_keeps_its_bytes_while_the_ring_goes_on(sizes: list[int], when: int) -> None:
-    ring, snapshot = PacketRing(60, 2 << 20), PacketRing()
-    for n, size in enumerate(sizes):
-        ring.push(replace(_packet(n, n % 5 == 0, 1), data=bytes([n]) * size, mono_s=float(n)))
-        if n == min(when, len(sizes) - 1):
-            snapshot = ring.timed_by(T0, 0.0)
-    for held in (ring.held(), snapshot.held()):
-        for p in held:
-            assert bytes(p.data) == bytes([p.pts or 0]) * sizes[p.pts or 0]
-
-
-def test_what_leaves_the_ring_leaves_the_memory() -> None:
-    process, ring = psutil.Process(), PacketRing(60, 4 << 20)
-    rng, others = random.Random(3), []
-
-    def turn(pictures: int) -> int:
-        for n in range(pictures):
-            ring.push(_packet(n, n % 50 == 0, rng.randrange(2_000, 60_000)))
-            # What else a box keeps for longer, and would lie between the packets.
-            others.append(bytes(600))
-        return int(process.memory_info().rss)
-
-    before = turn(500)
-    assert turn(10_000) - before < 24 << 20, "310 MB went through 4 MB"
-
-
-def test_a_clip_starts_at_a_key_frame_of_the_last_connection() -> None:
-    ring = PacketRing(60, 1 << 20)
-    for n in range(40):
-        ring.push(_packet(n, n % 10 == 0, epoch=1 if n < 20 else 2))
-    packets = ring.packets(T0 + timedelta(seconds=2.5), T0 + timedelta(seconds=3.5))
-    assert (packets[0].pts, packets[-1].pts) == (20, 35)
-    with pytest.raises(NoPicturesError, match="in the ring"):
-        ring.packets(T0 - timedelta(hours=2), T0 - timedelta(hours=1))
-
-
 @pytest.mark.parametrize(("name", "transcoded"), [("h264", False), ("hevc", False), ("mpeg4", True)])
 def test_a_file_is_a_camera(clips: dict[str, Path], tmp_path: Path, name: str, transcoded: bool) -> None:
     runs = []
@@ -288,25 +230,6 @@ def test_a_file_keeps_the_interval(clips: dict[str, Path]) -> None:
     stream.demand = Demand("all", 0.5)
     stream.run(threading.Event())
     assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == [0, 0.5, 1.0, 1.5]
-
-
-@pytest.mark.parametrize("name", ["h264", "mpeg4"])
-def test_a_clip_on_a_full_disk_leaves_no_half_file_and_no_open_one(
-    clips: dict[str, Path], tmp_path: Path, name: str
-) -> None:
-    stream = open_stream("gate", str(clips[name]), Memory(), StreamOptions(), VirtualClock(T0))
-    stream.run(threading.Event())
-    ring = stream.ring
-    assert ring is not None
-    wanted = T0, T0 + timedelta(seconds=1)
-    with pytest.raises(FileNotFoundError):
-        ring.clip(*wanted, tmp_path / "no" / "folder" / "clip.mp4")
-    for _ in range(4):
-        (tmp_path / "clip.mp4.part").symlink_to("/dev/full")
-        with pytest.raises(OSError, match="No space left"):
-            ring.clip(*wanted, tmp_path / "clip.mp4")
-    assert handles_of(Path("/dev/full")) == 0
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -346,114 +269,3 @@ def test_a_frame_scales(clips: dict[str, Path]) -> None:
     assert frame.luma(10, 5).tolist() == [[128] * 10] * 5
     with pytest.raises(ValueError, match="expected uint8"):
         Frame.from_rgb(np.zeros((4, 4, 3), np.uint8), meta)
-
-
-@pytest.mark.parametrize(
-    ("gap", "times"),
-    [
-        (float("inf"), [0.0, 4.0]),
-        # From the GOP at hand, at the interval asked for, until the next key frame.
-        (1.5, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
-    ],
-)
-def test_a_long_gop_is_bridged_from_the_packets_at_hand(
-    tmp_path: Path, gap: float, times: list[float]
-) -> None:
-    memory = Memory()
-    clip = make_clip(tmp_path / "smart.mp4", seconds=6.0, gop_s=4.0)
-    stream = open_stream("gate", str(clip), memory, StreamOptions(), VirtualClock(T0))
-    stream.demand = Demand("key", 1.0, gap)
-    stream.run(threading.Event())
-    assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == times
-    assert not any(f.meta.tainted for f in memory.frames)
-
-
-def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mapped: list[int] = []
-    made = ring_module._mapped
-    monkeypatch.setattr(ring_module, "_mapped", lambda size: mapped.append(size) or made(size))  # type: ignore[func-returns-value]
-    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
-    ring, held = PacketRing(10.0), []
-    size = BLOCK // 8
-    for n in range(800):
-        at = T0 + timedelta(seconds=n / 2)
-        ring.push(RingPacket(at, n % 4 == 0, n, None, bytes([n % 251]) * size, params))
-        if n % 97 == 0:
-            held.append((n, ring.held()[-1]))
-        if n == 400:
-            held.clear()
-        for k, packet in (*held, *((n - i, p) for i, p in enumerate(reversed(ring.held())))):
-            assert packet.data[0] == packet.data[-1] == k % 251
-    # Three blocks of eight packets hold ten seconds; the held packets keep some more.
-    assert len(mapped) < 16
-    ring.push(RingPacket(T0 + timedelta(seconds=401), True, 0, None, bytes(BLOCK * 3), params))
-    assert mapped[-1] == BLOCK * 3
-
-
-def test_a_decoder_that_is_asked_for_nothing_is_let_go_of(clips: dict[str, Path]) -> None:
-    made: list[av.VideoCodecContext] = []
-
-    def renew() -> av.VideoCodecContext:
-        made.append(software("h264", extradata))
-        return made[-1]
-
-    with av.open(str(clips["h264"])) as container:
-        extradata = container.streams.video[0].codec_context.extradata
-        packets = [p for p in container.demux(video=0) if p.size]
-    decoder = OnDemandDecoder(renew(), renew)
-    asked = [*["none"] * 3, *["all"] * 4, *["none"] * 5, *["key"] * 4, *["all"] * 4]
-    seen = []
-    for n, (mode, packet) in enumerate(zip(asked, packets, strict=True)):
-        stamp = Stamp(T0 + timedelta(seconds=n / 10), n / 10)
-        seen.append(
-            [(round(p.stamp.mono_s * 10), p.tainted) for p in decoder.feed(packet, stamp, Demand(mode))]
-        )
-    assert len(made) == 2, "once, however long nothing is asked for; a decoder that never decoded stays"
-    # Asked for anew, it begins with the GOP at hand (10 pictures), whole.
-    assert seen[3] == [(n, False) for n in range(4)]
-    assert seen[7:12] == [[]] * 5
-    assert seen[16] == [(n, False) for n in range(10, 17)]
-
-
-def test_a_packet_that_is_known_to_be_torn_taints_to_the_next_key_frame(clips: dict[str, Path]) -> None:
-    with av.open(str(clips["h264"])) as container:
-        extradata = container.streams.video[0].codec_context.extradata
-        packets = [p for p in container.demux(video=0) if p.size]
-    decoder, seen = OnDemandDecoder(software("h264", extradata)), []
-    for n, packet in enumerate(packets[:14]):
-        packet.is_corrupt = n == 4
-        stamp = Stamp(T0 + timedelta(seconds=n / 10), n / 10)
-        seen += [p.tainted for p in decoder.feed(packet, stamp, Demand("all"))]
-    assert [p.is_keyframe for p in packets[:14]] == [n % 10 == 0 for n in range(14)]
-    assert seen == [4 <= n < 10 for n in range(14)]
-
-
-@pytest.mark.parametrize(
-    ("shown", "timestamps"),
-    [
-        ([0, 3, 1, 2, 6, 4, 5], [(1, 0), (4, 1), (2, 2), (3, 3), (7, 4), (5, 5), (6, 6)]),
-        ([5, 6, 7], [(0, 0), (1, 1), (2, 2)]),
-        ([4, 4, 5], [(1, 0), (1, 1), (2, 2)]),
-    ],
-)
-def test_where_only_the_times_of_showing_are_known_decoding_comes_before(
-    shown: list[int], timestamps: list[tuple[int, int]]
-) -> None:
-    params = StreamParams("h264", 320, 240, Fraction(1, 10), None, 1)
-    packets = [RingPacket(T0, n == 0, pts, None, b"", params) for n, pts in enumerate(shown)]
-    made = ring_module._timestamps(packets)
-    assert [dts for _, dts in made] == sorted({dts for _, dts in made})
-    assert all(pts >= dts for pts, dts in made)
-    assert made == timestamps
-
-
-def test_a_time_line_that_was_set_back_is_no_reordering() -> None:
-    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
-    times = [*range(0, 90_000, 3600), *range(-3600 * 90_000, -3599 * 90_000, 3600)]
-    packets = [RingPacket(T0, n == 0, pts, None, b"", params) for n, pts in enumerate(times)]
-    made = ring_module._timestamps(packets)
-    assert made[0] == (0, 0)
-    assert all(b[1] > a[1] and b[0] >= b[1] for a, b in itertools.pairwise(made))
-    assert max(pts for pts, _ in made) < 3 * 90_000

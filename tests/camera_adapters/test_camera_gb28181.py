@@ -75,10 +75,12 @@ def test_a_program_stream_frame_comes_back(data: bytes, pts: int, key: bool, h26
     assert demuxer.codec == ("hevc" if key and h265 else "h264")
 
 
-@given(st.binary(max_size=300))
-def test_rubbish_harms_nothing(data: bytes) -> None:
+@given(st.binary(max_size=300), st.integers(0, 63))
+def test_rubbish_harms_nothing(data: bytes, flags: int) -> None:
     PsDemuxer().frame(b"\0\0\1" + data)
     list(RtpToAccessUnits().feed(data))
+    # As a packet whose header asks for contributors, an extension and padding that it may not have.
+    list(RtpToAccessUnits().feed(bytes([0x80 | flags, 0xE0]) + data))
 
 
 def test_a_frame_with_a_missing_packet_is_dropped_whole() -> None:
@@ -90,6 +92,27 @@ def test_a_frame_with_a_missing_packet_is_dropped_whole() -> None:
     ]
     assert not [u for i, p in enumerate(packets) if i != 2 for u in joiner.feed(p)]
     assert joiner.dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "before", "after"),
+    [
+        (0x00, b"", b""),
+        (0x20, b"", b"\0\0\0\4"),
+        (0x10, b"\xbe\xde\0\1abcd", b""),
+        (0x32, b"contcont\xbe\xde\0\1abcd", b"\1"),
+    ],
+    ids=["plain", "padding", "extension", "contributors, extension and padding"],
+)
+def test_what_is_no_payload_is_left_out(flags: int, before: bytes, after: bytes) -> None:
+    joiner, frame = RtpToAccessUnits(), ps_frame(bytes(range(256)) * 12, 9000, True)
+    parts = [frame[at : at + 1000] for at in range(0, len(frame), 1000)]
+    units = []
+    for n, part in enumerate(parts):
+        mark = 0x80 if n == len(parts) - 1 else 0
+        head = struct.pack("!BBHII", 0x80 | flags, 96 | mark, n, 0, 1)
+        units += joiner.feed(head + before + part + after)
+    assert [(u.data, u.pts90k) for u in units] == [(bytes(range(256)) * 12, 9000)]
 
 
 def test_sip_round_trip() -> None:

@@ -96,7 +96,7 @@ def test_the_embedded_default_is_whole_and_small() -> None:
 
 def test_the_published_schema_is_the_manifests_and_the_default_fits_it() -> None:
     published = json.loads((Path(__file__).parents[2] / "docs/schema/bundle.json").read_text("utf-8"))
-    assert published == Manifest.model_json_schema(), "run: curbwatch models schema > docs/schema/bundle.json"
+    assert published == Manifest.model_json_schema(), "run: make schema"
     jsonschema.validate(json.loads((embedded() / "manifest.json").read_text("utf-8")), published)
 
 
