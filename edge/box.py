@@ -17,7 +17,6 @@ import psutil
 from camera_adapters.clock import Clock, SystemClock
 from camera_adapters.frame import Frame
 from camera_adapters.redact import redact
-from camera_adapters.view_watch import ViewWatch
 from contract import Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
@@ -54,6 +53,7 @@ from edge.stills import StillStore
 from edge.tape import Tape
 from edge.trace import AlertTrace, tracing_of
 from edge.uplink import CHUNK, Uplink, client_of
+from edge.view_checks import ViewChecks
 from edge.view_log import ViewLog
 from edge.views import ViewStore
 from edge.worker import Worker, picture_for
@@ -123,8 +123,8 @@ class Box:
             checks,
         )
         self._applying, self._stopped = threading.Lock(), False
-        self._views = ViewStore(data / "views")
         self.view_log = ViewLog(self._clock.now, log)
+        self._view_checks = ViewChecks(ViewStore(data / "views"), self.view_log, log)
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
         self._fleet.shadow.begin(
             Champion(self._detector.provider, config.model.threads, lambda: self._governor.overloaded)
@@ -273,7 +273,7 @@ class Box:
         lane.pipeline.redraw(camera, self._judge(camera, "the camera's configuration was changed"))
         lane.redraw(camera)
         if camera.view_check != before:
-            self._watch_anew(lane)
+            self._view_checks.anew(lane)
 
     def _pipeline(self, camera: CameraConfig, rings: Rings) -> CameraPipeline:
         data = self._config.data_dir
@@ -300,7 +300,7 @@ class Box:
         )  # fmt: skip
         return CameraPipeline(
             camera, self._judge(camera), recorder, lambda: self._governor.stretch,
-            (inspector, SnapshotLooker(camera.id, self._snapshots)), self._watch(camera),
+            (inspector, SnapshotLooker(camera.id, self._snapshots)), self._view_checks.of(camera),
             lambda was, now: self.view_log.note(camera.id, was, now),
             lambda reason: self._log.error("sites.wait", camera=camera.id, reason=reason),
         )  # fmt: skip
@@ -333,30 +333,6 @@ class Box:
             resumed=resumed,
         )
 
-    def _watch(self, camera: CameraConfig) -> ViewWatch | None:
-        if not camera.view_check.enabled:
-            return None
-        try:
-            references = self._views.get(camera.id)
-        except (OSError, ValueError) as exc:
-            self._log.error("camera.view_reference", camera=camera.id, reason=str(exc))
-            references = []
-        return ViewWatch(references, loops=camera.view_check.looped)
-
-    def _renew_views(self) -> None:
-        """Take up the references that were made since the last look; a commissioned camera needs no restart."""
-        for lane in self.worker.lanes:
-            if lane.camera.view_check.enabled and self._views.changed(lane.camera.id):
-                self._watch_anew(lane)
-                self._log.info("camera.view_renewed", camera=lane.camera.id)
-
-    def _watch_anew(self, lane: Lane) -> None:
-        was = lane.pipeline.view
-        lane.pipeline.watch = self._watch(lane.camera)
-        if was != "unknown":
-            # What the old check said holds no more.
-            self.view_log.note(lane.camera.id, was, "unknown")
-
     def _beat(self) -> None:
         process = psutil.Process()
         process.cpu_percent()
@@ -369,7 +345,7 @@ class Box:
             # What cameras and detector freed since lies in the heap between what they keep.
             give_back()
             try:
-                self._renew_views()
+                self._view_checks.renew(self.worker.lanes)
                 self._fleet.watch(self._signs.look(), self.apply)
                 beat = self._heartbeat(process)
                 asked = self._clock.now()

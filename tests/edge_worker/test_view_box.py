@@ -23,6 +23,7 @@ from camera_adapters.view import ViewReference
 from edge.box import Box
 from edge.config import BoxConfig
 from edge.log import get_logger
+from edge.views import ViewStore
 
 
 def told(core: Core) -> list[tuple[str, str, str]]:
@@ -72,7 +73,7 @@ def test_a_loop_is_told_to_the_centre_and_a_new_reference_is_taken_up(tmp_path: 
             assert 'curbwatch_edge_view_events_total{camera="cam"} 1.0' in metrics
             assert not box.worker.lanes[0].pipeline.watch.fit  # type: ignore[union-attr]
             # A person commissions the camera while the box runs: it is judged anew, against that.
-            box._views.put("cam", ViewReference.of([ground()[..., 0]]))
+            ViewStore(tmp_path / "box" / "views").put("cam", ViewReference.of([ground()[..., 0]]))
             until(lambda: len(told(centre.core)) >= 2)
             assert told(centre.core)[1] == ("cam", "looped", "unknown")
         finally:
