@@ -28,6 +28,8 @@ from contract.fleet import OWN, ConfigOrder, Enrolled, Enrolment, ShadowOrder
 from contract.key_file import make_key_file
 from contract.signing import key_text, proves, sign_config
 
+# Whoever decides which rollout a box is in holds this name (`api.db.lock`), and takes it before any box's row.
+ROLLOUTS = "rollouts"
 CODE_TTL = timedelta(hours=24)
 KEEP_CONFIGS = 50
 CONFIG_PARTS = frozenset({"cameras", "messages"})
@@ -103,6 +105,8 @@ def enrol_box(session: Session, told: Enrolment, core: Core) -> Enrolled:
     known = session.get(Device, code.device_id)
     if known is not None and known.tenant != code.tenant:
         raise ApiError(403, WRONG_CODE)
+    # Before a row of the box is held: a rollout that begins holds this, and then wants the boxes' rows.
+    lock(session, [ROLLOUTS])
     token = add_device(session, code.device_id, now, code.tenant)
     enrol(session, code.device_id, token, told.key, now)
     code.used_at = now

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.audit import record
 from api.db import lock
+from api.fleet import ROLLOUTS
 from api.rollout import LIVE, shadowed, wished
 from api.rollout_plan import fits
 from api.rollouts import plan_of, state_of
@@ -25,7 +26,7 @@ def join(session: Session, device_id: str, now: datetime) -> None:
     A rollout under way takes the box in, so that what becomes of the rollout becomes of the box. Otherwise the last
     one says what the model is. A box with a wish of its own, such as one that enrols again, keeps it.
     """
-    lock(session, ["rollouts"])
+    lock(session, [ROLLOUTS])
     box, device = session.get_one(FleetBox, device_id), session.get_one(Device, device_id)
     if box.rollout_id is not None or box.model is not None:
         return

@@ -16,7 +16,7 @@ from api.audit import record
 from api.core import Core
 from api.db import lock, plain
 from api.errors import ApiError
-from api.fleet import releases_of
+from api.fleet import ROLLOUTS, releases_of
 from api.machine import IllegalStepError
 from api.rollout import LIVE, Act, Move, State, act, begin, shadowed, step, wished
 from api.rollout_evidence import gather
@@ -49,7 +49,7 @@ def create(session: Session, candidate: str, plan: Plan, tenant: str, by: str, c
         ApiError: 409 a box is in another rollout, 422 a ring has no box or the candidate is not released here.
     """
     _check_released(core.settings, candidate)
-    lock(session, ["rollouts"])  # two rollouts begun at once must not both take a box
+    lock(session, [ROLLOUTS])  # two rollouts begun at once must not both take a box
     now, rollout_id = core.now(), new_id()
     members = _members(session, rollout_id, candidate, plan, tenant, now)
     for i, ring in enumerate(plan.rings):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,15 @@ from typing import Any
 import pytest
 from api_parts import Centre, centre, event
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
+from api import rollouts
 from api.fleet import box_row
 from api.rollouts import tick
 from api.tables_fleet import RolloutBox
 from bench.servers import drop_database, new_database
 from contract import new_id
+from edge.fleet.enrol import enrol
 
 NEW, OLD = "north/m@2", "north/m@1"
 LIMITS = {
@@ -270,6 +275,45 @@ def test_a_person_pauses_resumes_lets_in_and_aborts(house: Centre) -> None:
     said = [h["action"].removeprefix("rollout.") for h in told["history"]]
     assert said == ["began", "paused", "resumed", "advanced", "held", "resumed", "advanced", "aborted"]
     assert [h["actor"] for h in told["history"]][-3:] == ["user:root", "job:rollouts", "user:root"]
+
+
+@pytest.mark.parametrize("house", ["postgresql"], indirect=True)
+def test_a_box_that_enrols_again_while_a_rollout_begins_waits_for_its_turn(
+    house: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each held what the other wanted: the box its own row, the rollout the right to take boxes."""
+    boxes, told = Boxes(house), {"device_id": "b0", "labels": {"street": "long"}, "hours": 1}
+    boxes.hours(0.1)
+    code = root_of(house).post("/fleet/codes", json=told).json()["code"]
+    chosen, gathered, got = threading.Event(), rollouts._members, list[str]()
+
+    def waiting() -> int:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        with house.core.db.read() as session:
+            return int(session.execute(text(asked)).scalar_one())
+
+    def members(*args: Any) -> list[RolloutBox]:
+        found = gathered(*args)
+        chosen.set()
+        end = time.monotonic() + 60
+        while not waiting():
+            assert time.monotonic() < end, "the box did not come to the lock"
+            time.sleep(0.05)
+        return found
+
+    def enrols() -> None:
+        chosen.wait(60)
+        got.append(enrol(tmp_path / "b0", house.anonymous(), code).token)
+
+    monkeypatch.setattr(rollouts, "_members", members)
+    box = threading.Thread(target=enrols)
+    box.start()
+    rollout = begin(house)
+    box.join(120)
+    assert len(got) == 1
+    with house.core.db.read() as session:
+        row = box_row(session, "b0")
+        assert (row.rollout_id, row.labels) == (rollout["id"], {"ring": "early", "street": "long"})
 
 
 def test_what_cannot_be_begun(house: Centre) -> None:
