@@ -102,14 +102,16 @@ def enrol_box(session: Session, told: Enrolment, core: Core) -> Enrolled:
         raise ApiError(422, f"key.device: the code is for {code.device_id}")
     if not proves(key, told.code, told.proof):
         raise ApiError(403, "proof: it is not by this key")
+    # Before a row of the box is read or held: a rollout that begins holds this, and then wants the boxes' rows.
+    lock(session, [ROLLOUTS])
+    # Before the audit: a new code for the box takes this row first, and then the audit.
+    code.used_at = now
+    session.flush()
     known = session.get(Device, code.device_id)
     if known is not None and known.tenant != code.tenant:
         raise ApiError(403, WRONG_CODE)
-    # Before a row of the box is held: a rollout that begins holds this, and then wants the boxes' rows.
-    lock(session, [ROLLOUTS])
     token = add_device(session, code.device_id, now, code.tenant)
     enrol(session, code.device_id, token, told.key, now)
-    code.used_at = now
     row = box_row(session, code.device_id)
     row.labels = {**row.labels, **code.labels}
     root = releases_of(core.settings) / "metadata" / "1.root.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from camera_adapters.meter import METER
 MAX_GOP_PACKETS = 600
 # Camera clocks wander, and a frame that is early by a hair is still the one asked for.
 EARLY_S = 0.02
+# A key frame that comes too early is taken all the same where the next one would come more than this too late: of a GOP of
+# ten seconds and an interval of eleven every second one would be left, and the gap filled with whole GOPs.
+LATE_S = 2.0
 # 8192 x 6144, half as much again as an 8K camera. A header of 20 bytes can promise 65535 x 65535, which is 17 GB decoded.
 MAX_PIXELS = 8192 * 6144
 # Packets, or key frames alone, that a new decoder may swallow: hardware holds some pictures back.
@@ -69,7 +73,9 @@ class OnDemandDecoder:
         self._gop: list[tuple[av.Packet[av.VideoStream], Stamp]] = []
         self._mode = "none"
         self._tainted = True
-        self._last_mono = float("-inf")
+        self._last_mono = self._key_mono = float("-inf")
+        # Seconds between the last two key frames.
+        self._gop_s = 0.0
         self._stamps: deque[tuple[int, Stamp]] = deque(maxlen=64)
         self.errors = 0
         # Packets in a row that were decoded without giving a picture.
@@ -95,11 +101,17 @@ class OnDemandDecoder:
         """Take one packet and yield the pictures that the demand wants, spaced by its interval."""
         if packet.is_keyframe:
             self._gop.clear()
+            self._gop_s = stamp.mono_s - self._key_mono if math.isfinite(self._key_mono) else 0.0
+            self._key_mono = stamp.mono_s
         if len(self._gop) < MAX_GOP_PACKETS:
             self._gop.append((packet, stamp))
         for waiting, its_stamp in self._todo(packet, stamp, demand):
             for picture in self._decode(waiting, its_stamp):
-                if picture.stamp.mono_s - self._last_mono >= demand.min_interval_s - EARLY_S:
+                # Key frames were chosen before they were decoded.
+                if (
+                    self._mode == "key"
+                    or picture.stamp.mono_s - self._last_mono >= demand.min_interval_s - EARLY_S
+                ):
                     self._last_mono = picture.stamp.mono_s
                     yield picture
 
@@ -119,8 +131,14 @@ class OnDemandDecoder:
                 self._take_up(self._renew())
             return []
         if self._mode == "key":
-            early = stamp.mono_s - self._last_mono < demand.min_interval_s - EARLY_S
-            return [(packet, stamp)] if packet.is_keyframe and not early else []
+            passed = stamp.mono_s - self._last_mono
+            early = passed < demand.min_interval_s - EARLY_S
+            if early and passed >= demand.min_interval_s / 2:
+                early = passed + self._gop_s <= demand.min_interval_s + LATE_S
+            wanted = packet.is_keyframe and not early
+            if wanted and demand.room is not None:
+                wanted = demand.room(max(0.0, passed - demand.min_interval_s))
+            return [(packet, stamp)] if wanted else []
         if old in {"none", "key"}:
             self._codec.flush_buffers()
             # A GOP that was not kept whole would decode into a smear of missing references.
@@ -134,7 +152,9 @@ class OnDemandDecoder:
     def _wanted(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> str:
         if demand.mode != "key" or packet.is_keyframe:
             return demand.mode
-        if self._mode == "bridge" or stamp.mono_s - self._last_mono > demand.max_gap_s:
+        # A gap in which key frames came was not for want of them: nobody asked.
+        long_gop = stamp.mono_s - self._key_mono > demand.max_gap_s / 2
+        if self._mode == "bridge" or (long_gop and stamp.mono_s - self._last_mono > demand.max_gap_s):
             return "bridge"
         return "key"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -12,8 +13,13 @@ class Demand:
 
     With key frames alone, `max_gap_s` without a picture makes the stream decode on from the GOP at hand until the next
     key frame: vendors' "smart" codecs send one every 10 s and more.
+
+    `room` is asked before a key frame that is due is decoded, with the seconds by which it is late, and may put it off to the
+    next one; `urgent` says that nothing should.
     """
 
     mode: Literal["none", "key", "nonref", "all"]
     min_interval_s: float = 0.0
     max_gap_s: float = float("inf")
+    urgent: bool = False
+    room: Callable[[float], bool] | None = field(default=None, compare=False, repr=False)

@@ -18,6 +18,9 @@ from camera_adapters.reasons import StreamFaultError, connect_fault
 from camera_adapters.rtsp import host_of
 from camera_adapters.stream import FrameSink, StreamOptions, StreamState
 
+# How soon a change of what is asked for is heard.
+LISTEN_S = 0.5
+
 
 class HttpStream(PictureStream):
     """A camera over HTTP or HTTPS. The answer's type tells which kind it is: `image/jpeg` or multipart."""
@@ -41,8 +44,13 @@ class HttpStream(PictureStream):
             while not stop.is_set():
                 asked = self._clock.monotonic()
                 self._request(client, stop)
-                wait = max(self._options.snapshot_s, self.demand.min_interval_s)
-                stop.wait(max(0.0, asked + wait - self._clock.monotonic()))
+                # What is asked for changes while this waits, as soon as the last picture was judged.
+                while not stop.is_set() and (left := self._left_s(asked)) > 0:
+                    stop.wait(min(left, LISTEN_S))
+
+    def _left_s(self, asked: float) -> float:
+        wait = max(self._options.snapshot_s, self.demand.min_interval_s)
+        return asked + wait - self._clock.monotonic()
 
     def _request(self, client: httpx.Client, stop: threading.Event) -> None:
         for attempt in range(2):

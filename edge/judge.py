@@ -31,6 +31,8 @@ from models.roles import Role, role_of
 __all__ = ["Change", "Judge", "Observation", "SiteView"]
 
 SAVE_EVERY_S = 5.0
+# After the end of a dwell its object is looked for at once, so many times in a row; what hides it may stay.
+QUICK_LOOKS = 2
 _ALERTS_HANG_ON = frozenset({"candidate", "confirmed", "cleared"})
 
 
@@ -83,17 +85,22 @@ class Judge:
     def next_end(self) -> float:
         """When the next dwell can end, monotonic seconds; infinity where none is near.
 
-        Only what was seen twice counts: of each car that drives past, the end would be a look.
+        Only what was seen twice counts: of each car that drives past, the end would be a look. An end that has passed while a
+        sighting was wanting, or was missed, is now: there is no dwell to wait for, but another look.
         """
-        now = self._now.mono_s if self._now is not None else float("inf")
-        ends = (
-            site.first.mono_s + self._numbers(site).confirm_s
-            for site in self._places.sites
-            if site.state in (SiteState.SEEN, SiteState.CANDIDATE)
-            and site.hits >= LEAST_HITS - 1
-            and site.zone_id in self._zones
-        )
-        return min((end for end in ends if end > now), default=float("inf"))
+        if self._now is None:
+            return float("inf")
+        now, ends = self._now.mono_s, [float("inf")]
+        for site in self._places.sites:
+            if site.state not in (SiteState.SEEN, SiteState.CANDIDATE) or site.zone_id not in self._zones:
+                continue
+            end = site.first.mono_s + self._numbers(site).confirm_s
+            wanting = site.hits == LEAST_HITS - 1 or site.missed_in_row > 0
+            if end > now and site.hits >= LEAST_HITS - 1:
+                ends.append(end)
+            elif end <= now and wanting and site.missed_in_row <= QUICK_LOOKS:
+                ends.append(now)
+        return min(ends)
 
     def role_of(self, name: str) -> Role:
         """Return the role of a detector's class."""

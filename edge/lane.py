@@ -155,10 +155,10 @@ class Lane:
                 plan = self.pipeline.offer(frame)
             self._steer(stream, plan.demand)
             if plan.judge:
-                self._slots.offer(self.camera.id, Look(self, frame))
+                self._slots.offer(self.camera.id, Look(self, frame), urgent=plan.aimed)
 
     def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> None:
-        """Judge a frame that was handed on; the stream hears at once when the look that ends a dwell is due.
+        """Judge a frame that was handed on, and ask the stream for the next one, which may end a dwell.
 
         `detections` are in pixels of a `width` x `height` picture of it.
         """
@@ -173,6 +173,8 @@ class Lane:
         if self.sub is not None and stream is self.stream and demand.mode != "key":
             quiet = max(self.camera.sampling.quiet_interval_s, demand.min_interval_s)
             demand = replace(demand, mode="key", max_gap_s=2 * quiet)
+        if demand.mode == "key" and not demand.urgent:
+            demand = replace(demand, room=self._slots.has_room)
         stream.demand = demand
 
     def event(self, event: StreamEvent, role: Role) -> None:

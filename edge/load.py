@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_STRETCH = 8.0
-# A second. A new factor shows only after one interval, of ten seconds at most: by a quarter a second it ran to the end
+# A second. A new factor shows only after one interval, of a dozen seconds at most: by a quarter a second it ran to the end
 # of its range and the cameras waited three times as long as they had to (`curbwatch bench scheduler`).
 GROWS, SHRINKS = 1.08, 0.98
 # The detector's thread is free for a tenth of the time at least, or frames begin to wait.

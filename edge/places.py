@@ -105,7 +105,7 @@ class Places:
             unseen = now.mono_s - last.mono_s
             numbers = self._numbers(site)
             young = site.state is SiteState.SEEN and site.hits < 3
-            soon = max(YOUNG_MEMORY_S, YOUNG_LOOKS * scene.interval_s)
+            soon = min(max(YOUNG_MEMORY_S, YOUNG_LOOKS * scene.interval_s), 2 * YOUNG_MEMORY_S)
             memory = min(soon, numbers.memory_s) if young else numbers.memory_s
             if site.empty_by_misses(unseen, same) or unseen > memory:
                 self.clear(site, now)

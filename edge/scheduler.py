@@ -5,7 +5,8 @@ the dense rate for a while. A heartbeat judges a frame even without motion, beca
 the box started never moves.
 
 Under load every interval is stretched by one factor for all cameras (`edge.load`), never past `LATEST` of the promised
-delay: all cameras a little later, none of them blind. Only the look that ends a dwell is not put off: it is aimed at.
+delay: all cameras a little later, none of them blind. Only the look that ends a dwell is not put off: it is aimed at, and
+the detector takes it first.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from camera_adapters.demand import Demand
 # would otherwise come together again ever after, and a burst every ten seconds looks like too much work at two fifths of it.
 SPREAD = 0.3
 # The longest interval, as a share of the promised delay. An object is seen one interval late at most, and confirmed by the
-# look that is aimed at the end of its dwell: with key frames every 2 s that is 12 + 2 + 2 s of 30, and one missed look is
-# made good within them. Without the aim it was a third, twice: 10 + 2 + 10 + 2.
-LATEST = 0.4
+# look that is aimed at the end of its dwell: with key frames every 2 s that is 11.4 + 2 + 2.2 s of 30, and one missed look
+# is made good within them (11.4 + 2 more). Without the aim it was a third, twice: 10 + 2 + 10 + 2.
+LATEST = 0.38
 # A look is aimed this long past the end of a dwell: times of capture jitter, and one that is early by a hair confirms nothing.
 PAST_END_S = 0.2
+# As for the decoder, a frame that is early by a hair is still the one asked for.
+EARLY_S = 0.02
 
 
 class SamplingNumbers(Protocol):
@@ -45,11 +48,12 @@ class SamplingNumbers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do with a frame, and what to ask of the stream from now on."""
+    """What to do with a frame, and what to ask of the stream from now on; `aimed`: it may end a dwell, so it goes first."""
 
     judge: bool
     demand: Demand
     dense: bool
+    aimed: bool = False
 
 
 class CameraScheduler:
@@ -73,8 +77,6 @@ class CameraScheduler:
         """
         self._n, self._dense_pays, self._stretch, self._uniform = numbers, dense_pays, stretch, uniform
         self._latest = numbers.promise_s * LATEST
-        # A GOP that is longer than the interval is decoded on from the packets at hand: dear, so not for a small delay.
-        self._longest_gap = max(2 * numbers.quiet_interval_s, numbers.promise_s * 2 / 3)
         self._sooner = 1.0
         self._suspect_until = float("-inf")
         self._judged_at = float("-inf")
@@ -93,13 +95,16 @@ class CameraScheduler:
         """Return what the stream should decode from `now` on; without it, from the last frame on."""
         if now is None:
             now = self._seen_at
+        self._seen_at = now
         quiet = self._late(self._n.quiet_interval_s)
         if self._is_dense(now) and (dense := self._late(self._n.dense_interval_s)) < quiet:
             return Demand("all", dense)
-        gap = min(2 * quiet, self._longest_gap)
-        if now < self._aim < now + quiet:
+        gap = 2 * quiet
+        # Not only while it lies ahead: the frame that came at its time may have been torn.
+        aimed = self._judged_at < self._aim < now + quiet
+        if aimed:
             quiet = max(self._n.quiet_interval_s, self._aim - now)
-        return Demand("key", quiet, max_gap_s=gap)
+        return Demand("key", quiet, gap, aimed)
 
     def _is_dense(self, now: float) -> bool:
         return self._dense_pays and now < self._suspect_until
@@ -125,8 +130,9 @@ class CameraScheduler:
             wait = self._n.heartbeat_s
         wait = self._late(wait)
         # 0.6: frames come on the camera's grid, so the interval asked for is met early or late by half a frame step.
-        due = now - self._judged_at >= 0.6 * wait or self._judged_at < self._aim <= now
+        aimed = self._judged_at < self._aim - EARLY_S <= now
+        due = aimed or now - self._judged_at >= 0.6 * wait
         if due:
             self._judged_at = now
             self._sooner = 1.0 - SPREAD * self._uniform()
-        return Plan(judge=due, demand=self.demand(now), dense=dense)
+        return Plan(due, self.demand(now), dense, aimed)

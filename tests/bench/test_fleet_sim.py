@@ -30,7 +30,8 @@ def test_all_wait_a_little_longer_and_not_much_longer_than_they_must(detectors: 
     result = simulate(200, replace(COSTS, detectors=detectors), 300)
     must = 200 * (COSTS.detect_s + COSTS.judge_s) / detectors
     assert result.overloads > 0
-    assert result.dropped > 0
+    # What is not judged is not decoded.
+    assert result.dropped <= 0.02 * result.looks
     assert result.fairness > 0.99
     assert result.promise_kept == 1.0
     # Key frames come every two seconds, and a tenth of the detector stays free.

@@ -40,6 +40,39 @@ def test_a_long_gop_is_bridged_from_the_packets_at_hand(
     assert not any(f.meta.tainted for f in memory.frames)
 
 
+@pytest.mark.parametrize(
+    ("interval", "times"),
+    [(3.0, [0.0, 4.0, 8.0, 12.0]), (5.0, [0.0, 4.0, 8.0, 12.0]), (6.5, [0.0, 8.0]), (9.0, [0.0, 8.0])],
+    ids=["the next", "a second early", "a second and a half late", "early again"],
+)
+def test_a_key_frame_that_is_early_is_taken_where_the_next_is_far_too_late(
+    tmp_path: Path, interval: float, times: list[float]
+) -> None:
+    clip = make_clip(tmp_path / "slow.mp4", seconds=13.0, gop_s=4.0)
+    memory = Memory()
+    stream = open_stream("gate", str(clip), memory, StreamOptions(), VirtualClock(T0))
+    stream.demand = Demand("key", interval, 2 * interval)
+    stream.run(threading.Event())
+    assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == times
+
+
+def test_a_key_frame_that_is_put_off_is_not_made_up_for_by_whole_gops(tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def room(late_s: float) -> bool:
+        asked.append(late_s)
+        return late_s >= 6.0
+
+    clip = make_clip(tmp_path / "street.mp4", seconds=20.0, gop_s=2.0)
+    memory = Memory()
+    stream = open_stream("gate", str(clip), memory, StreamOptions(), VirtualClock(T0))
+    stream.demand = Demand("key", 2.0, 4.0, room=room)
+    stream.run(threading.Event())
+    # Long after the gap, but key frames came all the time.
+    assert [round(f.meta.mono_s - 1000, 3) for f in memory.frames] == [0.0, 8.0, 16.0]
+    assert [round(late, 3) for late in asked] == [float("inf"), 0.0, 2.0, 4.0, 6.0, 0.0, 2.0, 4.0, 6.0, 0.0]
+
+
 def test_a_decoder_that_is_asked_for_nothing_is_let_go_of(clips: dict[str, Path]) -> None:
     made: list[av.VideoCodecContext] = []
 

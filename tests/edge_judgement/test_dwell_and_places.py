@@ -29,13 +29,31 @@ def test_every_sampling_rate_gives_the_same_dwell(step: float) -> None:
     assert change.site.dwell_s == pytest.approx(60, abs=2 * step + 0.01)
 
 
-@pytest.mark.parametrize(("missed", "dwell"), [(1, 65), (2, 65), (None, 65)])
-def test_a_look_that_is_missed_restarts_no_dwell_where_looks_are_far_apart(
-    missed: int | None, dwell: float
-) -> None:
+@pytest.mark.parametrize("missed", [1, 2, None])
+def test_a_look_that_is_missed_restarts_no_dwell_where_looks_are_far_apart(missed: int | None) -> None:
     actor = Actor("car", standing(CAR), lambda n: n != missed)
     (found,) = confirmed(play(judge([zone()], POLICY), [actor], 200, step=13.0))
-    assert found[0] == dwell
+    assert found[0] == 65
+
+
+def test_an_end_that_passed_while_a_sighting_was_wanting_is_now() -> None:
+    street = judge([zone()], {"parking.motor": {"candidate_s": 10, "confirm_s": 24}})
+    car, never = standing(CAR), float("inf")
+    # The detector misses it at 14 and at 30 s; at 28 its dwell is over, but two sightings are no proof.
+    for at, seen, end in [(0, True, never), (14, False, never), (28, True, 5028.0), (30, False, 5030.0)]:
+        step = 2.0 if at == 30 else 14.0
+        assert not confirmed(play(street, [Actor("car", car, lambda _, s=seen: s)], 0, step, float(at)))
+        assert street.next_end == end, at
+    assert len(confirmed(play(street, [Actor("car", car)], 0, 2.0, 32.0))) == 1
+
+
+def test_what_was_missed_at_the_end_of_its_dwell_is_looked_for_twice_at_once() -> None:
+    street, ends = judge([zone()], POLICY), []
+    car = Actor("car", standing(CAR, end=59))
+    for at in (0.0, 13.0, 26.0, 39.0, 52.0, 60.2, 62.2, 64.2):
+        play(street, [car], 0, 13.0 if at < 60 else 2.0, at)
+        ends.append(street.next_end)
+    assert ends == [float("inf"), *[5060.0] * 4, 5060.2, 5062.2, float("inf")]
 
 
 def test_the_end_of_a_dwell_is_known_once_its_object_was_seen_twice() -> None:

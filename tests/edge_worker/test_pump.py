@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.pump import LatestSlots
+from edge.pump import LATE_S, LINE, LatestSlots
 
 
 def test_newest_frame_wins_and_the_loss_is_counted() -> None:
@@ -37,6 +37,38 @@ def test_whose_turn_is_longest_ago_is_next_whoever_came_first() -> None:
     for camera in "bca":
         slots.offer(camera, 2)
     assert [slots.take(1, 0)[0][0] for _ in range(3)] == ["c", "a", "b"]
+
+
+def test_what_may_end_a_dwell_goes_first_and_so_does_what_takes_its_place() -> None:
+    slots: LatestSlots[int] = LatestSlots(iter(range(10_000)).__next__)
+    for camera in "abc":
+        slots.offer(camera, 1)
+        slots.take(1, 0)
+    slots.offer("a", 2)
+    slots.offer("b", 2)
+    slots.offer("c", 2, urgent=True)
+    slots.offer("c", 3)
+    assert slots.take(2, 0) == [("c", 3), ("a", 2)]
+    slots.offer("c", 4)
+    assert slots.take(2, 0) == [("b", 2), ("c", 4)], "once"
+    slots.offer("c", 5, urgent=True)
+    slots.forget("c")
+    slots.offer("c", 6)
+    slots.offer("b", 6)
+    assert slots.take(1, 0) == [("c", 6)], "a camera that came anew has had no turn"
+
+
+def test_a_long_line_keeps_pictures_in_their_streams_but_not_those_of_a_camera_that_is_late() -> None:
+    slots: LatestSlots[int] = LatestSlots()
+    for n in range(LINE):
+        assert slots.has_room(0.0)
+        slots.offer(str(n), n)
+    assert not slots.has_room(0.0)
+    assert slots.has_room(LATE_S)
+    assert slots.has_room(float("inf")), "its first picture"
+    assert slots.left_out == 1
+    slots.take(1, 0)
+    assert slots.has_room(0.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=200))

@@ -49,6 +49,7 @@ def cli(
         "looks",
         "gap s median/worst",
         "fairness",
+        "late s median/worst",
         "within promise",
         "blind",
     )
@@ -65,6 +66,7 @@ def cli(
             f"{r.looks}",
             f"{r.median_gap_s} / {r.worst_gap_s}",
             f"{r.fairness}",
+            f"{r.median_late_s} / {r.worst_late_s}",
             f"{r.promise_kept:.1%}",
             f"{r.blind}",
         )
