@@ -76,7 +76,7 @@ def test_the_gate_the_detector_and_the_evidence_get_the_masked_frame_alone(tmp_p
 
 
 class _Plan:
-    judge, demand, dense = True, Demand("all"), False
+    judge, demand, dense, aimed = True, Demand("all"), False, False
 
 
 def box_of(folder: Path, **camera: object) -> tuple[Box, CameraConfig]:
