@@ -40,6 +40,11 @@ class BoxCollector(Collector):
         yield GaugeMetricFamily("curbwatch_edge_stretch", "Factor on all sampling intervals", load.stretch)
         yield GaugeMetricFamily("curbwatch_edge_overloaded", "1 while overloaded", float(load.overloaded))
         yield CounterMetricFamily("curbwatch_edge_overloads", "Overloads since the start", load.overloads)
+        yield CounterMetricFamily(
+            "curbwatch_edge_frames_left_out",
+            "Key frames that were due and not decoded because others waited",
+            self._worker.left_out,
+        )
         age = GaugeMetricFamily(
             "curbwatch_edge_detection_age_seconds", "Age of pictures at detection", labels=["quantile"]
         )

@@ -53,8 +53,9 @@ class LatestSlots(Generic[T]):
 
     def has_room(self, late_s: float) -> bool:
         """Whether a camera should decode another frame, which it wanted `late_s` seconds ago; False is counted."""
-        room = len(self._slots) < LINE * (1 + late_s / LATE_S)
-        self.left_out += not room
+        with self._ready:
+            room = len(self._slots) < LINE * (1 + late_s / LATE_S)
+            self.left_out += not room
         return room
 
     def take(self, most: int, timeout_s: float) -> list[tuple[str, T]]:

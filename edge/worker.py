@@ -76,6 +76,11 @@ class Worker:
         """Return how many frames of a camera were replaced before the detector had time for them."""
         return self._slots.dropped(camera_id)
 
+    @property
+    def left_out(self) -> int:
+        """How many key frames that were due were left undecoded because too many others waited."""
+        return self._slots.left_out
+
     def load(self) -> Load:
         """Return how much the box has to do, and how late it looks."""
         return self.governor.load()
