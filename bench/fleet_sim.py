@@ -20,9 +20,9 @@ from edge.config import SamplingConfig
 from edge.load import LoadGovernor
 from edge.pump import LatestSlots
 from edge.scheduler import CameraScheduler
+from edge.sites import LEAST_HITS
 
 DWELL_S = 60.0
-LEAST_SIGHTINGS = 3
 RECORDED = Path(__file__).with_name("costs.json")
 
 
@@ -102,9 +102,9 @@ class _Van:
             return float("inf")
         self._first, self._seen = min(self._first, picture_s), self._seen + 1
         end = self._first + DWELL_S
-        if self._seen >= LEAST_SIGHTINGS and picture_s >= end:
+        if self._seen >= LEAST_HITS and picture_s >= end:
             self.late_s = judged_s - self._at - DWELL_S
-        elif self._seen >= LEAST_SIGHTINGS - 1:
+        elif self._seen >= LEAST_HITS - 1:
             return max(end, picture_s)
         return float("inf")
 
@@ -139,8 +139,9 @@ def simulate(
         clock[0] = now
         heapq.heappush(heap, (now + gop_s, camera))
         demand = asked[camera]
-        waited = now - delivered[camera] - demand.min_interval_s
-        if waited >= -0.02 and (demand.urgent or slots.has_room(max(0.0, waited))):
+        passed = now - delivered[camera]
+        late = max(0.0, passed - demand.min_interval_s)
+        if not demand.early(passed) and (demand.urgent or slots.has_room(late)):
             delivered[camera] = now
             cost = (costs.key_decode_s + costs.gate_s) / costs.decode_cores
             # The cores work through what came; a frame that comes while they are behind is late by the backlog.
@@ -173,8 +174,8 @@ def simulate(
             )
             on_time(now)
     dropped = sum(slots.dropped(f"{i}") for i in range(cameras))
-    late = sorted(van.late_s for van in vans)
-    return _result(looked, late, governor, numbers, seconds, all_decoded, all_busy, dropped)
+    delays = sorted(van.late_s for van in vans)
+    return _result(looked, delays, governor, numbers, seconds, all_decoded, all_busy, dropped)
 
 
 def _result(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from camera_adapters.meter import METER
 
 # A GOP longer than this is no longer held for a retroactive promotion (a "smart" codec's GOP of minutes).
 MAX_GOP_PACKETS = 600
-# Camera clocks wander, and a frame that is early by a hair is still the one asked for.
-EARLY_S = 0.02
 # A key frame that comes too early is taken all the same where the next one would come more than this too late: of a GOP of
 # ten seconds and an interval of eleven every second one would be left, and the gap filled with whole GOPs.
 LATE_S = 2.0
@@ -74,7 +71,7 @@ class OnDemandDecoder:
         self._mode = "none"
         self._tainted = True
         self._last_mono = self._key_mono = float("-inf")
-        # Seconds between the last two key frames.
+        # Seconds between the last two key frames; infinite at the first one.
         self._gop_s = 0.0
         self._stamps: deque[tuple[int, Stamp]] = deque(maxlen=64)
         self.errors = 0
@@ -101,17 +98,14 @@ class OnDemandDecoder:
         """Take one packet and yield the pictures that the demand wants, spaced by its interval."""
         if packet.is_keyframe:
             self._gop.clear()
-            self._gop_s = stamp.mono_s - self._key_mono if math.isfinite(self._key_mono) else 0.0
+            self._gop_s = stamp.mono_s - self._key_mono
             self._key_mono = stamp.mono_s
         if len(self._gop) < MAX_GOP_PACKETS:
             self._gop.append((packet, stamp))
         for waiting, its_stamp in self._todo(packet, stamp, demand):
             for picture in self._decode(waiting, its_stamp):
                 # Key frames were chosen before they were decoded.
-                if (
-                    self._mode == "key"
-                    or picture.stamp.mono_s - self._last_mono >= demand.min_interval_s - EARLY_S
-                ):
+                if self._mode == "key" or not demand.early(picture.stamp.mono_s - self._last_mono):
                     self._last_mono = picture.stamp.mono_s
                     yield picture
 
@@ -131,14 +125,7 @@ class OnDemandDecoder:
                 self._take_up(self._renew())
             return []
         if self._mode == "key":
-            passed = stamp.mono_s - self._last_mono
-            early = passed < demand.min_interval_s - EARLY_S
-            if early and passed >= demand.min_interval_s / 2:
-                early = passed + self._gop_s <= demand.min_interval_s + LATE_S
-            wanted = packet.is_keyframe and not early
-            if wanted and demand.room is not None:
-                wanted = demand.room(max(0.0, passed - demand.min_interval_s))
-            return [(packet, stamp)] if wanted else []
+            return [(packet, stamp)] if packet.is_keyframe and self._takes(stamp, demand) else []
         if old in {"none", "key"}:
             self._codec.flush_buffers()
             # A GOP that was not kept whole would decode into a smear of missing references.
@@ -148,6 +135,14 @@ class OnDemandDecoder:
             return list(self._gop)
         self._codec.skip_frame = "NONREF" if self._mode == "nonref" else "DEFAULT"
         return [(packet, stamp)]
+
+    def _takes(self, stamp: Stamp, demand: Demand) -> bool:
+        """Whether a key frame is decoded: it is time, or the next one would come far too late, and there is room for it."""
+        passed = stamp.mono_s - self._last_mono
+        interval = demand.min_interval_s
+        if demand.early(passed) and (passed < interval / 2 or passed + self._gop_s <= interval + LATE_S):
+            return False
+        return demand.room is None or demand.room(max(0.0, passed - interval))
 
     def _wanted(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> str:
         if demand.mode != "key" or packet.is_keyframe:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Camera clocks wander, and a frame that is early by a hair is still the one asked for.
+EARLY_S = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -23,3 +26,7 @@ class Demand:
     max_gap_s: float = float("inf")
     urgent: bool = False
     room: Callable[[float], bool] | None = field(default=None, compare=False, repr=False)
+
+    def early(self, passed_s: float) -> bool:
+        """Whether a picture that comes `passed_s` seconds after the one before comes too early."""
+        return passed_s < self.min_interval_s - EARLY_S

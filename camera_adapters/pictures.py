@@ -32,8 +32,7 @@ class PictureStream(LiveStream):
         else:
             self._packet_came(codec)
         demand = self.demand
-        # 0.02 s: as for packets, a picture that is early by a hair is still the one asked for.
-        if demand.mode == "none" or mono_s - self._last_mono < demand.min_interval_s - 0.02:
+        if demand.mode == "none" or demand.early(mono_s - self._last_mono):
             return True
         if not hasattr(self, "_decoders"):
             self._decoders = {}

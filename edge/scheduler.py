@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from camera_adapters.demand import Demand
+from camera_adapters.demand import EARLY_S, Demand
 
 # Stretched intervals end sooner by up to this share, drawn anew at each look. Cameras that waited together in the line
 # would otherwise come together again ever after, and a burst every ten seconds looks like too much work at two fifths of it.
@@ -27,8 +27,6 @@ SPREAD = 0.3
 LATEST = 0.38
 # A look is aimed this long past the end of a dwell: times of capture jitter, and one that is early by a hair confirms nothing.
 PAST_END_S = 0.2
-# As for the decoder, a frame that is early by a hair is still the one asked for.
-EARLY_S = 0.02
 
 
 class SamplingNumbers(Protocol):
@@ -101,10 +99,14 @@ class CameraScheduler:
             return Demand("all", dense)
         gap = 2 * quiet
         # Not only while it lies ahead: the frame that came at its time may have been torn.
-        aimed = self._judged_at < self._aim < now + quiet
+        aimed = self._is_aiming and self._aim < now + quiet
         if aimed:
             quiet = max(self._n.quiet_interval_s, self._aim - now)
         return Demand("key", quiet, gap, aimed)
+
+    @property
+    def _is_aiming(self) -> bool:
+        return self._judged_at < self._aim - EARLY_S
 
     def _is_dense(self, now: float) -> bool:
         return self._dense_pays and now < self._suspect_until
@@ -118,7 +120,6 @@ class CameraScheduler:
         `moving` is the gate's word on the zones; `attentive` says that a site's dwell clock is running, which wants
         every quiet frame judged but not the dense rate: a parked car does not become more parked.
         """
-        self._seen_at = now
         if moving:
             self.suspect(now)
         dense = self._is_dense(now)
@@ -130,7 +131,7 @@ class CameraScheduler:
             wait = self._n.heartbeat_s
         wait = self._late(wait)
         # 0.6: frames come on the camera's grid, so the interval asked for is met early or late by half a frame step.
-        aimed = self._judged_at < self._aim - EARLY_S <= now
+        aimed = self._is_aiming and self._aim - EARLY_S <= now
         due = aimed or now - self._judged_at >= 0.6 * wait
         if due:
             self._judged_at = now

@@ -78,8 +78,9 @@ class Street:
         """A key frame comes; the detector gets to it `late_s` later, which moves no picture's time."""
         self.now = at
         asked = self.lane.stream.demand
-        late = at - self._given - asked.min_interval_s
-        if late < -0.02 or (asked.room is not None and not asked.room(max(0.0, late))):
+        passed = at - self._given
+        late = max(0.0, passed - asked.min_interval_s)
+        if asked.early(passed) or (asked.room is not None and not asked.room(late)):
             return
         self._given = at
         moment = START + timedelta(seconds=at)
@@ -190,6 +191,14 @@ def test_a_look_is_aimed_at_the_end_of_a_dwell(aim: float, asked_s: float, judge
     assert told.aimed is asked.urgent is (aim < 12)
     # Once is enough: until the judge has said where it stands, the same end brings no second look.
     assert not plan.plan(at + 2.0, False, True).judge
+
+
+def test_a_frame_that_is_early_by_a_hair_is_the_one_that_was_aimed_at() -> None:
+    plan = CameraScheduler(SamplingConfig(), False, lambda: MAX_STRETCH, lambda: 0.0)
+    plan.plan(0.0, False, True)
+    plan.aim(5.0)
+    told = plan.plan(5.0 + PAST_END_S - 0.01, False, True)
+    assert (told.aimed, told.demand.urgent) == (True, False)
 
 
 def test_a_torn_picture_at_the_end_of_a_dwell_is_asked_for_again_at_once() -> None:
