@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import pkgutil
+from pathlib import Path
 
 import click
 
@@ -32,8 +35,15 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the names alone: a help text would cost the import of every room."""
+        """List the names with what their modules' docstrings say, read and not imported: that would cost every room."""
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, f"see `{ctx.command_path} {name} --help`") for name in self.list_commands(ctx)]
-            )
+            formatter.write_dl([(name, self._said_of(name)) for name in self.list_commands(ctx)])
+
+    def _said_of(self, name: str) -> str:
+        spec = importlib.util.find_spec(f"{self._package}.{name.replace('-', '_')}")
+        if spec is None or spec.origin is None:
+            return ""
+        said = ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
+        # The docstring begins with the command in backticks and a colon.
+        text = said.partition("\n")[0].partition("`: ")[2].rstrip(".")
+        return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""`curbwatch api`: the centre's own commands."""
+"""`curbwatch api`: run the centre; its users, devices, tables, backups and exports."""
 
 from __future__ import annotations
 

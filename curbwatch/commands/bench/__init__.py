@@ -1,4 +1,4 @@
-"""`curbwatch bench ...`: each benchmark is a module beside this one."""
+"""`curbwatch bench ...`: what is found, what it costs, how much a box bears, and what faults do to it: all measured."""
 
 import signal
 import sys
@@ -16,6 +16,6 @@ def _end_what_was_started() -> None:
 cli = LazyGroup(
     package="curbwatch.commands.bench",
     name="bench",
-    help="Measure: events, throughput, faults, chaos.",
+    help="Measure what is found, what it costs and what faults do.",
     callback=_end_what_was_started,
 )
