@@ -110,7 +110,7 @@ def commission(
         against_before=read_best(seen.greys[-1], old).verdict if old else "unknown",
     )
     regions = zone_regions(camera)
-    for i, zone in enumerate(camera.zones):
+    for i, zone in enumerate(camera.watched):
         region = None if regions is None else regions[i]
         report.zones.append(_zone(zone, measure, seen, _shrink(seen, input_size, region)))
     report.advice = _advice(report, camera, before)

@@ -56,7 +56,7 @@ def draw(picture: Picture, camera: CameraConfig, report: CommissionReport) -> Pi
     if report.horizon is not None:
         ends = [(0, round(report.horizon[0] * height)), (width - 1, round(report.horizon[1] * height))]
         cv2.line(out, ends[0], ends[1], _HORIZON, thick)
-    for zone, measure in zip(camera.zones, report.zones, strict=True):
+    for zone, measure in zip(camera.watched, report.zones, strict=True):
         corners = np.rint(np.asarray(zone.polygon, np.float64) * scale).astype(np.int32)
         cv2.polylines(out, [corners], True, _ZONE, 2 * thick)
         words = [zone.id]

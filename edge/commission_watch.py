@@ -68,7 +68,7 @@ class _Sink:
         if frame.meta.tainted or len(self.greys) >= MOST_PICTURES:
             return
         # Masked as in service, or the masks would count as a change of the view.
-        frame = frame.masked(self._camera.masks)
+        frame = frame.masked(self._camera.cuts)
         self.greys.append(frame.luma(*GREY_SIZE))
         self.frames.append(frame)
         # Evenly over the time watched, and never more decoded pictures than the median takes.

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from contract import ZoneKind
 from contract.base import Slug, Unit
 from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
@@ -261,7 +262,8 @@ class CameraConfig(Section):
         tuple[Annotated[tuple[tuple[Unit, Unit], ...], Field(min_length=3, max_length=64)], ...],
         Field(
             max_length=32,
-            description="Privacy masks: polygons as shares of width and height, cut out before anything looks at a picture.",
+            description="Privacy masks: polygons as shares of width and height, cut out before anything looks at a picture. "
+            "Zones of the kind privacy_mask are cut out as well, at all hours.",
         ),
     ] = ()
     zones: Annotated[tuple[ZoneConfig, ...], Field(max_length=64)] = ()
@@ -275,6 +277,16 @@ class CameraConfig(Section):
             description="Also run the detector on a crop round each zone: finds small, distant objects for more CPU."
         ),
     ] = False
+
+    @property
+    def cuts(self) -> tuple[tuple[tuple[float, float], ...], ...]:
+        """What nobody may see: the masks, and the zones that are privacy masks, at all hours."""
+        return self.masks + tuple(z.polygon for z in self.zones if z.kind is ZoneKind.PRIVACY_MASK)
+
+    @property
+    def watched(self) -> tuple[ZoneConfig, ...]:
+        """The zones that are looked at."""
+        return tuple(z for z in self.zones if z.kind is not ZoneKind.PRIVACY_MASK)
 
     @field_validator("sub_url")
     @classmethod

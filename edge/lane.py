@@ -59,7 +59,7 @@ class Rings:
     @property
     def masks(self) -> Masks:
         """The camera's privacy masks as they are now."""
-        return self._lane.camera.masks
+        return self._lane.camera.cuts
 
     def main_reason(self) -> str:
         """Return why the main stream gives nothing; empty while it is live."""
@@ -151,7 +151,7 @@ class Lane:
             self._last_mono = frame.meta.mono_s
             with METER.stage("gate"):
                 # Here, before the gate, the detector and the evidence see anything of it.
-                frame = frame.masked(self.camera.masks)
+                frame = frame.masked(self.camera.cuts)
                 plan = self.pipeline.offer(frame)
             self._steer(stream, plan.demand)
             if plan.judge:
@@ -266,11 +266,11 @@ class LaneSink:
 
 
 def zone_regions(camera: CameraConfig) -> Floats | None:
-    """Return the zones' boxes as float32 (N, 4) in 0-1 with a third of their size around; None without `detect_crops`."""
-    if not camera.detect_crops or not camera.zones:
+    """Return the watched zones' boxes as float32 (N, 4) in 0-1 with a third of their size around; None without `detect_crops`."""
+    if not camera.detect_crops or not camera.watched:
         return None
     boxes = []
-    for zone in camera.zones:
+    for zone in camera.watched:
         corners = np.array(zone.polygon, np.float32)
         low, high = corners.min(0), corners.max(0)
         # A vehicle or a stall stands in the zone with its feet and reaches out of it.

@@ -120,7 +120,7 @@ class CameraPipeline:
 
     def _draw(self, camera: CameraConfig) -> None:
         self.camera = camera
-        self._gate = MotionGate([np.asarray(z.polygon, np.float32) for z in camera.zones])
+        self._gate = MotionGate([np.asarray(z.polygon, np.float32) for z in camera.watched])
         self._wants_left = any(z.kind in _LEFT_KINDS for z in camera.zones)
         self.scheduler = CameraScheduler(camera.sampling, dense_pays(camera), self._stretch)
 
@@ -130,7 +130,7 @@ class CameraPipeline:
             self._save(now=True)
             # Alerts of zones that are gone must end.
             self._resumed = False
-            if camera.masks != self.camera.masks:
+            if camera.cuts != self.camera.cuts:
                 # What is newly cut out, or shows itself again, is no left object.
                 self._left = None
             self._draw(camera)

@@ -6,6 +6,7 @@ import time
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -20,7 +21,7 @@ from contract import AlertEvent, new_id, utc_now
 from edge.box import Box
 from edge.config import BoxConfig, CameraConfig
 from edge.judge import Change
-from edge.lane import Lane, LaneSink
+from edge.lane import Lane, LaneSink, zone_regions
 from edge.log import get_logger
 from models.detections import Detections
 
@@ -54,8 +55,28 @@ def test_no_picture_of_a_masked_frame_shows_what_is_under_the_mask(
     assert frame.rgb(*size).all(), "the frame itself is not changed"
 
 
-def test_the_gate_the_detector_and_the_evidence_get_the_masked_frame_alone(tmp_path: Path) -> None:
-    box, _ = box_of(tmp_path, masks=(MASK,))
+@pytest.mark.parametrize(
+    "camera",
+    [
+        {"masks": (MASK,)},
+        # At all hours, whatever its schedule says.
+        {
+            "zones": [
+                {
+                    "id": "yard",
+                    "kind": "privacy_mask",
+                    "polygon": MASK,
+                    "schedule": [{"valid_to": "2020-01-01"}],
+                }
+            ]
+        },
+    ],
+    ids=["masks", "a zone"],
+)
+def test_the_gate_the_detector_and_the_evidence_get_the_masked_frame_alone(
+    tmp_path: Path, camera: dict[str, Any]
+) -> None:
+    box, _ = box_of(tmp_path, **camera)
     lane: Lane = box.worker.lanes[0]
     given: list[Frame] = []
     lane.pipeline.offer = lambda f: given.append(f) or _Plan()  # type: ignore[assignment, method-assign]
@@ -73,6 +94,37 @@ def test_the_gate_the_detector_and_the_evidence_get_the_masked_frame_alone(tmp_p
     for picture in (p for p in pictures if p.shape == (240, 320, 3)):
         assert picture[60:110, 4:40].max() < 12, "the zone's line is drawn elsewhere"
     box.stop()
+
+
+def test_a_zone_that_is_a_mask_is_cut_from_clips_and_looked_at_by_nobody(tmp_path: Path) -> None:
+    kerb = {"id": "kerb", "kind": "no_parking", "polygon": [[0.6, 0.6], [0.9, 0.6], [0.9, 0.9], [0.6, 0.9]]}
+    yard = {"id": "yard", "kind": "privacy_mask", "polygon": MASK}
+    box, camera = box_of(tmp_path, zones=[yard, kerb], detect_crops=True)
+    try:
+        assert [z.id for z in camera.watched] == ["kerb"]
+        regions = zone_regions(camera)
+        assert regions is not None
+        assert regions[:, :2].min() >= 0.5, "the detector is not sent into the mask"
+        lane = box.worker.lanes[0]
+        assert lane.stream is not None
+        assert lane.stream.ring is not None
+        fill(lane.stream.ring, utc_now(), picture=np.full((240, 320, 3), 200, np.uint8))
+        lane.pipeline._recorder.record(
+            Change("confirmed", site_view(new_id(), 1, utc_now())),
+            frame_of(np.full((240, 320, 3), 90, np.uint8)),
+            Detections.empty(),
+            320,
+            240,
+        )
+        lane.pipeline.finish(utc_now(), 30.0)
+        (clip,) = [f.path for f in box._outbox.next_files(10) if f.media_type == "video/mp4"]
+        with av.open(str(clip)) as container:
+            picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    finally:
+        box.stop()
+    height, width = picture.shape[:2]
+    assert picture[: height // 2 - 4, : width // 2 - 4].max() < 40
+    assert picture[height // 2 + 8 :, width // 2 + 8 :].min() > 150
 
 
 class _Plan:
