@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import random
 import sqlite3
 import ssl
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ import httpx
 from contract.chain import LINK_HEADER
 from edge.config import ApiConfig
 from edge.mqtt import MqttTransport, SecondWay
-from edge.outbox import Outbox, Priority, QueuedFile
+from edge.outbox import Outbox, Priority, QueuedAlert, QueuedFile
 from edge.trace import upload
 
 if TYPE_CHECKING:
@@ -32,8 +34,12 @@ FINAL = frozenset({400, 413, 415, 422})
 # A file of a case whose evidence the centre has deleted by its rules: nobody will ever want it.
 GONE = 410
 ENROL_EVERY_S = 60.0
-# A revoked token or a proxy that is being set up: nothing is wrong with what we send, so it waits.
-PATIENT = frozenset({401, 403, 404, 405, 410, 421})
+# Whatever Retry-After says.
+LONGEST_WAIT_S = 3600.0
+# What the API fails at, while it takes other things, is tried again after so long.
+ASIDE_S = 600.0
+# A spool file that is gone, or that the disk cannot read any more.
+_UNREADABLE = frozenset({errno.ENOENT, errno.EIO, errno.EUCLEAN})
 
 
 class RetryLaterError(Exception):
@@ -42,6 +48,27 @@ class RetryLaterError(Exception):
     def __init__(self, reason: str, after_s: float | None = None) -> None:
         super().__init__(reason)
         self.after_s = after_s
+
+
+class CentreFailedError(RetryLaterError):
+    """The API failed at a request (500): at this one alone, or at any."""
+
+
+@dataclass
+class _Pass:
+    """One turn at the outbox: what the API failed at first does not hold back the rest, a second failure is the API's own."""
+
+    taken: int = 0
+    failed: tuple[str, CentreFailedError] | None = None
+
+    def send(self, name: str, send: Callable[[], None]) -> None:
+        try:
+            send()
+            self.taken += 1
+        except CentreFailedError as exc:
+            if self.failed is not None:
+                raise
+            self.failed = (name, exc)
 
 
 @dataclass
@@ -81,6 +108,8 @@ class Uplink:
         self._outbox, self._client, self._log = outbox, client, log
         self._rate, self._uniform, self._cap = rate_cap_bytes_s, uniform, backoff_cap_s
         self.counts = UplinkCounts()
+        # Names of messages and files, and until when they wait (monotonic seconds).
+        self._aside: dict[str, float] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set."""
@@ -89,8 +118,9 @@ class Uplink:
             try:
                 busy = self.send_once(stop)
                 attempt = 0
-            # The box's own disk may be full or locked when it is to note what was taken: that ended this thread once, for good.
-            except (RetryLaterError, sqlite3.Error, OSError) as exc:
+            # The box's own disk may be full or locked when it is to note what was taken, and what stands between may answer
+            # anything: nothing ends this thread.
+            except Exception as exc:
                 attempt += 1
                 stop.wait(self._wait_after(exc, attempt))
                 continue
@@ -100,7 +130,10 @@ class Uplink:
 
     def _wait_after(self, exc: Exception, attempt: int) -> float:
         """Count and tell a failure, and return the seconds until the next try."""
-        reason = str(exc) if isinstance(exc, RetryLaterError) else f"{type(exc).__name__}: {exc}"
+        reason = type(exc).__name__
+        # The text of any other could hold a header, and so the token.
+        if isinstance(exc, (RetryLaterError, sqlite3.Error, OSError)):
+            reason = str(exc) if isinstance(exc, RetryLaterError) else f"{reason}: {exc}"
         self.counts.failures += 1
         self.counts.last_error = reason
         wait = exc.after_s if isinstance(exc, RetryLaterError) else None
@@ -117,40 +150,55 @@ class Uplink:
             RetryLaterError: the API is away or busy; what was not acknowledged stays.
         """
         self._enrol()
-        alerts = self._outbox.next_alerts()
+        now = time.monotonic()
+        self._aside = {name: until for name, until in self._aside.items() if until > now}
+        once = _Pass()
+        alerts = [a for a in self._outbox.next_alerts(16 + len(self._aside)) if a.event_id not in self._aside]
         for alert in alerts:
-            headers = {"Content-Type": "application/json"}
-            if alert.envelope is not None:
-                headers[LINK_HEADER] = base64.b64encode(alert.envelope.encode()).decode()
-            with upload(self._tracing, alert.alert_id, "upload alert", headers) as told:
-                answer = self._ask("POST", "/alerts", content=alert.body.encode(), headers=headers)
-                told(answer.status_code)
-            if answer.status_code in FINAL:
-                self._refuse("alert", alert.event_id, answer)
-                self._outbox.refuse_alert(alert.seq, f"{answer.status_code} {answer.text[:300]}")
-            else:
-                self.counts.alerts += 1
-                self._outbox.ack_alert(alert.seq)
+            once.send(alert.event_id, partial(self._send_alert, alert))
             if stop.is_set():
                 return True
         # One clip at a time between looks at the messages, so that a clip never holds an alert back for long.
-        files = self._outbox.next_files(4)
+        files = [f for f in self._outbox.next_files(4 + len(self._aside)) if f.sha256 not in self._aside]
         for file in files:
-            self._send_file(file)
+            once.send(file.sha256, partial(self._send_file, file))
             if stop.is_set() or file.priority > Priority.PICTURE:
                 break
+        if once.failed is not None:
+            if not once.taken:
+                raise once.failed[1]
+            self._aside[once.failed[0]] = now + ASIDE_S
+            self._log.error(
+                "uplink.set_aside", name=once.failed[0], reason=str(once.failed[1]), again_s=ASIDE_S
+            )
         return bool(alerts or files)
+
+    def _send_alert(self, alert: QueuedAlert) -> None:
+        headers = {"Content-Type": "application/json"}
+        if alert.envelope is not None:
+            headers[LINK_HEADER] = base64.b64encode(alert.envelope.encode()).decode()
+        with upload(self._tracing, alert.alert_id, "upload alert", headers) as told:
+            answer = self._ask("POST", "/alerts", content=alert.body.encode(), headers=headers)
+            told(answer.status_code)
+        if answer.status_code in FINAL:
+            self._refuse("alert", alert.event_id, answer)
+            self._outbox.refuse_alert(alert.seq, f"{answer.status_code} {answer.text[:300]}")
+        else:
+            self.counts.alerts += 1
+            self._outbox.ack_alert(alert.seq)
 
     def _send_file(self, file: QueuedFile) -> None:
         began = time.monotonic()
         headers = {"Content-Type": file.media_type}
         with upload(self._tracing, file.alert_id, f"upload {file.priority.name.lower()}", headers) as told:
-            if file.size > self._resume_from:
-                answer = self._resume(file, headers)
-            else:
-                answer = self._ask(
-                    "PUT", f"/evidence/{file.sha256}", content=file.path.read_bytes(), headers=headers
-                )
+            try:
+                answer = self._put(file, headers)
+            except OSError as exc:
+                if exc.errno not in _UNREADABLE:
+                    raise
+                self._log.error("uplink.unreadable", name=file.sha256, reason=type(exc).__name__)
+                self._outbox.drop_file(file.sha256, "unreadable")
+                return
             told(answer.status_code)
         if answer.status_code in FINAL or answer.status_code == GONE:
             self._refuse("file", file.sha256, answer)
@@ -160,6 +208,11 @@ class Uplink:
             self.counts.bytes += file.size
             self._outbox.ack_file(file.sha256)
         self._throttle(file.size, began)
+
+    def _put(self, file: QueuedFile, headers: dict[str, str]) -> httpx.Response:
+        if file.size > self._resume_from:
+            return self._resume(file, headers)
+        return self._ask("PUT", f"/evidence/{file.sha256}", content=file.path.read_bytes(), headers=headers)
 
     def _resume(self, file: QueuedFile, headers: dict[str, str]) -> httpx.Response:
         head = self._ask("HEAD", f"/evidence/{file.sha256}")
@@ -182,8 +235,6 @@ class Uplink:
                         "Content-Range": f"bytes {offset}-{offset + len(part) - 1}/{file.size}",
                     },
                 )
-                if answer.status_code == httpx.codes.CONFLICT:
-                    raise RetryLaterError("the API holds another part of this file than we thought", 1.0)
                 if answer.status_code in FINAL or answer.status_code in (200, 201, GONE):
                     return answer
                 offset += len(part)
@@ -214,16 +265,21 @@ class Uplink:
         answer = self._ask_once(method, path, **options)
         if answer.status_code == GONE and path.startswith("/evidence/"):
             return answer
-        if answer.status_code in PATIENT and method != "HEAD":
+        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
+            asked = answer.headers.get("Retry-After", "")
+            kind = CentreFailedError if answer.status_code == 500 else RetryLaterError
+            raise kind(
+                f"the API answered {answer.status_code}",
+                min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() else None,
+            )
+        if answer.status_code == httpx.codes.CONFLICT and path.startswith("/evidence/"):
+            raise RetryLaterError("the API is at another part of this file than we thought", 1.0)
+        # Nothing else is taken for done: a redirect of a proxy or a portal emptied the outbox into nothing.
+        if not answer.is_success and answer.status_code not in FINAL and method != "HEAD":
             raise RetryLaterError(
                 f"the API answered {answer.status_code} to {method} {path.split('/')[1]}; "
                 "is the box enrolled, and the address right?",
                 60.0,
-            )
-        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-            asked = answer.headers.get("Retry-After", "")
-            raise RetryLaterError(
-                f"the API answered {answer.status_code}", float(asked) if asked.isdigit() else None
             )
         return answer
 

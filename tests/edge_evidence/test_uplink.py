@@ -142,7 +142,9 @@ def test_messages_then_pictures_then_clips_with_a_signed_link(tmp_path: Path, se
     assert not list((tmp_path / "outbox/spool").glob("*/*"))
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 502, 503, 507])
+@pytest.mark.parametrize(
+    "status", [301, 302, 307, 308, 401, 402, 403, 404, 406, 408, 409, 410, 429, 500, 502, 503, 507]
+)
 def test_an_answer_that_may_change_keeps_the_message(tmp_path: Path, server: Server, status: int) -> None:
     outbox = Outbox(tmp_path / "outbox")
     outbox.put_alert(alert())
@@ -153,6 +155,35 @@ def test_an_answer_that_may_change_keeps_the_message(tmp_path: Path, server: Ser
     assert outbox.level().alerts == 1
     uplink.send_once(threading.Event())
     assert (outbox.level().alerts, len(server.alerts)) == (0, 1)
+
+
+@pytest.mark.parametrize("status", [302, 308, 401, 402, 404, 409, 429, 503])
+@pytest.mark.parametrize("size", [100, 2000])
+def test_an_answer_that_may_change_keeps_the_file(
+    tmp_path: Path, server: Server, status: int, size: int
+) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    sha256 = outbox.put_file(b"v" * size, Priority.CLIP, "video/mp4", 0.0)
+    server.answers = [(status, {"Retry-After": "\u00b2"})]
+    uplink = uplink_of(outbox, server, part_bytes=500)
+    with pytest.raises(RetryLaterError):
+        uplink.send_once(threading.Event())
+    assert (outbox.level().files, uplink.counts.files) == (1, 0)
+    uplink.send_once(threading.Event())
+    assert outbox.level().files == 0
+    assert server.files == {sha256: b"v" * size}
+
+
+def test_a_file_that_cannot_be_read_any_more_does_not_hold_back_the_others(
+    tmp_path: Path, server: Server
+) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    lost = outbox.put_file(b"a" * 100, Priority.PICTURE, "image/jpeg", 1.0)
+    kept = outbox.put_file(b"b" * 100, Priority.PICTURE, "image/jpeg", 2.0)
+    outbox._path(lost).unlink()
+    uplink_of(outbox, server).send_once(threading.Event())
+    assert (list(server.files), outbox.level().files) == ([kept], 0)
+    assert [(t.sha256, t.why) for t in outbox.tombstones()[0]] == [(lost, "unreadable")]
 
 
 @pytest.mark.parametrize("what", ["ack_alert", "ack_file", "next_alerts"])
@@ -191,6 +222,37 @@ def test_a_refused_message_does_not_hold_back_the_next_and_is_not_lost(
     assert uplink.counts.refused == 1
     outbox.close()
     assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]
+
+
+def test_a_message_at_which_the_centre_fails_does_not_hold_back_the_others(
+    tmp_path: Path, server: Server
+) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    poison, good = alert(), alert()
+    outbox.put_alert(poison)
+    outbox.put_alert(good)
+    sha256 = outbox.put_file(b"a" * 100, Priority.PICTURE, "image/jpeg", 1.0)
+    server.answers = [(500, {})]
+    uplink = uplink_of(outbox, server)
+    uplink.send_once(threading.Event())
+    assert [json.loads(a)["id"] for a in server.alerts] == [good.id]
+    assert list(server.files) == [sha256]
+    assert not uplink.send_once(threading.Event()), "it waits"
+    assert outbox.level().alerts == 1
+    uplink._aside.clear()
+    uplink.send_once(threading.Event())
+    assert [json.loads(a)["id"] for a in server.alerts] == [good.id, poison.id]
+
+
+def test_a_centre_that_fails_at_everything_is_asked_twice_a_turn(tmp_path: Path, server: Server) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    fill(outbox)
+    outbox.put_alert(alert())
+    server.answers = [(500, {})] * 9
+    with pytest.raises(RetryLaterError):
+        uplink_of(outbox, server).send_once(threading.Event())
+    assert server.log == ["alert", "alert"]
+    assert (outbox.level().alerts, outbox.level().files) == (2, 6)
 
 
 def test_retry_after_is_respected(tmp_path: Path, server: Server) -> None:
