@@ -26,6 +26,7 @@ from api.numbering import HERE as NUMBERINGS
 from api.numbering import Code, Numbering, problems
 from api.permits import Permit
 from contract import IssueClass, StreetClass
+from contract.base import LocalTime
 
 T = TypeVar("T")
 HERE = Path(__file__).parent / "packs"
@@ -159,7 +160,8 @@ class CalloutPack(_Closed):
     """When and how often a loudspeaker may speak, and what."""
 
     quiet: Annotated[
-        tuple[time, time], Field(description="From, to: no call-out in these hours of the city's clock.")
+        tuple[LocalTime, LocalTime],
+        Field(description="From, to: no call-out in these hours of the city's clock."),
     ] = (time(22), time(7))
     per_hour: Annotated[int, Field(ge=1, le=20, description="Call-outs at one place.")] = 2
     recheck_min: Annotated[float, Field(ge=0.5, le=60)] = 3.0
@@ -186,7 +188,7 @@ class CityPack(_Closed):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     version: str
     timezone: str
-    work_hours: Annotated[tuple[tuple[time, time], ...], Field(min_length=1, max_length=8)]
+    work_hours: Annotated[tuple[tuple[LocalTime, LocalTime], ...], Field(min_length=1, max_length=8)]
     calendar: Literal["china", "weekdays"]
     days: dict[date, Literal["work", "rest"]] = {}
     numberings: Annotated[

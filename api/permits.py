@@ -11,6 +11,7 @@ from shapely.geometry import Point, Polygon
 
 from api.calendar import WorkCalendar
 from contract import IssueClass
+from contract.base import LocalTime
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "workday", "restday"]
 _WEEK: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -24,9 +25,9 @@ class PermitHours(_Closed):
     """Hours of some days on the city's clock; `to` may lie past midnight."""
 
     days: Annotated[tuple[Day, ...], Field(min_length=1, max_length=9)]
-    begin: Annotated[time, Field(alias="from")] = time.min
+    begin: Annotated[LocalTime, Field(alias="from")] = time.min
     end: Annotated[
-        time, Field(alias="to", description="Not included; the same as `from` means the whole day.")
+        LocalTime, Field(alias="to", description="Not included; the same as `from` means the whole day.")
     ] = time.min
 
     def covers(self, local: datetime, yesterday: bool, works: bool) -> bool:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 
 class Message(BaseModel):
@@ -45,6 +53,24 @@ Slug = Annotated[
     Field(description="Letters, digits, dot, dash, underscore; starts with a letter or digit; 64 at most."),
 ]
 Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+def _as_written(value: object) -> object:
+    # A number would be taken for seconds, and YAML 1.1 reads 20:00 without quotes as one.
+    if isinstance(value, str) and value != "24:00":
+        return value.zfill(5) if value[1:2] == ":" else value
+    if isinstance(value, time):
+        return value
+    raise ValueError("write it as HH:MM, in quotes; the day's end is 00:00")
+
+
+def _without_offset(value: time) -> time:
+    if value.tzinfo is not None:
+        raise ValueError("is the city's local time; leave the offset out")
+    return value
+
+
+LocalTime = Annotated[time, BeforeValidator(_as_written), AfterValidator(_without_offset)]
 Box = Annotated[
     tuple[Unit, Unit, Unit, Unit],
     Field(description="x1, y1, x2, y2 as shares of the picture's width and height, origin top left."),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contract.base import Message, Slug, Unit
+from contract.base import LocalTime, Message, Slug, Unit
 from contract.taxonomy import StreetClass, ZoneKind
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "workday", "restday"]
@@ -21,9 +21,10 @@ class WeekWindow(Message):
     """A time of the week, in the city's local time."""
 
     days: Annotated[tuple[Day, ...], Field(min_length=1, max_length=9)] = _WEEK
-    begin: Annotated[time, Field(description="Local time, HH:MM.")] = time(0, 0)
+    begin: Annotated[LocalTime, Field(description="Local time, HH:MM.")] = time(0, 0)
     end: Annotated[
-        time, Field(description="Local time; earlier than begin means past midnight; 00:00 is the day's end.")
+        LocalTime,
+        Field(description="Local time; earlier than begin means past midnight; 00:00 is the day's end."),
     ] = time(0, 0)
     valid_from: date | None = None
     valid_to: Annotated[date | None, Field(description="Last day.")] = None

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -347,6 +348,15 @@ class BoxConfig(Section):
         Field(max_length=64, description="What the loudspeakers can say, by name."),
     ] = Field(default_factory=dict)
     cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1, max_length=512)]
+
+    @field_validator("city_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("no such time zone; write it as Asia/Shanghai is written") from None
+        return value
 
     @model_validator(mode="after")
     def _camera_ids_differ(self) -> Self:

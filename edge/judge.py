@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from contract import GeoPoint, IssueClass, StreetClass, ZoneKind
@@ -11,7 +12,7 @@ from edge.people import ShortTracks
 from edge.places import Places
 from edge.ruler import Ruler
 from edge.rules import ALL_RULES, Rule
-from edge.rules.base import stands_in
+from edge.rules.base import permitted, stands_in
 from edge.scene import Scene, ZoneShape, things_of
 from edge.site_store import SiteStore
 from edge.site_view import (
@@ -33,6 +34,8 @@ __all__ = ["Change", "Judge", "Observation", "SiteView"]
 SAVE_EVERY_S = 5.0
 # After the end of a dwell its object is looked for at once, so many times in a row; what hides it may stay.
 QUICK_LOOKS = 2
+# Looks that are given up for the places that the disk does not give.
+MOST_READS = 5
 _ALERTS_HANG_ON = frozenset({"candidate", "confirmed", "cleared"})
 
 
@@ -70,10 +73,11 @@ class Judge:
         self._people, self._carriers = ShortTracks(), ShortTracks()
         self._ruler, self._traffic = Ruler(ground), Traffic()
         self._loaded = store is None
-        self._saved = float("-inf")
+        self._failed_reads, self._saved = 0, float("-inf")
         self._unsaved = self._durable = False
         self._now: Moment | None = None
-        self._blind = False
+        # The last look before the view was lost.
+        self._blind_since: Moment | None = None
         self.refused_boxes = 0
 
     @property
@@ -95,10 +99,10 @@ class Judge:
             if site.state not in (SiteState.SEEN, SiteState.CANDIDATE) or site.zone_id not in self._zones:
                 continue
             end = site.first.mono_s + self._numbers(site).confirm_s
-            wanting = site.hits == LEAST_HITS - 1 or site.missed_in_row > 0
+            wanting = site.hits == LEAST_HITS - 1 or site.missed_in_row > 0 or site.strange_in_row > 0
             if end > now and site.hits >= LEAST_HITS - 1:
                 ends.append(end)
-            elif end <= now and wanting and site.missed_in_row <= QUICK_LOOKS:
+            elif end <= now and wanting and max(site.missed_in_row, site.strange_in_row) <= QUICK_LOOKS:
                 ends.append(now)
         return min(ends)
 
@@ -123,17 +127,20 @@ class Judge:
 
     def observe(self, obs: Observation) -> list[Change]:
         """Judge one frame and return what changed, in order."""
-        now = self._now = Moment(obs.captured_at, obs.mono_s)
+        now, before = Moment(obs.captured_at, obs.mono_s), self._now
         if not self._loaded:
             self._load(now)
+        self._now = now
         if not obs.view_ok:
-            self._blind = True
+            if self._blind_since is None:
+                self._blind_since = before or now
             return []
-        if self._blind:
-            self._blind = False
+        if self._blind_since is not None:
             for waiting in self._places.open:
-                # Nobody looked: the memory begins anew, as after a restart.
+                waiting.unseen(self._blind_since, now)
+                # The memory begins anew, as after a restart.
                 waiting.last, waiting.missed_in_row = _just_before(now), 0
+            self._blind_since = None
         scene = self._scene(obs)
         self._changes = []
         seen: set[str] = set()
@@ -145,7 +152,7 @@ class Judge:
                 seen.add(site.id)
                 if is_new:
                     self._note("seen", site)
-        self._places.absences(seen, scene, now)
+        self._places.absences(seen, scene, now, lambda site: self._forbidden(site, scene))
         for site in self._places.open:
             self._advance(site, scene, now)
         self._tidy(now)
@@ -238,7 +245,18 @@ class Judge:
         """Return why a confirmation must wait, or None."""
         if site.still_share < rule.still_share:
             return f"the place changed in {1 - site.still_share:.0%} of the looks"
+        if rule.still_share and site.strange_in_row and site.count == 1 and site.key is None:
+            return "the place looks different: another object, or something in front of it"
         return rule.hold(scene, site, numbers) or self._places.a_case_already(site)
+
+    def _forbidden(self, site: Site, scene: Scene) -> bool:
+        """True while what stands at a site would be a sighting, were it seen: the zone holds, the rule is on, nothing permits it."""
+        rule, zone = self._rule_of.get(site.issue), self._zones.get(site.zone_id)
+        if rule is None or zone is None:
+            return False
+        holds = zone.id in scene.active or (rule.lapsed and zone.kind.permits)
+        enabled = self._asked(site.issue, zone.config.street_class).enabled
+        return holds and enabled and permitted(site.box, scene, rule.permits) is None
 
     def _asked(self, issue: IssueClass, street: StreetClass) -> Numbers:
         return self._both_numbers(issue, street)[0]
@@ -286,15 +304,23 @@ class Judge:
         return view_of(site, zone, rule, self._numbers(site), self._where, mono_s, lapsed)
 
     def _load(self, now: Moment) -> None:
-        self._loaded = True
         if self._store is None:
             return
-        for site in self._store.load(self._where.camera_id, now):
+        try:
+            kept = self._store.load(self._where.camera_id, now)
+        except sqlite3.Error:
+            # The next look tries again: without its places a camera begins every dwell anew. But look it must.
+            self._failed_reads += 1
+            if self._failed_reads < MOST_READS:
+                raise
+            kept = []
+        for site in kept:
             if site.zone_id in self._zones and site.issue in self._rule_of:
                 site.say(now.at, self._resumed)
                 # What happened while the box was off is unknown: the memory begins anew, the dwell does not.
                 site.last, site.missed_in_row = _just_before(now), 0
                 self._places.sites.append(site)
+        self._loaded = True
 
 
 def _rank(zone: ZoneShape, sighting: Sighting) -> tuple[float, ...]:

@@ -79,11 +79,18 @@ class Places:
             return self._new(rule, sighting, now, scene)
         return site, False
 
-    def absences(self, seen: set[str], scene: Scene, now: Moment) -> None:
-        """Judge the sites that no sighting reached: hidden, overlooked by the detector, or empty."""
+    def absences(
+        self, seen: set[str], scene: Scene, now: Moment, forbidden: Callable[[Site], bool]
+    ) -> None:
+        """Judge the sites that no sighting reached: forbidden no more, hidden, overlooked by the detector, or empty."""
         for site in [s for s in self.open if s.id not in seen]:
             box = site.box
             last = site.last or site.first
+            if site.state is not SiteState.CONFIRMED and not forbidden(site):
+                # Its hours are over, or a permit covers it now. A box that jitters over a permit's line is seen again soon.
+                if now.mono_s - last.mono_s > self._numbers(site).memory_s:
+                    self.clear(site, now, "gone: nothing forbids it here any more")
+                continue
             things = scene.touching(box)
             others = [t.box for t in things if iou(t.box, box) < 0.5]
             # Seen in its place and no issue at this moment, such as a bicycle with its rider on it: that is plain view.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
 
@@ -252,6 +252,16 @@ class Site:
             self.first, self.origin = path[begin][0], (here[0], here[1], here[2], here[3])
             # The look of a place into which it was still rolling is not its own.
             self.patch_box, self.patch, self.other, self.looks, self.stills = None, None, None, 0, 0
+
+    def unseen(self, since: Moment, now: Moment) -> None:
+        """Take a time in which nobody could look out of a dwell that is not confirmed yet."""
+        if self.state not in (SiteState.SEEN, SiteState.CANDIDATE):
+            return
+        lost = now.mono_s - max(since.mono_s, self.first.mono_s)
+        self.first = Moment(self.first.at + timedelta(seconds=lost), self.first.mono_s + lost)
+        if self.alone is not None:
+            self.alone += lost
+        self.say(now.at, f"not seen for {lost:.0f} s, which do not count")
 
     def miss(self) -> None:
         """Note that the place was in plain view and the object was not seen."""

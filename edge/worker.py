@@ -147,12 +147,13 @@ class Worker:
                 self._judge(work)
             except Exception as exc:
                 # One bad frame must not end the box; the frames are lost, and the log says why.
-                self.failures += 1
-                self._log.error(
-                    "frame.failed", cameras=[c for c, _ in work], error=f"{type(exc).__name__}: {exc}"
-                )
+                self._failed([c for c, _ in work], exc)
             self._shares.end()
         return len(work)
+
+    def _failed(self, cameras: list[str], exc: Exception) -> None:
+        self.failures += 1
+        self._log.error("frame.failed", cameras=cameras, error=f"{type(exc).__name__}: {exc}")
 
     def _run_pump(self) -> None:
         self._shares = _Shares(self.behind())
@@ -189,8 +190,12 @@ class Worker:
                 self._log.info(
                     "camera.first_frame", camera=lane.camera.id, width=meta.width, height=meta.height
                 )
-            with detected(began, ended, len(looks)):
-                lane.judge(look.frame, detections, picture.shape[1], picture.shape[0])
+            try:
+                with detected(began, ended, len(looks)):
+                    lane.judge(look.frame, detections, picture.shape[1], picture.shape[0])
+            # One camera's fault costs the others of its batch nothing.
+            except Exception as exc:
+                self._failed([lane.camera.id], exc)
         if (beside := self.beside) is not None:
             for look, region, picture, detections in zip(looks, regions, pictures, found, strict=True):
                 beside(look.frame, region, detections, picture, spent.ms / len(looks))

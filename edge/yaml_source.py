@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 M = TypeVar("M", bound=BaseModel)
 _MAX_BYTES = 4 * 2**20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 _ENV = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 _MENDS: dict[str, str] = {
@@ -80,8 +81,11 @@ def load_yaml(path: Path, model: type[M], environ: Mapping[str, str] = os.enviro
     Raises:
         ConfigError: the file is missing, is not YAML, names a field twice, or does not fit the model.
     """
-    root = _compose(path)
-    data = _construct(root, path, environ)
+    try:
+        root = _compose(path)
+        data = _construct(root, path, environ)
+    except RecursionError:
+        raise ConfigError([f"{path}: nested without end, or too deeply; write it out flat"]) from None
     try:
         return model.model_validate(data)
     except ValidationError as exc:
@@ -108,6 +112,9 @@ def _compose(path: Path) -> yaml.Node:
         raise ConfigError(
             [f"{path}:{line}: not valid YAML: {exc.problem}; check the indentation and quotes here"]
         ) from None
+    except yaml.YAMLError as exc:
+        why = str(exc).replace("\n", " ")[:200]
+        raise ConfigError([f"{path}: not valid YAML: {why}; take that character out"]) from None
     if root is None:
         raise ConfigError([f"{path}: is empty; see docs/edge.md for an example"])
     return root
@@ -119,15 +126,15 @@ def _construct(node: yaml.Node, path: Path, environ: Mapping[str, str]) -> Any:
         raise ConfigError([f"{path}:{key.start_mark.line + 1}: {where}: named twice; keep one"])
     missing: list[str] = []
 
-    def value_of(n: yaml.Node) -> Any:
+    def value_of(n: yaml.Node, where: str = "") -> Any:
         nonlocal seen_aliases
         seen_aliases += 1
         if seen_aliases > 200_000:
             raise ConfigError([f"{path}: too many values (aliases that repeat themselves?); write them out"])
         if isinstance(n, yaml.MappingNode):
-            return {str(k.value): value_of(v) for k, v in n.value}
+            return {str(k.value): value_of(v, f"{where}.{k.value}".lstrip(".")) for k, v in n.value}
         if isinstance(n, yaml.SequenceNode):
-            return [value_of(v) for v in n.value]
+            return [value_of(v, f"{where}[{i}]") for i, v in enumerate(n.value)]
         if n.tag == "tag:yaml.org,2002:str":
             unset = [name for name in _ENV.findall(n.value) if name not in environ]
             line = n.start_mark.line + 1
@@ -135,7 +142,18 @@ def _construct(node: yaml.Node, path: Path, environ: Mapping[str, str]) -> Any:
                 f"{path}:{line}: ${{{name}}} is not set; export {name} before the start" for name in unset
             )
             return _ENV.sub(lambda m: environ.get(m[1], ""), n.value)
-        return yaml.SafeLoader("").construct_object(n)
+        # YAML 1.1 reads 20:00 as a number of base 60.
+        if _CLOCK.fullmatch(n.value):
+            return n.value
+        try:
+            return yaml.SafeLoader("").construct_object(n)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            raise ConfigError(
+                [
+                    f"{path}:{n.start_mark.line + 1}: {where}: not a value of the kind that it looks like or names; "
+                    "correct it, or put it in quotes"
+                ]
+            ) from None
 
     data = value_of(node)
     if missing:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 from shapely.geometry import Polygon
 
 from contract import IssueClass, StreetClass, ZoneKind
-from contract.base import Slug
+from contract.base import LocalTime, Slug
 from contract.datum import Datum
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -40,9 +40,10 @@ class Window(_Closed):
     """A time of the week. `workday` and `restday` follow public holidays and make-up working days."""
 
     days: Annotated[tuple[Day, ...], Field(min_length=1)] = _WEEK
-    begin: Annotated[time, Field(description="Local time, HH:MM.")] = time(0, 0)
+    begin: Annotated[LocalTime, Field(description="Local time, HH:MM.")] = time(0, 0)
     end: Annotated[
-        time, Field(description="Local time; earlier than begin means past midnight; 00:00 is the day's end.")
+        LocalTime,
+        Field(description="Local time; earlier than begin means past midnight; 00:00 is the day's end."),
     ] = time(0, 0)
     valid_from: date | None = None
     valid_to: Annotated[date | None, Field(description="Last day.")] = None

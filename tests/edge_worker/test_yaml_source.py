@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import time
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.yaml_source import ConfigError, load_yaml
+from edge.zones import Window
 
 
 class Zone(BaseModel):
@@ -37,6 +39,12 @@ class File(BaseModel):
         ("zones: []\nzones: []\n", [":2: zones: named twice; keep one"]),
         ("zones: []\ntitle: 5\n", [":2: title: Input should be a valid string; put the value in quotes"]),
         ("zones: [\n", [":2: not valid YAML"]),
+        ("zones: []\ntitle: a\x07\n", [": not valid YAML"]),
+        ("zones: []\ntitle: 2026-02-30\n", [":2: title: not a value of the kind"]),
+        ("zones:\n- id: !foo 3\n", [":2: zones[0].id: not a value of the kind"]),
+        ("zones: []\ntitle: !!int abc\n", [":2: title: not a value of the kind"]),
+        ("zones: &a [*a]\n", [": nested without end"]),
+        ("zones: " + "[" * 2000 + "]" * 2000 + "\n", [": nested without end, or too deeply"]),
         ("", [": is empty"]),
         ("zones: []\ntitle: ${NOT_SET}\n", [":2: ${NOT_SET} is not set; export NOT_SET"]),
         (
@@ -73,3 +81,18 @@ def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
     path.write_text(f"a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n{levels}\n")
     with pytest.raises(ConfigError, match="write them out"):
         load_yaml(path, File)
+
+
+def test_a_time_without_quotes_is_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "box.yaml"
+    path.write_text("begin: 8:00\nend: 20:00\n")
+    window = load_yaml(path, Window, {})
+    assert (window.begin, window.end) == (time(8), time(20))
+
+
+@pytest.mark.parametrize("end", ["1200", "24:00", "'24:00'", "'20:00Z'", "'20:00+08:00'"])
+def test_a_time_that_cannot_be_the_citys_is_refused(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "box.yaml"
+    path.write_text(f"begin: 08:00\nend: {end}\n")
+    with pytest.raises(ConfigError, match=":2: end: "):
+        load_yaml(path, Window, {})
