@@ -58,7 +58,8 @@ def signer_of(config: IdentityConfig, data: Path) -> Signer:
         return load_signer(data / KEY_FILE)
     if (data / KEY_FILE).exists():
         raise IdentityError(
-            f"identity.token: {data / KEY_FILE} is there as well; a box has one key: delete the file and enrol the box again"
+            f"identity.token: {data / KEY_FILE} is there as well; a box has one key: delete the file, then give the box a token of "
+            "`curbwatch api device add NAME` (`edge enroll` makes a key file)"
         )
     signer = TokenSigner(config.token)
     # For the commands that name the key, on a machine where the token may be away.

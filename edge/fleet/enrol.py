@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from contract.fleet import Enrolled, Enrolment
 from contract.signing import SignedError, proof_of, read_key
 from edge.fleet.state import write_bytes
-from edge.identity import load_signer, public_key
+from edge.identity import KEY_FILE, PUBLIC_FILE, load_signer, public_key
 from edge.identity_error import IdentityError
 
 TOKEN, FLEET_KEY, ROOT = "box.token", "fleet.pub", "root.json"
@@ -27,13 +27,19 @@ def enrol(data_dir: Path, client: httpx.Client, code: str) -> Enrolled:
     A code that was used answers 403: ask for another one. Nothing is written unless the centre agrees.
 
     Raises:
-        EnrolError: the code has no box's name in it, the centre is away, refuses, or answers what cannot be used.
+        EnrolError: the code has no box's name in it, the centre is away, refuses, or answers what cannot be used;
+            or the box's key is in a PKCS#11 token.
     """
     device, dot, _ = code.strip().rpartition(".")
     if not dot or not device:
         raise EnrolError("code: write it as the centre showed it, BOX.SECRET")
+    if (data_dir / PUBLIC_FILE).exists() and not (data_dir / KEY_FILE).exists():
+        raise EnrolError(
+            "this box's key is in a token (identity.token), and enrolment by code would make a second one: write the "
+            f"token of `curbwatch api device add {device}` into api.token_file"
+        )
     try:
-        signer = load_signer(data_dir / "identity.key")
+        signer = load_signer(data_dir / KEY_FILE)
         told = Enrolment(
             code=code.strip(), key=public_key(signer, device), proof=proof_of(signer, code.strip())
         )

@@ -65,6 +65,13 @@ def test_a_code_enrols_one_box_once(town: City, tmp_path: Path) -> None:
     assert [(b["device_id"], b["labels"]) for b in seen] == [("box-1", {"ring": "early"})]
 
 
+def test_a_box_whose_key_is_in_a_token_is_told_so_before_it_has_a_second_one(tmp_path: Path) -> None:
+    (tmp_path / "identity.public").write_text("{}")
+    with httpx.Client() as nobody, pytest.raises(EnrolError, match="curbwatch api device add box-7"):
+        enrol(tmp_path, nobody, "box-7.0123456789")
+    assert not (tmp_path / "identity.key").exists()
+
+
 def test_a_proof_by_another_key_enrols_nobody(town: City, tmp_path: Path) -> None:
     code = town.admin.post("/fleet/codes", json={"device_id": "box-1"}).json()["code"]
     other = CryptoSigner.generate_ed25519()
