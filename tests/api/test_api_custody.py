@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import subprocess
 import threading
 import zipfile
@@ -22,7 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from api.errors import ApiError
+from api.seals import Unsealer
 from api.security import add_device
+from api.settings import Settings
 from api.stamps import StampError, stamp_due
 from api.tables_custody import ChainLink
 from bench.servers import new_database
@@ -281,6 +285,27 @@ def test_a_sealed_original_opens_by_role_and_reason_and_leaves_an_entry(tmp_path
     with centre(tmp_path / "none") as house:
         case = SigningBox(house, tmp_path).send(sealed, kind="sealed")
         assert house.person("sue", "supervisor").post(f"/cases/{case}/original", json=ask).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("ours", "mode", "opens"),
+    [(True, 0o600, True), (True, 0o640, False), (False, 0o440, True), (False, 0o444, False)],
+)
+def test_a_key_for_sealed_originals_is_shut_or_a_mounted_secret_of_our_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool, mode: int, opens: bool
+) -> None:
+    pair, key = pyrage.x25519.Identity.generate(), tmp_path / "age.key"
+    key.write_text(f"{pair}\n")
+    key.chmod(mode)
+    if not ours:
+        uid = key.stat().st_uid + 1
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+    told = Settings(data=tmp_path, unseal_key=key)
+    if opens:
+        assert Unsealer.of(told).open(pyrage.encrypt(b"face", [pair.to_public()])) == b"face"
+    else:
+        with pytest.raises(ApiError, match="chmod 600"):
+            Unsealer.of(told)
 
 
 @contextmanager
