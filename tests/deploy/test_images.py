@@ -226,6 +226,12 @@ VARIANTS = {
         "edge.runtimeClassName=nvidia",
     ],
     "api_alone": ["edge.kind=none", "networkPolicy.enabled=false", "api.ingress.enabled=false"],
+    "own_files": [
+        "api.pack=/etc/curbwatch/pack/city.yaml",
+        "api.packConfigMap=city-pack",
+        "api.releasesClaim=city-releases",
+        "api.secrets.unsealKey.name=city-unseal",
+    ],
 }
 
 
@@ -255,7 +261,8 @@ def test_every_pod_of_the_chart_is_locked_down_and_takes_secrets_by_reference(na
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             for variable in container["env"]:
-                if re.search("KEY|SECRET|PASSWORD|TOKEN|DATABASE_URL", variable["name"]):
+                mounted = str(variable.get("value")).startswith("/run/secrets/curbwatch/")
+                if re.search("KEY|SECRET|PASSWORD|TOKEN|DATABASE_URL", variable["name"]) and not mounted:
                     assert "secretKeyRef" in variable["valueFrom"]
 
 
@@ -274,15 +281,46 @@ def test_the_chart_places_boxes_by_label_and_lets_nobody_in() -> None:
     assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/affinity"] == "cookie"
 
 
-def test_the_chart_refuses_a_kind_that_it_does_not_know() -> None:
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("edge.kind=zoo", "edge.kind: daemonset, statefulset or none"),
+        ("api.secrets.fleetKey.name=", "api.secrets.fleetKey: name a secret"),
+    ],
+)
+def test_the_chart_refuses_what_would_not_work(setting: str, words: str) -> None:
     done = subprocess.run(
-        [str(BIN / "helm"), "template", "city", str(CHART), "--set", "edge.kind=zoo"],
+        [str(BIN / "helm"), "template", "city", str(CHART), "--set", setting],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode != 0
-    assert "edge.kind: daemonset, statefulset or none" in done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("name", ["default", "own_files"])
+def test_every_file_that_a_replica_needs_is_mounted_where_its_settings_say(name: str) -> None:
+    from api.settings import PREFIX, Settings
+
+    pod = next(o for o in render(*VARIANTS[name]) if o["kind"] == "Deployment")["spec"]["template"]["spec"]
+    api = pod["containers"][0]
+    told = {v["name"].removeprefix(PREFIX).lower(): v.get("value") for v in api["env"]}
+    assert set(told) <= set(Settings.model_fields)
+    mounts = {m["mountPath"]: m["name"] for m in api["volumeMounts"]}
+    volumes = {v["name"]: v for v in pod["volumes"]}
+    assert set(mounts.values()) == set(volumes)
+    keys = [s["secret"] for s in volumes["keys"]["projected"]["sources"]]
+    files = {f"/run/secrets/curbwatch/{i['path']}": s["name"] for s in keys for i in s["items"]}
+    assert files.pop(told["fleet_key"]) == "curbwatch-fleet"
+    if name == "default":
+        assert not files
+        assert {"unseal_key", "releases"}.isdisjoint(told)
+        return
+    assert files == {told["unseal_key"]: "city-unseal"}
+    assert volumes[mounts[told["releases"]]]["persistentVolumeClaim"]["claimName"] == "city-releases"
+    pack = mounts[str(Path(told["pack"]).parent)]
+    assert volumes[pack]["configMap"]["name"] == "city-pack"
 
 
 def test_the_systemd_unit_gives_the_supervisor_time_and_no_rights() -> None:
