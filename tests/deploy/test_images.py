@@ -178,7 +178,31 @@ def test_compose_renders_hardened_services_with_secrets_in_files_alone(tmp_path:
         for v in s.get("volumes", [])
         if v.startswith(str(tmp_path))
     }
-    assert all(Path(m).exists() or Path(m).name == "box.yaml" for m in mounted)
+    assert all(Path(m).exists() for m in mounted)
+    for name, kind in (("api", "api"), ("migrate", "api"), ("edge", "edge-cpu")):
+        build = services[name]["build"]
+        assert Path(build["context"]) == tmp_path
+        assert (tmp_path / build["dockerfile"]).name == f"{kind}.Dockerfile"
+        assert (tmp_path / build["dockerfile"]).is_file()
+
+
+def test_the_box_of_the_compose_file_reads_its_file_and_its_passwords_where_they_are_mounted(
+    tmp_path: Path,
+) -> None:
+    from edge.config import load_box
+
+    edge = compose(tmp_path)["services"]["edge"]
+    folder = tmp_path / "deploy" / "compose" / "box.d"
+    assert f"{folder}:/etc/curbwatch:ro" in edge["volumes"]
+    example = (DEPLOY / "compose" / "box.example.yaml").read_text()
+    (folder / "box.yaml").write_text(example.replace("viewer@", "viewer:${GATE}@"))
+    (folder / "box.env").write_text("GATE=hidden\n")
+    (folder / "box.env").chmod(0o600)
+    box = load_box(folder / "box.yaml")
+    assert "hidden" in box.cameras[0].url.get_secret_value()
+    assert box.api.url == "http://api:8080"
+    assert str(box.api.token_file) == f"/run/secrets/{edge['secrets'][0]['source']}"
+    assert f"edge:{box.data_dir}:rw" in edge["volumes"]
 
 
 def test_compose_secrets_stay_when_they_are_made_again(tmp_path: Path) -> None:
