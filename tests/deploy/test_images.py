@@ -309,7 +309,7 @@ def test_the_chart_places_boxes_by_label_and_lets_nobody_in() -> None:
     ("setting", "words"),
     [
         ("edge.kind=zoo", "edge.kind: daemonset, statefulset or none"),
-        ("api.secrets.fleetKey.name=", "api.secrets.fleetKey: name a secret"),
+        ("api.secrets.fleetKey.name=", "the fleet key needs a name (api.secrets.fleetKey.name)"),
     ],
 )
 def test_the_chart_refuses_what_would_not_work(setting: str, words: str) -> None:
