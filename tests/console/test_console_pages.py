@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import os
 import re
+import shutil
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +40,32 @@ PAGES = (
     "quality",
     "start",
 )
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_first_steps_command_for_the_citys_map_works_as_it_stands(
+    browser: Browser, tmp_path: Path
+) -> None:
+    area = {"type": "Polygon", "coordinates": [[[116, 39], [117, 39], [117, 40], [116, 39]]]}
+    grid = {"type": "Feature", "properties": {"code": "11010101"}, "geometry": area}
+    (tmp_path / "grid.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [grid]}))
+    with town(tmp_path / "data") as centre:
+        page = page_of(browser, centre, path="#/start")
+        told = page.locator(".steps code", has_text="/geo/grid").text_content()
+        assert told
+        for word, is_so in (
+            ("https://CENTRE", centre.url),
+            ("NAME", "ada"),
+            ("PASSWORD", centre.word("ada")),
+        ):
+            told = told.replace(word, is_so)
+        alone = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        done = subprocess.run(
+            ["bash", "-ec", told], cwd=tmp_path, env=alone, capture_output=True, text=True, check=False, timeout=60
+        )  # fmt: skip
+        assert '"features":1' in done.stdout, done.stdout + done.stderr
+        page.reload()
+        expect(page.locator(".steps .done", has_text="Give the city")).to_be_visible()
 
 
 def fill(centre: Town) -> list[str]:

@@ -3,10 +3,13 @@ import * as api from "./api.js";
 import { el } from "./dom.js";
 import { t } from "./strings.js";
 
+const JSON_BODY = "-H 'Content-Type: application/json'";
+const AREAS = `curl -c jar ${JSON_BODY} -d '{"username": "NAME", "password": "PASSWORD"}' https://CENTRE/session
+curl -b jar ${JSON_BODY} -X PUT --data @grid.geojson https://CENTRE/geo/grid`;
 const STEPS = [
   ["box", (s) => s.boxes > 0, "curbwatch api device add box-1 --data DATA"], ["alive", (s) => s.boxes_alive > 0, "curbwatch edge run box.yaml"],
   ["live", (s) => s.cameras_live > 0, "curbwatch camera probe rtsp://user:password@camera/path"], ["drawn", (s) => s.cameras_drawn > 0, null],
-  ["areas", (s) => s.areas > 0, "curl -X PUT --data @grid.geojson https://CENTRE/geo/grid"], ["people", (s) => s.reviewers > 0, "curbwatch api user add wang --role reviewer --data DATA"],
+  ["areas", (s) => s.areas > 0, AREAS], ["people", (s) => s.reviewers > 0, "curbwatch api user add wang --role reviewer --data DATA"],
   ["case", (s) => s.cases > 0, "make demo"], ["verdict", (s) => s.verdicts > 0, null],
 ];
 
