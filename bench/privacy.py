@@ -167,7 +167,7 @@ def _one(
         cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA),
         np.uint8,
     )
-    found = sensitive_of(detector.detect([small])[0], small.shape[1], small.shape[0])
+    found = sensitive_of(detector.detect([small])[0], small.shape[1], small.shape[0], detector.bundle.roles)
     sent = blur(picture, found)
     count.pictures += 1
     again = faces.find(sent)

@@ -10,6 +10,8 @@ _USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
 _SECRET_PARAM = re.compile(
     r"(?i)(?<![a-z])(pass(?:word|wd)?|pwd|token|secret|access[_-]token|auth|key|signature)=[^&\s'\"]+"
 )
+# What stands where a port should, in the words of several libraries, is part of a password with an unescaped "/".
+_PORT = re.compile(r"(?i)(\bport\b[^'\"]{0,60}['\"])[^'\"]*(['\"])")
 _BEARER = re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{6,}")
 
 
@@ -18,9 +20,30 @@ def redact(text: object, secrets: Iterable[str] = ()) -> str:
     clean = _USERINFO.sub(r"\1***@", str(text))
     clean = _SECRET_PARAM.sub(lambda m: f"{m[1]}=***", clean)
     clean = _BEARER.sub(lambda m: f"{m[1]} ***", clean)
+    clean = _PORT.sub(r"\1***\2", clean)
     for secret in secrets:
         clean = clean.replace(secret, "***")
     return clean
+
+
+def check_login(url: str) -> None:
+    """Look whether an address can be taken apart as it was meant. A path of this machine is none.
+
+    Raises:
+        ValueError: it cannot; the text repeats nothing of it.
+    """
+    if "://" not in url or url.startswith("file:"):
+        return
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = None
+    if parts is None or ("@" not in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}"):
+        raise ValueError(
+            "cannot be taken apart; in a user or password write / as %2F, ? as %3F, # as %23, @ as %40, "
+            "in a path @ as %40, and the port as a number up to 65535"
+        )
 
 
 def secrets_of(url: str) -> tuple[str, ...]:

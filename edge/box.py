@@ -86,9 +86,12 @@ class Box:
         sealer = Sealer(config.privacy.seal_to) if config.privacy.seal_to else None
         # A detector of its own: a session is not for two threads, and clips must not slow the cameras.
         own = "openvino" if self._detector.provider == "openvino" else "cpu"
-        self._clips = ClipMaker(config.privacy.blur, lambda: Detector(bundle, own, 1, 1).detect)
+        self._roles = {**bundle.roles, **config.model.roles}
+        self._clips = ClipMaker(
+            config.privacy.blur, lambda: Detector(bundle, own, 1, 1).detect, roles=self._roles
+        )
         self._facts = BoxFacts(
-            config.device, self._detector.ref, version("curbwatch"), config.privacy.blur, sealer
+            config.device, self._detector.ref, version("curbwatch"), config.privacy.blur, sealer, self._roles
         )
         self._client = client_of(config.api, config.device)
         cap = config.api.rate_cap_kib_s
@@ -106,7 +109,6 @@ class Box:
         self._references = ReferenceStore(data / "references")
         self._floor = ScoreFloor(data / "thresholds.json", config.city_timezone)
         self._book = OrderBook(data / "orders", config.device, [c.id for c in config.cameras if c.enabled])
-        self._roles = {**bundle.roles, **config.model.roles}
         self._snapshots = Snapshots()
         checks = Checks(
             config.device, self._camera, self._tape, self._snapshots, self._clock, config.city_timezone, self._roles,
@@ -310,7 +312,9 @@ class Box:
         if not self._config.privacy.blur:
             return Sensitive()
         picture = picture_for(frame, self._detector.input_size)
-        return sensitive_of(self._detector.detect([picture])[0], picture.shape[1], picture.shape[0])
+        return sensitive_of(
+            self._detector.detect([picture])[0], picture.shape[1], picture.shape[0], self._roles
+        )
 
     def _camera(self, camera_id: str) -> CameraConfig | None:
         lane = self.worker.lane(camera_id)

@@ -177,7 +177,7 @@ class Checks:
         frame, seen, width, height = got
         picture = frame.rgb()
         if self._blurs:
-            picture = blur(picture, sensitive_of(seen, width, height))
+            picture = blur(picture, sensitive_of(seen, width, height, self._roles))
         return self._report(order, ok=True, picture=base64.b64encode(small_jpeg(picture)).decode())
 
     def _trial(self, order: CheckOrder, camera: CameraConfig) -> CheckReport:

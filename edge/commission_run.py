@@ -37,14 +37,15 @@ def run_commission(
         OSError: nothing can be written there.
     """
     detector = Detector(load_bundle(config.model.bundle), "cpu", config.model.threads, 1)
-    seen = watch_camera(camera, clock, seconds, detector.detect)
+    roles = {**detector.bundle.roles, **config.model.roles}
+    seen = watch_camera(camera, clock, seconds, detector.detect, roles)
     store = ViewStore(config.data_dir / "views")
     before = _before(store, camera.id)
     report, reference = commission(camera, seen, detector.input_size, clock.now(), light, before)
     shown = seen.picture
     if config.privacy.blur:
         height, width = shown.shape[:2]
-        shown = blur(shown, sensitive_of(detector.detect([shown])[0], width, height))
+        shown = blur(shown, sensitive_of(detector.detect([shown])[0], width, height, roles))
     shown = draw(shown, camera, report)
     paths = [picture] if picture is not None else []
     if keep:

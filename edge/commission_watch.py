@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from edge.config import CameraConfig
 from edge.geometry import Box
 from edge.privacy import Picture, sensitive_of
 from models.detections import Detections
+from models.roles import Role
 
 GREY_SIZE = (320, 180)
 LEAST_PICTURES, MOST_PICTURES = 3, 60
@@ -79,7 +80,13 @@ class _Sink:
         self.reason = event.reason or self.reason
 
 
-def watch_camera(camera: CameraConfig, clock: Clock, seconds: float, detect: Detect | None) -> Watched:
+def watch_camera(
+    camera: CameraConfig,
+    clock: Clock,
+    seconds: float,
+    detect: Detect | None,
+    roles: Mapping[str, Role],
+) -> Watched:
     """Watch a camera for `seconds`; `detect` finds people in RGB pictures, in their own pixels.
 
     Raises:
@@ -106,7 +113,7 @@ def watch_camera(camera: CameraConfig, clock: Clock, seconds: float, detect: Det
     colours = [f.rgb(*size) for f in frames[:: max(1, len(frames) // MOST_COLOUR)][:MOST_COLOUR]]
     if detect is not None:
         for colour in colours:
-            seen.people.extend(sensitive_of(detect([colour])[0], *size).people)
+            seen.people.extend(sensitive_of(detect([colour])[0], *size, roles).people)
     seen.picture = _median(colours)
     return seen
 

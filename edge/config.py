@@ -13,15 +13,17 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from camera_adapters.redact import check_login
 from contract import ZoneKind
-from contract.base import Slug, Unit
+from contract.base import Slug
 from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.fleet.settings import FleetConfig
 from edge.keeping_config import IdentityConfig, OutboxConfig, PrivacyConfig, RetentionConfig, Section
+from edge.speaker_config import MessageConfig, SpeakerConfig
 from edge.supervise_config import SuperviseConfig
 from edge.yaml_source import load_yaml, read_env
-from edge.zones import GroundConfig, PolicyConfig, ZoneConfig
+from edge.zones import GroundConfig, Outline, PolicyConfig, ZoneConfig, check_outline
 from models.roles import Role
 
 # Sources that send packets with time stamps as they come: what a main and a sub stream can be.
@@ -176,41 +178,6 @@ class CameraPlace(Section):
         return GeoPoint(lon=lon, lat=lat, error=error, source="camera_point")
 
 
-class SpeakerConfig(Section):
-    """The loudspeaker beside a camera."""
-
-    kind: Annotated[
-        Literal["http", "onvif"],
-        Field(description="`http`: a column; `onvif`: the camera's own audio output."),
-    ]
-    url: Annotated[
-        SecretStr,
-        Field(
-            description="http(s):// that takes the message, or the camera's rtsp://; never printed with its password."
-        ),
-    ]
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        wanted = {"http": {"http", "https"}, "onvif": {"rtsp"}}[self.kind]
-        if urlsplit(self.url.get_secret_value()).scheme not in wanted:
-            raise ValueError(f"url: a loudspeaker of kind {self.kind} needs {' or '.join(sorted(wanted))}://")
-        return self
-
-
-class MessageConfig(Section):
-    """What a loudspeaker says. The same words for everybody: it names no person and no plate."""
-
-    file: Annotated[Path | None, Field(description="Recorded audio: WAV, MP3 or what FFmpeg reads.")] = None
-    text: Annotated[str, Field(max_length=300, description="Words, for a column that speaks by itself.")] = ""
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if self.file is None and not self.text.strip():
-            raise ValueError("file: name a recording, or write text")
-        return self
-
-
 class ViewCheckConfig(Section):
     """Is the camera's view still fit to be judged? Its zones are suspended while it is not."""
 
@@ -260,7 +227,7 @@ class CameraConfig(Section):
         ),
     ] = None
     masks: Annotated[
-        tuple[Annotated[tuple[tuple[Unit, Unit], ...], Field(min_length=3, max_length=64)], ...],
+        tuple[Annotated[Outline, Field(min_length=3, max_length=64)], ...],
         Field(
             max_length=32,
             description="Privacy masks: polygons as shares of width and height, cut out before anything looks at a picture. "
@@ -280,7 +247,7 @@ class CameraConfig(Section):
     ] = False
 
     @property
-    def cuts(self) -> tuple[tuple[tuple[float, float], ...], ...]:
+    def cuts(self) -> tuple[Outline, ...]:
         """What nobody may see: the masks, and the zones that are privacy masks, at all hours."""
         return self.masks + tuple(z.polygon for z in self.zones if z.kind is ZoneKind.PRIVACY_MASK)
 
@@ -288,6 +255,23 @@ class CameraConfig(Section):
     def watched(self) -> tuple[ZoneConfig, ...]:
         """The zones that are looked at."""
         return tuple(z for z in self.zones if z.kind is not ZoneKind.PRIVACY_MASK)
+
+    @field_validator("url", "sub_url")
+    @classmethod
+    def _an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_login(value.get_secret_value())
+        return value
+
+    @field_validator("masks")
+    @classmethod
+    def _masks_have_an_inside(cls, value: tuple[Outline, ...]) -> tuple[Outline, ...]:
+        for i, mask in enumerate(value):
+            try:
+                check_outline(mask)
+            except ValueError as exc:
+                raise ValueError(f"masks[{i}]: {exc}") from None
+        return value
 
     @field_validator("sub_url")
     @classmethod

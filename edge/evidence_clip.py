@@ -11,10 +11,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -29,9 +30,11 @@ from camera_adapters.ring import ClipInfo, NoPicturesError, PacketRing, RingPack
 from edge.allocator import give_back
 from edge.privacy import Sensitive, blur, sensitive_of
 from models.detections import Detections
+from models.roles import Role
 
 Picture = NDArray[np.uint8]
 Detect = Callable[[Sequence[Picture]], list[Detections]]
+Look = Callable[[Picture], Sensitive]
 FPS, MAX_WIDTH = 10.0, 960
 # People walk 1.5 m/s: at five looks a second a head moves less than its own width, and the neighbours' boxes cover it.
 DETECT_EVERY = 2
@@ -44,13 +47,20 @@ BEHIND = 10
 class ClipMaker:
     """Makes clips on a thread of its own: a blurred one takes seconds, in which no camera may wait."""
 
-    def __init__(self, blurred: bool, detector: Callable[[], Detect | None], inline: bool = False) -> None:
+    def __init__(
+        self,
+        blurred: bool,
+        detector: Callable[[], Detect | None],
+        inline: bool = False,
+        roles: Mapping[str, Role] | None = None,
+    ) -> None:
         """`inline` makes each clip at once in the caller's thread, for files that run faster than time.
 
         `detector` is called once, on the clips' own thread, when the first blurred clip is due."""
         self.blurred = blurred
         self._detector = detector
         self._detect: Detect | None = None
+        self._roles = roles or {}
         self._pool = None if inline else ThreadPoolExecutor(1, "clips", self._stand_back)
         self._clock: int | None = None
         self._ended = False
@@ -114,7 +124,7 @@ class ClipMaker:
                     return blurred_clip(ring, t0, t1, path, _nobody, masks)
                 if self._detect is None:
                     self._detect = self._detector()
-                return blurred_clip(ring, t0, t1, path, self._detect, masks)
+                return blurred_clip(ring, t0, t1, path, self._detect, masks, roles=self._roles)
         finally:
             with self._lock:
                 self._held -= ring.size
@@ -130,6 +140,7 @@ def blurred_clip(
     detect: Detect | None,
     masks: Masks = (),
     threads: int = 1,
+    roles: Mapping[str, Role] | None = None,
 ) -> ClipInfo:
     """Write the ring's pictures from `t0` to `t1` with heads and plates blurred, and return what was written.
 
@@ -142,8 +153,9 @@ def blurred_clip(
         NoPicturesError: the ring has none of that time.
     """
     packets = ring.packets(t0, t1)
+    looker = None if detect is None else partial(_look, detect=detect, roles=roles or {})
     (first, last, size), digest = keep_whole(
-        path, lambda part: _write(packets, t0, part, detect, masks, threads)
+        path, lambda part: _write(packets, t0, part, looker, masks, threads)
     )
     length = max((last - first).total_seconds(), 1 / FPS)
     return ClipInfo(
@@ -155,7 +167,7 @@ def _write(
     packets: Sequence[RingPacket],
     t0: datetime,
     part: Path,
-    detect: Detect | None,
+    look: Look | None,
     masks: Masks,
     threads: int,
 ) -> tuple[datetime, datetime, tuple[int, int]]:
@@ -169,7 +181,7 @@ def _write(
         stream.codec_context.time_base = Fraction(1, 1000)
         stream.codec_context.thread_count = threads
         stamp = -1
-        for at, picture in _blurred(_sampled(packets, t0, width, height, masks), detect):
+        for at, picture in _blurred(_sampled(packets, t0, width, height, masks), look):
             first = first or at
             last = at
             stamp = max(stamp + 1, round((at - first).total_seconds() * 1000))
@@ -210,17 +222,17 @@ def _sampled(
 
 
 def _blurred(
-    pictures: Iterator[tuple[datetime, Picture]], detect: Detect | None
+    pictures: Iterator[tuple[datetime, Picture]], look: Look | None
 ) -> Iterator[tuple[datetime, Picture]]:
     """Blur each picture by its own looks and by those before and after it: a person missed once stays covered."""
     group: list[tuple[datetime, Picture]] = []
     before, here = Sensitive(), Sensitive()
     for i, (at, picture) in enumerate(pictures):
-        if detect is None:
+        if look is None:
             yield at, _veil(picture)
             continue
         if i % DETECT_EVERY == 0:
-            after = _look(picture, detect)
+            after = look(picture)
             yield from _cover(group, before | here | after)
             before, here, group = here, after, []
         group.append((at, picture))
@@ -232,8 +244,8 @@ def _cover(group: list[tuple[datetime, Picture]], found: Sensitive) -> Iterator[
         yield at, blur(picture, found)
 
 
-def _look(picture: Picture, detect: Detect) -> Sensitive:
-    return sensitive_of(detect([picture])[0], picture.shape[1], picture.shape[0])
+def _look(picture: Picture, detect: Detect, roles: Mapping[str, Role]) -> Sensitive:
+    return sensitive_of(detect([picture])[0], picture.shape[1], picture.shape[0], roles)
 
 
 def _nobody(pictures: Sequence[Picture]) -> list[Detections]:

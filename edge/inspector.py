@@ -125,7 +125,7 @@ class Inspector:
         shown = Shown(frame) if self._main is None else self._main.near(frame)
         picture = shown.frame.rgb()
         if self._box.blur:
-            found = sensitive_of(detections, width, height) | shown.found
+            found = sensitive_of(detections, width, height, self._roles or {}) | shown.found
             picture = blur(picture, found, order.box, subject_plate=self._box.sealer is not None)
         crop = pictures.crop(picture, order.box)
         return self._file(EvidenceKind.AFTER, crop, shown), self._file(EvidenceKind.CONTEXT, picture, shown)

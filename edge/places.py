@@ -79,9 +79,7 @@ class Places:
             return self._new(rule, sighting, now, scene)
         return site, False
 
-    def absences(
-        self, seen: set[str], scene: Scene, now: Moment, forbidden: Callable[[Site], bool]
-    ) -> None:
+    def absences(self, seen: set[str], scene: Scene, now: Moment, forbidden: Callable[[Site], bool]) -> None:
         """Judge the sites that no sighting reached: forbidden no more, hidden, overlooked by the detector, or empty."""
         for site in [s for s in self.open if s.id not in seen]:
             box = site.box

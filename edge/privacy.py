@@ -7,7 +7,7 @@ generously, because a readable face costs more than a blurred lamp post.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from pyrage import encrypt, x25519
 
 from models.detections import Detections
+from models.roles import Role, role_of
 
 Picture = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 PEOPLE = frozenset({"person", "pedestrian", "people", "rider", "vendor"})
 VEHICLES = frozenset({"car", "bus", "truck", "van", "motorcycle", "motor", "tricycle", "awning-tricycle"})
+WITH_PLATES = frozenset({"vehicle", "non_motor"})
 # A head is 1/7.5 of a standing person (Loomis) and about 1/4 of a person who sits, rides or is cut off below.
 HEAD_SHARE = 0.30
 # Plates hang in the lower part of a vehicle's box seen from any side; above it is glass.
@@ -42,13 +44,18 @@ class Sensitive:
         return Sensitive(self.people + other.people, self.vehicles + other.vehicles)
 
 
-def sensitive_of(detections: Detections, width: int, height: int) -> Sensitive:
-    """Return people and vehicles of detections that are in pixels of a `width` x `height` picture."""
+def sensitive_of(detections: Detections, width: int, height: int, roles: Mapping[str, Role]) -> Sensitive:
+    """Return people and vehicles of detections that are in pixels of a `width` x `height` picture.
+
+    `roles` are those of the model and the city (see `models.roles`): what they call a person or a vehicle is one.
+    """
     people: list[Box] = []
     vehicles: list[Box] = []
     for i in range(len(detections)):
         name = detections.name_of(i)
-        group = people if name in PEOPLE else vehicles if name in VEHICLES else None
+        role = role_of(name, roles)
+        is_person, is_vehicle = name in PEOPLE or role == "person", name in VEHICLES or role in WITH_PLATES
+        group = people if is_person else vehicles if is_vehicle else None
         if group is not None:
             x1, y1, x2, y2 = (float(v) for v in detections.boxes[i])
             group.append((x1 / width, y1 / height, x2 / width, y2 / height))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ from edge.trace import AlertTrace
 from edge.trace import now as wall
 from edge.waiting_clips import WaitingClips
 from models.detections import Detections
+from models.roles import Role
 
 REFERENCE_WIDTH = 320
 # Each holds a decoded picture; the rest is found again after a start.
@@ -65,6 +66,7 @@ class BoxFacts:
     software_version: str
     blur: bool
     sealer: Sealer | None = None
+    roles: Mapping[str, Role] = field(default_factory=dict)
 
 
 class AlertRecorder:
@@ -95,7 +97,7 @@ class AlertRecorder:
         self._references, self._floor, self._trace = references, floor, trace or AlertTrace(None)
         self._camera, self._box = camera, box
         self._outbox, self._ledger, self._log = outbox, ledger, log
-        maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
+        maker = clips or ClipMaker(box.blur, lambda: None, inline=True, roles=box.roles)
         self._clips = WaitingClips(
             camera, ring, maker, work / camera.id, outbox, log, self._revise_with, main
         )
@@ -113,7 +115,7 @@ class AlertRecorder:
 
     def record(self, change: Change, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Record one change; `detections` are in pixels of a `width` x `height` picture of the frame."""
-        site, found = change.site, sensitive_of(detections, width, height)
+        site, found = change.site, sensitive_of(detections, width, height, self._box.roles)
         if change.kind == "seen":
             self._album.first(site, frame, found)
         elif change.kind == "candidate":
@@ -134,13 +136,13 @@ class AlertRecorder:
         """
         for change in changes:
             if change.kind == "confirmed":
-                found = sensitive_of(detections, width, height)
+                found = sensitive_of(detections, width, height, self._box.roles)
                 self._prepared[change.site.site_id] = self._album.confirmed(change.site, frame, found)
 
     def middle(self, site: SiteView, frame: Frame, detections: Detections, width: int, height: int) -> None:
         """Keep the middle picture once half of the confirm time has passed."""
         if site.confirmed_at is None and site.dwell_s >= site.rule.confirm_s / 2:
-            self._album.middle(site, frame, sensitive_of(detections, width, height))
+            self._album.middle(site, frame, sensitive_of(detections, width, height, self._box.roles))
 
     def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
         """Cut the clips whose last second is in the ring; `final` cuts what there is, within `patience_s` in all."""
@@ -171,7 +173,7 @@ class AlertRecorder:
             return False
         for site in sites:
             if site.confirmed_at is not None:
-                self._open_or_owe(site, frame, None, sensitive_of(detections, width, height))
+                self._open_or_owe(site, frame, None, sensitive_of(detections, width, height, self._box.roles))
         done = [self._end(alert, frame) for alert in orphans]
         return all(done)
 

@@ -18,6 +18,8 @@ from contract.base import LocalTime, Slug
 from contract.datum import Datum
 
 Unit = Annotated[float, Field(ge=0, le=1)]
+# Corners as shares of width and height.
+Outline = tuple[tuple[Unit, Unit], ...]
 Seconds = Annotated[float, Field(ge=0, le=7 * 86400)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "workday", "restday"]
 _WEEK: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -64,13 +66,27 @@ class Window(_Closed):
         return _WEEK[day.weekday()] in self.days or ("workday" if is_workday(day) else "restday") in self.days
 
 
+def check_outline(polygon: Outline) -> None:
+    """Look whether corners enclose something.
+
+    Raises:
+        ValueError: sides cross, or they enclose nothing.
+    """
+    shape = Polygon(polygon)
+    if not shape.is_valid:
+        why = shapely.is_valid_reason(shape).lower()
+        raise ValueError(f"{why}; draw the corners in order, so that no sides cross")
+    if shape.area < 1e-6:
+        raise ValueError("has no area; give corners that enclose some of the picture")
+
+
 class ZoneConfig(_Closed):
     """A polygon in the picture and what it means there."""
 
     id: Slug
     kind: ZoneKind
     street_class: StreetClass = StreetClass.CONTROL
-    polygon: Annotated[tuple[tuple[Unit, Unit], ...], Field(min_length=3, max_length=256)]
+    polygon: Annotated[Outline, Field(min_length=3, max_length=256)]
     schedule: Annotated[
         tuple[Window, ...], Field(max_length=64, description="When the zone holds; always, when empty.")
     ] = ()
@@ -80,12 +96,10 @@ class ZoneConfig(_Closed):
 
     @model_validator(mode="after")
     def _simple(self) -> Self:
-        shape = Polygon(self.polygon)
-        if not shape.is_valid:
-            why = shapely.is_valid_reason(shape).lower()
-            raise ValueError(f"polygon: {why}; draw the corners in order, so that no sides cross")
-        if shape.area < 1e-6:
-            raise ValueError("polygon: has no area; give corners that enclose some of the picture")
+        try:
+            check_outline(self.polygon)
+        except ValueError as exc:
+            raise ValueError(f"polygon: {exc}") from None
         return self
 
     def active(self, local: datetime) -> bool:

@@ -131,7 +131,7 @@ class SpanJudge:
             return ""
         name = f"{Path(clip).stem}-{hashlib.sha256(clip.encode()).hexdigest()[:8]}-{at:09.2f}"
         height, width = rgb.shape[:2]
-        shown = blur(rgb, sensitive_of(found, width, height))
+        shown = blur(rgb, sensitive_of(found, width, height, self._detector.bundle.roles))
         ok, data = cv2.imencode(
             ".jpg", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92]
         )

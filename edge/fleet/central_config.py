@@ -17,11 +17,12 @@ from contract.base import Slug
 from contract.fleet import ConfigEnvelope, Phase
 from contract.signing import SignedError, open_config, read_key
 from edge.changes import Changes, RefusedConfigError
-from edge.config import BoxConfig, CameraConfig, MessageConfig, box_environ
+from edge.config import BoxConfig, CameraConfig, box_environ
 from edge.fleet.enrol import FLEET_KEY
 from edge.fleet.health_window import HealthWindow, Look
 from edge.fleet.state import phase_of, read_state, write_bytes, write_state
 from edge.keeping_config import Section
+from edge.speaker_config import MessageConfig
 from edge.yaml_source import ConfigError, load_yaml
 
 MAX_ENVELOPE = 2_000_000

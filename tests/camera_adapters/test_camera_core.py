@@ -7,6 +7,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import av
 import numpy as np
@@ -23,7 +24,7 @@ from camera_adapters.hosts import HostGate
 from camera_adapters.hwaccel import Accelerator, candidates
 from camera_adapters.open import open_stream
 from camera_adapters.reasons import StreamFaultError, backoff_s, classify, family
-from camera_adapters.redact import redact, secrets_of
+from camera_adapters.redact import check_login, redact, secrets_of
 from camera_adapters.stream import IllegalStepError, StreamOptions, StreamState, step
 
 T0 = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -63,6 +64,25 @@ def test_steps(old: str, new: str, legal: bool) -> None:
 def test_credentials_never_show(text: str, gone: str) -> None:
     assert gone not in redact(text)
     assert "***" in redact(text)
+
+
+@pytest.mark.parametrize("password", ["Geheim77/x", "Geheim77#x", "Geheim77?x", "Ge[heim77", "Geheim77/"])
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps", "http", "onvif", "gb28181+http"])
+def test_a_password_that_is_not_escaped_is_refused_without_a_word_of_it(scheme: str, password: str) -> None:
+    with pytest.raises(ValueError, match="%2F") as refused:
+        check_login(f"{scheme}://op:{password}@192.0.2.1:554/live")
+    assert "eheim" not in str(refused.value)
+    check_login(f"{scheme}://op:{quote(password, safe='')}@192.0.2.1:554/live?user=a@b")
+
+
+def test_what_stands_where_a_port_should_is_not_told() -> None:
+    for text in ("Invalid port: 'Geheim77'", "Port could not be cast to integer value as 'Geheim77'"):
+        assert "Geheim" not in redact(text)
+
+
+@pytest.mark.parametrize("path", ["/srv/a@b.mp4", "file:///srv/a@b.mp4", "clip.mp4"])
+def test_a_path_is_no_login(path: str) -> None:
+    check_login(path)
 
 
 def test_a_password_is_found_in_both_forms() -> None:

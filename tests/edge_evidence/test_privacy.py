@@ -94,7 +94,7 @@ def test_a_driver_in_the_subject_is_blurred_and_a_neighbours_region_spares_the_s
 def test_detections_become_shares() -> None:
     boxes = np.array([[0, 0, 32, 48], [160, 120, 320, 240]], np.float32)
     found = sensitive_of(
-        Detections(boxes, np.ones(2, np.float32), np.array([0, 1], np.int32), NAMES), 320, 240
+        Detections(boxes, np.ones(2, np.float32), np.array([0, 1], np.int32), NAMES), 320, 240, {}
     )
     assert found == Sensitive(people=((0, 0, 0.1, 0.2),), vehicles=((0.5, 0.5, 1, 1),))
 
@@ -165,6 +165,26 @@ def test_a_clip_that_leaves_is_blurred(tmp_path: Path, with_detector: bool) -> N
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_what_a_city_calls_a_person_or_a_vehicle_is_blurred(tmp_path: Path) -> None:
+    names, roles = ("行人", "环卫车", "bench"), {"行人": "person", "环卫车": "vehicle", "bench": "other"}
+
+    def detect(pictures: Sequence[np.ndarray]) -> list[Detections]:
+        boxes = np.array([[100, 40, 140, 180], [200, 40, 300, 180], [0, 0, 50, 50]], np.float32)
+        return [
+            Detections(boxes, np.ones(3, np.float32), np.arange(3, dtype=np.int32), names) for _ in pictures
+        ]
+
+    found = sensitive_of(detect([noise()])[0], 320, 240, roles)  # type: ignore[arg-type]
+    assert (len(found.people), len(found.vehicles)) == (1, 1)
+    ring, sent = ring_of(3)
+    maker = ClipMaker(True, lambda: detect, inline=True, roles=roles)  # type: ignore[arg-type]
+    info = maker.cut(ring, START, START + timedelta(seconds=3), tmp_path / "c.mp4").result()
+    with av.open(str(info.path)) as clip:
+        frames = [f.to_ndarray(format="rgb24") for f in clip.decode(video=0)]
+    assert detail(sent[0]) > 20
+    assert max(detail(f) for f in frames) < 8
+
+
 @pytest.mark.parametrize("blurred", [True, False])
 def test_a_mask_is_cut_out_of_the_clip_before_the_detector_looks(tmp_path: Path, blurred: bool) -> None:
     ring, _ = ring_of(2)
@@ -221,9 +241,9 @@ def test_a_clip_that_waits_longer_than_a_ring_holds_is_made_all_the_same(
     maker, go = ClipMaker(True, lambda: None), threading.Event()
     real = evidence_clip.blurred_clip
 
-    def slow(*given: Any) -> ClipInfo:
+    def slow(*given: Any, **more: Any) -> ClipInfo:
         assert go.wait(60)
-        return real(*given)
+        return real(*given, **more)
 
     monkeypatch.setattr(evidence_clip, "blurred_clip", slow)
     asked = [maker.cut(ring, START, START + timedelta(seconds=2), tmp_path / f"{n}.mp4") for n in range(8)]

@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from bench.chaos_sites import site_view
 from camera_adapters.demand import Demand
@@ -125,6 +126,16 @@ def test_a_zone_that_is_a_mask_is_cut_from_clips_and_looked_at_by_nobody(tmp_pat
     height, width = picture.shape[:2]
     assert picture[: height // 2 - 4, : width // 2 - 4].max() < 40
     assert picture[height // 2 + 8 :, width // 2 + 8 :].min() > 150
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [((0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)), ((0.5, 0.5),) * 3],
+    ids=["its sides cross", "no area"],
+)
+def test_a_mask_that_would_cut_half_or_nothing_is_refused(tmp_path: Path, mask: object) -> None:
+    with pytest.raises(ValidationError, match=r"masks\[1\]: .*corners"):
+        box_of(tmp_path, masks=(MASK, mask))
 
 
 class _Plan:

@@ -82,7 +82,7 @@ class Setup:
 
     def _look(self, frame: Frame) -> Sensitive:
         picture = picture_for(frame, self.detector.input_size)
-        return sensitive_of(self.detector.detect([picture])[0], picture.shape[1], picture.shape[0])
+        return sensitive_of(self.detector.detect([picture])[0], picture.shape[1], picture.shape[0], {})
 
     @property
     def lane(self) -> Lane:
