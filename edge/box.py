@@ -73,7 +73,8 @@ class Box:
         data = config.data_dir
         data.mkdir(parents=True, exist_ok=True)
         self._fleet = FleetAgent(config, env_file, log)
-        config = self._fleet.central.merged(config)
+        central = self._fleet.central
+        central.base, config = config, central.merged(config)
         self._config, self._log, self._clock = config, log, clock or SystemClock()
         self._tracing = tracing_of(config.otlp_endpoint, config.device, version("curbwatch"))
         bundle = self._fleet.models.bundle(config.model.bundle)
@@ -219,7 +220,10 @@ class Box:
     def apply_file(self, config: BoxConfig) -> Changes:
         """Take up another file; what the centre gives stays over it. See `apply`."""
         with self._fleet.lock:
-            return self.apply(self._fleet.central.merged(config))
+            changes = self.apply(self._fleet.central.merged(config))
+            # After that alone: a file that was refused is none to go back to.
+            self._fleet.central.base = config
+            return changes
 
     def apply(self, config: BoxConfig) -> Changes:
         """Take up another configuration: cameras go, come, start again or are drawn anew; the others are not touched.
@@ -362,6 +366,9 @@ class Box:
             except (httpx.HTTPError, OSError, sqlite3.Error) as exc:
                 # A full disk or a locked file among them: the next beat tries again.
                 self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")
+            except Exception as exc:
+                # Without heartbeats there are no orders and nothing is taken back: the next one goes all the same.
+                self._log.error("heartbeat.broken", error=redact(f"{type(exc).__name__}: {exc}"))
 
     def _heartbeat(self, process: psutil.Process) -> Heartbeat:
         level = self._outbox.level()

@@ -45,15 +45,11 @@ class ConfigFromCentre:
         self._state = read_state(self._folder / "config.json")
         self._window: HealthWindow | None = None
         self._overlay: CentralConfig | None = None
-        self._base: BoxConfig | None = None
+        # The box's file as it was last taken up; what the centre gives is laid over it.
+        self.base: BoxConfig | None = None
         if self._state.get("trial"):
             self._give_up("the box ended while the configuration was on trial")
-        if self.version:
-            try:
-                self._overlay = self._read(self.version)
-            except (ConfigError, OSError, ValueError) as exc:
-                self._log.error("config.central_unreadable", version=self.version, reason=str(exc)[:300])
-                self._state["held"] = 0
+        self._recall()
 
     @property
     def version(self) -> int:
@@ -72,7 +68,6 @@ class ConfigFromCentre:
 
     def merged(self, base: BoxConfig) -> BoxConfig:
         """Return the box's file with the centre's part over it."""
-        self._base = base
         if self._overlay is None:
             return base
         return _over(base, self._overlay)
@@ -82,14 +77,14 @@ class ConfigFromCentre:
         window_s: float,
     ) -> None:  # fmt: skip
         """Go towards the version that the centre wants. A refused version is not tried again."""
-        if wanted == self.version or wanted == self.refused[0] or self._base is None:
+        if wanted == self.version or wanted == self.refused[0] or self.base is None:
             return
         if self._state.get("trial"):
             return  # one change at a time: the one on trial is judged first
         before, old = look(), self._overlay
         try:
             overlay = self._pull(wanted, client) if wanted else None
-            apply(_over(self._base, overlay) if overlay is not None else self._base)
+            apply(_over(self.base, overlay) if overlay is not None else self.base)
         except httpx.HTTPError as exc:
             self._log.warning("config.pull_waits", version=wanted, reason=type(exc).__name__)
             return
@@ -122,9 +117,20 @@ class ConfigFromCentre:
             self._log.info("config.held", version=self.version)
         elif verdict == "bad":
             self._give_up(self._window.reason)
-            self._overlay = self._read(self.version) if self.version else None
-            if self._base is not None:
-                apply(self.merged(self._base))
+            self._recall()
+            if self.base is not None:
+                apply(self.merged(self.base))
+
+    def _recall(self) -> None:
+        """Take up the version that holds; one that cannot be read leaves the box's file alone."""
+        self._overlay = None
+        if not self.version:
+            return
+        try:
+            self._overlay = self._read(self.version)
+        except (ConfigError, OSError, ValueError) as exc:
+            self._log.error("config.central_unreadable", version=self.version, reason=str(exc)[:300])
+            self._state["held"] = 0
 
     def _pull(self, version: int, client: httpx.Client) -> CentralConfig:
         if version <= int(self._state.get("seen") or 0):

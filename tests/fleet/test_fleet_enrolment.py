@@ -27,6 +27,7 @@ from camera_adapters.testing.served import ServedLoopCam
 from contract.fleet import ConfigOrder
 from contract.signing import SignedError, key_text, open_config, read_key, sign_config
 from edge.box import Box
+from edge.changes import RefusedConfigError
 from edge.fleet.central_config import ConfigFromCentre
 from edge.fleet.enrol import EnrolError, enrol
 from edge.fleet.health_window import HealthWindow, Look
@@ -214,3 +215,48 @@ def test_a_box_takes_a_configuration_while_it_runs_and_takes_a_bad_one_back(tmp_
         assert {c.id for c in again.config.cameras} == {"a", "b"}
         again.start()
         again.stop()
+
+
+@pytest.mark.parametrize("trouble", ["a refused file", "the held version rots", "a clip is gone"])
+def test_whatever_stands_against_going_back_the_heartbeats_go_on(tmp_path: Path, trouble: str) -> None:
+    film = make_clip(tmp_path / "street.mp4", 12)
+    with (
+        ServedLoopCam({"a": Camera(RtpClip(film))}) as served,
+        city(tmp_path / "centre", clock=lambda: datetime.now(UTC)) as town,
+    ):
+        town.enrolled(tmp_path / "box", "box").close()
+        api = {"url": town.url, "token_file": str(tmp_path / "box" / "box.token"), "heartbeat_s": 1}
+        cam = camera("a", served.url("a"))
+        start = config_of(tmp_path, cam, api=api, fleet={"window_s": 6})
+        box = Box(start, get_logger())
+        box.start()
+
+        def give(*cameras: dict[str, Any]) -> None:
+            told = {"body": yaml.safe_dump({"cameras": list(cameras)})}
+            town.admin.put("/fleet/boxes/box/config", json=told).raise_for_status()
+
+        def phase(version: int) -> str:
+            told = town.admin.get("/fleet/boxes/box").json()["reported"].get("fleet") or {}
+            mine = version in (told.get("config_version"), told.get("config_refused"))
+            return str(told.get("config_phase")) if mine else ""
+
+        try:
+            wait(lambda: box._signs.look().live)
+            give(cam, camera("clip", str(film)))
+            wait(lambda: phase(1) == "held")
+            give(camera("a", "rtsp://127.0.0.1:1/gone"))
+            wait(lambda: phase(2) == "trial")
+            if trouble == "a refused file":
+                with pytest.raises(RefusedConfigError):
+                    box.apply_file(start.model_copy(update={"metrics_port": 9}))
+            elif trouble == "the held version rots":
+                (tmp_path / "box" / "fleet" / "config-1.yaml").write_text("cameras: [")
+            else:
+                film.unlink()
+            wait(lambda: phase(2) == "rolled_back", 30)
+            back = {"a", "clip"} if trouble == "a refused file" else {"a"}
+            assert {c.id for c in box.config.cameras} == back
+            if trouble != "a clip is gone":
+                wait(lambda: box._signs.look().live, 30)
+        finally:
+            box.stop()
