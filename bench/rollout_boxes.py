@@ -93,11 +93,11 @@ class SimBox:
         return self.models[self._follow.slots.model]
 
     def start(self, now: datetime) -> None:
-        """Start the worker as its supervisor does; a model that ends it at once is met by the next start."""
+        """Start the worker as its supervisor does, again and again while a model ends it at once."""
         self.born = now.timestamp()
         self._begin()
-        ends = self.model.ends
-        if ends and int(self.name.rpartition("-")[2]) // 10 % ends == 0:
+        place = int(self.name.rpartition("-")[2]) // 10
+        while (ends := self.model.ends) and place % ends == 0:
             self._begin()
 
     def look(self, now: datetime) -> Look:

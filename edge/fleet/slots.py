@@ -1,8 +1,8 @@
 """Two slots for released models, and which of them runs: an atomic switch, a trial, and the way back.
 
 `slots.json` is the one truth and is replaced in one step: {"active": {"slot", "model"}, "trial": {...}, "boots", "refused",
-"reason"}. The slot that runs is never written to. A trial that was booted once and did not become good is over at the next
-boot: a model that ends its process comes up once, and the one before runs again.
+"reason", "kept"}. The slot that runs is never written to. A trial that was booted twice and did not become good is over at the
+next boot: a power cut is no fault of the model, and one that ends its process comes up twice before the one before runs again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from contract.fleet import OWN, Phase
 from edge.fleet.state import phase_of, read_state, write_state
 
 SLOTS = ("a", "b")
+BOOTS = 2
+# Models that passed their trial on this box and need none again, the newest last.
+KEPT = 8
 
 
 class QuotaError(RuntimeError):
@@ -54,7 +57,7 @@ class Slots:
     def boot(self) -> Path | None:
         """Return the folder of the bundle to run; None: the file's own. Call once a start of the box."""
         trial = self._state.get("trial")
-        if trial and int(self._state.get("boots", 0)) >= 1:
+        if trial and int(self._state.get("boots", 0)) >= BOOTS:
             self.fall_back("the box ended while the model was on trial")
             trial = None
         if trial:
@@ -98,16 +101,21 @@ class Slots:
         return slot
 
     def switch(self, slot: Path, model: str) -> None:
-        """Let the next boot run `slot` on trial."""
-        active = self._state.get("active")
-        self._write(
-            {"trial": {"slot": slot.name, "model": model}, "boots": 0}
-            | ({"active": active} if active else {})
-        )
+        """Let the next boot run `slot`: on trial, unless the model was kept here before.
+
+        A rollout that is taken back must not hang on a second trial, which a power cut or a camera's trouble could end.
+        """
+        active, wanted = self._state.get("active"), {"slot": slot.name, "model": model}
+        if model in self._kept:
+            self._write({"active": wanted})
+            return
+        self._write({"trial": wanted, "boots": 0} | ({"active": active} if active else {}))
 
     def keep(self) -> None:
         """The trial was good: it is the active one."""
-        self._write({"active": self._state["trial"]})
+        trial = self._state["trial"]
+        kept = [m for m in self._kept if m != trial["model"]]
+        self._write({"active": trial, "kept": [*kept, trial["model"]][-KEPT:]})
 
     @property
     def before(self) -> frozenset[str]:
@@ -141,9 +149,17 @@ class Slots:
         told: dict[str, Any] = {"refused": model, "reason": reason[:300], "taken_back": taken_back}
         self._write(told | ({"active": active} if active else {}))
 
+    @property
+    def _kept(self) -> list[str]:
+        active = self._state.get("active")
+        told = [str(m) for m in self._state.get("kept", ())]
+        return [*told, str(active["model"])] if active and active["model"] not in told else told
+
     def _path(self, slot: str) -> Path:
         return self._folder / slot
 
     def _write(self, state: dict[str, Any]) -> None:
+        if kept := self._state.get("kept"):
+            state = {"kept": kept} | state
         write_state(self._folder / "slots.json", state)
         self._state = state

@@ -153,11 +153,31 @@ def test_a_worker_that_is_ending_does_not_judge_the_model_that_comes_after_it(bo
     assert box.models.slots.phase == "trial"
 
 
-def test_a_model_that_ends_its_worker_is_gone_at_the_next_start(box: Box) -> None:
+def test_a_model_that_ends_its_worker_twice_is_gone_at_the_next_start(box: Box) -> None:
     own = box.runs
     box.on_trial("north/centernet-mbv3-coco@7")
-    box.start()  # the worker ended, and nobody judged the trial
+    box.start()  # a power cut, perhaps: nobody judged the trial
+    assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@7", "trial")
+    box.start()
     assert (box.runs, box.models.slots.phase) == (own, "rolled_back")
+
+
+def test_a_model_that_was_kept_needs_no_second_trial_to_come_back(box: Box) -> None:
+    good, bad = "north/centernet-mbv3-coco@7", "north/centernet-mbv3-coco@8"
+    for model in (good, bad):
+        box.on_trial(model)
+        for at in (0.0, 6.0, 11.0):
+            box.watch(at)
+        assert box.models.slots.phase == "held"
+        box.asked.clear()
+    box.wish(good)  # the rollout of the other one was halted
+    wait(box.asked.is_set)
+    for _ in range(3):
+        box.start()  # the power fails again and again
+        box.watch(0.0, "")
+        box.watch(11.0, "")
+        assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@7", "held")
+    assert box.models.slots.refused == ("", "")
 
 
 def test_the_centre_calls_a_model_back_in_the_middle_of_its_trial(box: Box) -> None:
