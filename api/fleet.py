@@ -84,7 +84,7 @@ def make_code(
 
 
 def enrol_box(session: Session, told: Enrolment, core: Core) -> Enrolled:
-    """Turn a good code into a box with a token and a believed key.
+    """Turn a good code into a box with a token and a believed key; `ROLLOUTS` is held afterwards.
 
     Raises:
         ApiError: 403 wrong code or proof, 422 a key that is none or names another box.

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from api.audit import record
 from api.db import lock
-from api.fleet import ROLLOUTS
 from api.rollout import LIVE, shadowed, wished
 from api.rollout_plan import fits
 from api.rollouts import plan_of, state_of
@@ -24,9 +23,8 @@ def join(session: Session, device_id: str, now: datetime) -> None:
     """Give a new box the model that its ring has: the candidate where the ring has it, the good model before it otherwise.
 
     A rollout under way takes the box in, so that what becomes of the rollout becomes of the box. Otherwise the last
-    one says what the model is. A box with a wish of its own, such as one that enrols again, keeps it.
+    one says what the model is. A box with a wish of its own, such as one that enrols again, keeps it. The caller holds `ROLLOUTS`.
     """
-    lock(session, [ROLLOUTS])
     box, device = session.get_one(FleetBox, device_id), session.get_one(Device, device_id)
     if box.rollout_id is not None or box.model is not None:
         return

@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from api.access import Principal, needs, public
 from api.audit import record
 from api.core import CoreDep
+from api.db import lock
 from api.errors import ApiError, refusals
-from api.fleet import box_row, drift_of, enrol_box, make_code, releases_of, save_config
+from api.fleet import ROLLOUTS, box_row, drift_of, enrol_box, make_code, releases_of, save_config
 from api.rollout_join import join
 from api.rollout_watch import try_again
 from api.tables import Camera, Device
@@ -215,9 +216,12 @@ def wish(device_id: Slug, told: WishIn, who: Manager, core: CoreDep) -> BoxView:
     silent = now - timedelta(seconds=core.settings.offline_s)
     with core.db.write() as session:
         device = _device(session, device_id, who)
-        row = box_row(session, device_id)
         given = told.model_dump(exclude_unset=True)
-        if row.rollout_id is not None and {"model", "shadow"} & set(given):
+        decides = not given.keys().isdisjoint({"model", "shadow"})
+        if decides:
+            lock(session, [ROLLOUTS])  # a rollout that begins now must not be written over
+        row = box_row(session, device_id)
+        if decides and row.rollout_id is not None:
             raise ApiError(409, "model: a rollout decides over this box's model; abort it first")
         if "labels" in given:
             row.labels = dict(told.labels or {})

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from api_parts import Centre, centre, event
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from api import rollouts
 from api.fleet import box_row
 from api.rollouts import tick
-from api.tables_fleet import RolloutBox
+from api.routes import fleet as routes
+from api.tables_fleet import FleetBox, RolloutBox
 from bench.servers import drop_database, new_database
 from contract import new_id
 from edge.fleet.enrol import enrol
@@ -277,6 +279,38 @@ def test_a_person_pauses_resumes_lets_in_and_aborts(house: Centre) -> None:
     assert [h["actor"] for h in told["history"]][-3:] == ["user:root", "job:rollouts", "user:root"]
 
 
+def waiting(house: Centre) -> int:
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with house.core.db.read() as session:
+        return int(session.execute(text(asked)).scalar_one())
+
+
+@pytest.mark.parametrize("house", ["postgresql"], indirect=True)
+def test_a_rollout_that_begins_while_a_box_is_wished_a_model_decides_over_it(
+    house: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Boxes(house)
+    root, row_of = root_of(house), routes.box_row
+    begins = threading.Thread(
+        target=lambda: begin(house, plan=PLAN | {"shadow": None, "rings": [{"name": "all"}]})
+    )
+
+    def row(session: Session, device_id: str) -> FleetBox:
+        found = row_of(session, device_id)
+        begins.start()
+        while begins.is_alive() and not waiting(house):
+            time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(routes, "box_row", row)
+    answer = root.put("/fleet/boxes/b0", json={"model": "north/other@1"})
+    begins.join(60)
+    assert answer.status_code == 200
+    assert set(desired(house).values()) == {NEW}
+    with house.core.db.read() as session:
+        assert {m.before_model for m in session.scalars(select(RolloutBox))} == {OLD, "north/other@1"}
+
+
 @pytest.mark.parametrize("house", ["postgresql"], indirect=True)
 def test_a_box_that_enrols_again_while_a_rollout_begins_waits_for_its_turn(
     house: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -287,16 +321,11 @@ def test_a_box_that_enrols_again_while_a_rollout_begins_waits_for_its_turn(
     code = root_of(house).post("/fleet/codes", json=told).json()["code"]
     chosen, gathered, got = threading.Event(), rollouts._members, list[str]()
 
-    def waiting() -> int:
-        asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        with house.core.db.read() as session:
-            return int(session.execute(text(asked)).scalar_one())
-
     def members(*args: Any) -> list[RolloutBox]:
         found = gathered(*args)
         chosen.set()
         end = time.monotonic() + 60
-        while not waiting():
+        while not waiting(house):
             assert time.monotonic() < end, "the box did not come to the lock"
             time.sleep(0.05)
         return found
