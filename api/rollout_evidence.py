@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from sqlalchemy import and_, distinct, func, select
+from sqlalchemy import and_, distinct, exists, func, or_, select
 from sqlalchemy import case as sql_case
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from api.indicators import CONFIRMED, count_if
 from api.rollout import LIVE, State
 from api.rollout_gates import BoxSum, Evidence, Sample, ShadowSum
 from api.rollout_plan import Plan
-from api.tables import AlertRow, CaseRow, Device
+from api.tables import AlertRow, CaseRow, Device, VerdictRow
 from api.tables_fleet import Rollout, RolloutBox
 from contract.fleet import ShadowReport
 
@@ -55,15 +55,23 @@ Counts = dict[tuple[int, bool], tuple[int, int, int]]
 
 
 def _alerts(session: Session, rollout: Rollout) -> Counts:
-    """Return by (ring, is the candidate's): alerts of the rollout's time, confirmed cases, rejected cases."""
+    """Return by (ring, is the candidate's): alerts of the rollout's time, confirmed cases, rejected cases.
+
+    A case that was decided before the candidate's alert joined it says nothing of the candidate.
+    """
     name, _, version = rollout.candidate.partition("/")[2].partition("@")
     model = AlertRow.body["model"]
     ours = and_(model["name"].as_string() == name, model["version"].as_string() == version)
     since = AlertRow.received_at >= rollout.made_at
     new = sql_case((ours, 1), else_=0)
+    decided = exists().where(
+        VerdictRow.case_id == CaseRow.id,
+        VerdictRow.undone_at.is_(None),
+        VerdictRow.at >= AlertRow.received_at,
+    )
 
     def cases(condition: Any) -> Any:
-        return func.count(distinct(sql_case((condition, CaseRow.id))))
+        return func.count(distinct(sql_case((and_(condition, or_(new == 0, decided)), CaseRow.id))))
 
     query = (
         select(
