@@ -4,6 +4,7 @@ running --every gate passes--> running (next stage) --after the last ring--> don
 running, paused --a gate says halt--> halted        (every box back to what it had)
 running <--pause, resume--> paused                  (a person; or before a ring with `hold`)
 running, paused --abort--> aborted                  (a person; every box back)
+running, paused --finish--> done                    (a person; in the last ring, where few cameras may never pass the gates)
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from api.machine import IllegalStepError
 from api.rollout_plan import Plan
 
 Status = Literal["running", "paused", "halted", "aborted", "done"]
-Act = Literal["pause", "resume", "abort"]
+Act = Literal["pause", "resume", "abort", "finish"]
 LIVE: tuple[Status, ...] = ("running", "paused")
 _FROM: Mapping[Act, tuple[Status, ...]] = MappingProxyType(
-    {"pause": ("running",), "resume": ("paused",), "abort": LIVE}
+    {"pause": ("running",), "resume": ("paused",), "abort": LIVE, "finish": LIVE}
 )
 
 
@@ -93,13 +94,23 @@ def act(plan: Plan, state: State, what: Act, reason: str, now: datetime) -> Move
     Raises:
         IllegalStepError: it does not fit the state.
     """
-    if state.status not in _FROM[what]:
-        allowed = [str(name) for name, sources in sorted(_FROM.items()) if state.status in sources]
-        raise IllegalStepError(f"the rollout is {state.status}; it cannot {what}", allowed)
+    last = state.stage + 1 == len(plan.stages)
+    allowed = [
+        str(name) for name, sources in sorted(_FROM.items())
+        if state.status in sources and (last or name != "finish")
+    ]  # fmt: skip
+    if what not in allowed:
+        early = what == "finish" and state.status in LIVE
+        why = "a person finishes it in its last ring alone" if early else f"it cannot {what}"
+        raise IllegalStepError(f"the rollout is {state.status}; {why}", allowed)
     told = {"stage": plan.stages[state.stage], "why": reason}
     if what == "abort":
         aborted = replace(state, status="aborted", entered_at=now, why=reason or "a person aborted it")
         return Move(aborted, "rollout.aborted", told)
+    if what == "finish":
+        # Its boxes have the candidate already: what they lack is evidence, and a person answers for it.
+        done = replace(state, status="done", entered_at=now, why=reason or "a person finished it")
+        return Move(done, "rollout.finished", told)
     if what == "pause":
         return Move(
             replace(state, status="paused", why=reason or "a person paused it"), "rollout.paused", told

@@ -1,4 +1,4 @@
-"""Rollouts of a model: begin one, see where it stands and why, pause, resume, abort."""
+"""Rollouts of a model: begin one, see where it stands and why, pause, resume, abort, finish."""
 
 from __future__ import annotations
 
@@ -183,7 +183,10 @@ def one_rollout(rollout_id: Identifier, who: Reader, core: CoreDep) -> RolloutVi
 def say(
     rollout_id: Identifier, act: Act, who: Manager, core: CoreDep, told: Reason | None = None
 ) -> RolloutView:
-    """Pause a rollout, resume it (which lets in a ring with `hold`), or abort it: every box goes back to what it had."""
+    """Pause a rollout, resume it (which lets in a ring with `hold`), abort it: every box goes back to what it had; or finish it.
+
+    `finish` is for the last ring, where too few alerts or no champion left to compare with would let it wait for ever.
+    """
     with core.db.write() as session:
         rollout = _one(session, rollout_id, who)
         command(session, rollout, act, told.reason if told else "", f"user:{who.name}", core)

@@ -228,6 +228,7 @@ def _word(name: str, help_: str) -> None:
 _word("pause", "Hold the stage; what breaks boxes still halts it.")
 _word("resume", "Go on, and let in a ring with `hold`.")
 _word("abort", "End it: every box goes back to the model it had.")
+_word("finish", "End it in its last ring though gates wait: every box keeps the candidate.")
 _CLI = "cli"
 
 

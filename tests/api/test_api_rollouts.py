@@ -182,6 +182,36 @@ def test_a_person_pauses_resumes_lets_in_and_aborts(house: Centre) -> None:
     assert [h["actor"] for h in told["history"]][-3:] == ["user:root", "job:rollouts", "user:root"]
 
 
+@BOTH
+def test_a_person_finishes_what_a_small_site_can_never_show(house: Centre) -> None:
+    boxes, root = Boxes(house, ("b0",)), root_of(house)
+    rings = [{"name": "all"}]
+    early = f"/fleet/rollouts/{begin(house, plan=PLAN | {'rings': rings})['id']}"
+    refused = root.post(f"{early}/finish")
+    assert (refused.status_code, refused.json()["allowed"]) == (409, ["abort", "pause"])
+    root.post(f"{early}/abort").raise_for_status()
+    for _ in range(4):
+        boxes.case("b0", "confirm")
+    house.clock.pass_s(60)
+    limits = LIMITS | {"alerts_most": 2.0}
+    made = begin(house, plan=PLAN | {"shadow": None, "rings": rings, "limits": limits})
+    path = f"/fleet/rollouts/{made['id']}"
+    boxes.hours(0.1)
+    for _ in range(6):
+        boxes.hours(20)
+        boxes.case("b0", "confirm")
+        assert tick(house.core) == 0
+    waits = {gate for gate, verdict in verdict_of(read(house, made)).items() if verdict != "pass"}
+    assert waits == {"alerts"}, "no champion is left whose sample could grow"
+    told = root.post(f"{path}/finish", json={"reason": "one box, a good month"}).raise_for_status().json()
+    assert (told["status"], told["why"], told["intact"]) == ("done", "one box, a good month", True)
+    last = told["history"][-1]
+    assert (last["actor"], last["action"], last["body"]["stage"]) == ("user:root", "rollout.finished", "all")
+    assert desired(house) == {"b0": NEW}
+    assert root.post(f"{path}/finish").status_code == 409
+    assert root.put("/fleet/boxes/b0", json={"model": OLD}).status_code == 200, "free again"
+
+
 def waiting(house: Centre) -> int:
     asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with house.core.db.read() as session:

@@ -97,7 +97,7 @@ def test_a_shadow_is_a_table_of_differences(browser: Browser, centre: Town) -> N
 
 
 @pytest.mark.parametrize(("locale", "scheme"), [("en-GB", "light"), ("zh-CN", "dark")])
-def test_a_rollout_is_paused_resumed_and_aborted_with_the_keyboard(
+def test_a_rollout_is_paused_resumed_aborted_and_finished_with_the_keyboard(
     browser: Browser, centre: Town, locale: str, scheme: str
 ) -> None:
     fleet(centre)
@@ -124,6 +124,15 @@ def test_a_rollout_is_paused_resumed_and_aborted_with_the_keyboard(
     expect(page.locator("#page button")).to_have_count(0)
     count, report = violations(page)
     assert count == 0, report
+    with centre.person("ada") as ada:
+        last = ada.post(
+            "/fleet/rollouts", json={"candidate": "north/street@2", "plan": plan | {"shadow": None}}
+        )
+        page.goto(f"{centre.url}/#/rollouts/{last.raise_for_status().json()['id']}")
+        page.locator("#act-finish").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#act-finish")).to_have_count(0)
+        assert ada.get(f"/fleet/rollouts/{last.json()['id']}").json()["status"] == "done"
 
 
 def test_from_a_case_back_to_box_frame_and_model(browser: Browser, centre: Town) -> None:

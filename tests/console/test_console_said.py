@@ -89,6 +89,7 @@ def moves() -> list[str]:
         if move.state.held:
             found.append(act(PLAN, move.state, "resume", "", NOW).state)
     stopped: list[State] = [act(PLAN, state, what, "", NOW).state for what in ("pause", "abort")]
+    stopped.append(act(PLAN, found[-2], "finish", "", NOW).state)
     return [s.why for s in (*found, *stopped)]
 
 

@@ -32,7 +32,7 @@ gates = st.lists(
     st.builds(Gate, st.just("g"), st.sampled_from(["pass", "pass", "wait", "halt"]), st.just("why")),
     max_size=4,
 )
-acts: st.SearchStrategy[Any] = st.sampled_from(["pause", "resume", "abort"])
+acts: st.SearchStrategy[Any] = st.sampled_from(["pause", "resume", "abort", "finish"])
 turns = st.lists(st.one_of(gates, acts), max_size=30)
 
 
@@ -56,7 +56,9 @@ def test_a_rollout_goes_one_stage_on_and_only_when_every_gate_passed(plan: Plan,
         if move is None:
             continue
         further = move.state.stage > before.stage or move.state.status == "done"
-        if further:
+        if turn == "finish":
+            assert (move.state.status, before.stage) == ("done", len(plan.stages) - 1)
+        elif further:
             assert before.status == "running", "paused never goes on"
             assert turn, "no evidence is no pass"
             assert all(gate.verdict == "pass" for gate in turn)

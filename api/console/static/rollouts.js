@@ -1,4 +1,4 @@
-// Rollouts of models: where each stands, what its gates say and why, its history, and the word of a person: pause, resume, abort.
+// Rollouts of models: where each stands, what its gates say and why, its history, and the word of a person: pause, resume, abort, finish.
 import * as api from "./api.js";
 import { button, el, field, select } from "./dom.js";
 import { when } from "./facts.js";
@@ -10,7 +10,7 @@ const EVERY_MS = 15_000, STATUSES = ["running", "paused", "halted", "aborted", "
 const LOOK = { running: "good", done: "good", paused: "dim", halted: "bad", aborted: "bad" }, SAYS = { pass: "good", wait: "dim", halt: "bad" };
 // What a person may say in each state; the centre refuses the rest.
 const ACTS = { running: ["pause", "abort"], paused: ["resume", "abort"] };
-const WORD = { pause: "actPause", resume: "actResume", abort: "actAbort" };
+const WORD = { pause: "actPause", resume: "actResume", abort: "actAbort", finish: "actFinish" };
 let timer = null;
 
 const modelName = (name) => (name === OWN ? t("ownModel") : name || "–");
@@ -44,7 +44,8 @@ async function one(host, session, id) {
   const r = await api.get(`/fleet/rollouts/${id}`), again = () => one(host, session, id);
   const why = el("input", { id: "reason", maxlength: 300 });
   const act = (what) => guarded(async () => { await api.post(`/fleet/rollouts/${id}/${what}`, { reason: why.value.trim() }); await again(); host.querySelector("#page-said").textContent = t(WORD[what]); });
-  const acts = session.permissions.includes("device.manage") ? (ACTS[r.status] ?? []) : [];
+  const acts = session.permissions.includes("device.manage") ? [...(ACTS[r.status] ?? [])] : [];
+  if (acts.length && r.stage === r.stages.at(-1)) acts.push("finish");
   // A redraw must not take a half-written reason away.
   const typed = document.getElementById("reason");
   if (typed) { why.value = typed.value; if (document.activeElement === typed) setTimeout(() => why.focus()); }

@@ -1,7 +1,7 @@
 // Sentences of the centre and of the boxes: each key with English as it is sent (one piece between two "; "), then Chinese.
 export const SAID_WORDS = {
   // Rollouts: why one stands where it stands.
-  ro_every: ["every gate of every stage passed", "所有阶段的所有关口均已通过"], ro_aborter: ["a person aborted it", "人工放弃"], ro_pauser: ["a person paused it", "人工暂停"], ro_resumer: ["a person resumed it", "人工继续"],
+  ro_every: ["every gate of every stage passed", "所有阶段的所有关口均已通过"], ro_aborter: ["a person aborted it", "人工放弃"], ro_pauser: ["a person paused it", "人工暂停"], ro_resumer: ["a person resumed it", "人工继续"], ro_finisher: ["a person finished it", "人工完成"], ro_lastonly: ["a person finishes it in its last ring alone", "只能在最后一批时人工完成"],
   ro_waits: ["{why} waits for a person: `resume` lets it in", "{why}等待人工确认：点“继续”后开始"], ro_begins: ["{why} begins", "{why}开始"], ro_shadow: ["shadow", "影子阶段"],
   // Their gates.
   gate_time: ["{hours} of {least} h in this stage", "本阶段已进行 {hours} 小时（至少 {least} 小时）"],
