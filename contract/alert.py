@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contract.base import Box, Identifier, Message, Sha256, Slug, Unit, UtcTime
+from contract.base import Box, Identifier, Message, Revision, Sha256, Slug, Unit, UtcTime
 from contract.evidence import EvidenceItem
 from contract.geo import GeoPoint
 from contract.taxonomy import IssueClass, StreetClass, ZoneKind
@@ -67,7 +67,7 @@ class DwellFacts(Message):
     candidate_at: UtcTime
     confirmed_at: UtcTime
     dwell_s: Annotated[float, Field(ge=0, description="Seconds from first seen to now, monotonic clock.")]
-    samples: Annotated[int, Field(ge=1, description="Frames in which the subject was seen.")]
+    samples: Annotated[int, Field(ge=1, le=2**53, description="Frames in which the subject was seen.")]
     clock_source: Literal["rtcp_sender_report", "arrival", "file"]
     clock_offset_s: Annotated[
         float | None, Field(description="Camera clock minus box clock in seconds, where known.")
@@ -95,7 +95,7 @@ class Alert(Message):
 
     id: Identifier
     stage: AlertStage
-    revision: Annotated[int, Field(ge=0, description="Counts up with each message of one alert.")] = 0
+    revision: Annotated[Revision, Field(description="Counts up with each message of one alert.")] = 0
     issue: IssueClass
     camera_id: Slug
     camera_name: Annotated[str, Field(max_length=120)] = ""

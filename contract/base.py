@@ -19,9 +19,7 @@ from pydantic import (
 class Message(BaseModel):
     """An immutable message that refuses fields it does not know."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, ser_json_inf_nan="constants"
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     def wire(self) -> dict[str, Any]:
         """Return the message as JSON-ready values: times as ISO 8601 in UTC, unset options left out."""
@@ -71,6 +69,9 @@ def _without_offset(value: time) -> time:
 
 
 LocalTime = Annotated[time, BeforeValidator(_as_written), AfterValidator(_without_offset)]
+# No integer of Python's own length comes in: a float holds what is below exactly, and so does every JSON reader.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Revision = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Box = Annotated[
     tuple[Unit, Unit, Unit, Unit],
     Field(description="x1, y1, x2, y2 as shares of the picture's width and height, origin top left."),

@@ -19,7 +19,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Key, SSlibKey  # type: ignore[attr-defined]
 
 from contract.alert import AlertEvent, AlertStage
-from contract.base import Identifier, Message, Sha256, Slug, UtcTime
+from contract.base import Identifier, Message, Revision, Sha256, Slug, UtcTime
 
 # The signed link of a message, base64 of its DSSE envelope; about 1 KB.
 LINK_HEADER = "Curbwatch-Link"
@@ -38,7 +38,7 @@ class Link(Message):
     event_sha256: Annotated[Sha256, Field(description="SHA-256 of the message as `event_body` writes it.")]
     alert_id: Identifier
     stage: AlertStage
-    revision: Annotated[int, Field(ge=0)]
+    revision: Revision
     signed_at: UtcTime
 
     def text(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from contract.base import Message, Sha256, Slug, Unit, UtcTime
+from contract.base import Count, Message, Sha256, Slug, Unit, UtcTime
 
 ModelPath = Annotated[
     str,
@@ -22,7 +22,6 @@ WantedModel = Annotated[
     Field(description="A released bundle: city/name@version; `own` is the one that the box's file names."),
 ]
 Phase = Literal["none", "held", "trial", "rolled_back", "fetching", "refused"]
-Count = Annotated[int, Field(ge=0)]
 ENROL_WORD = "curbwatch enrol v1"
 SHADOW_CLASSES = 64
 
@@ -61,7 +60,9 @@ class ConfigOrder(Message):
     """A configuration that the centre wants a box to have; it travels inside a signed DSSE envelope."""
 
     device_id: Slug
-    version: Annotated[int, Field(ge=1, description="Counts up; a box never goes back to an earlier number.")]
+    version: Annotated[
+        int, Field(ge=1, le=2**53, description="Counts up; a box never goes back to an earlier number.")
+    ]
     body: Annotated[str, Field(max_length=1_000_000, description="YAML: `cameras`, `messages`.")]
     sha256: Annotated[Sha256, Field(description="Of the body.")]
     issued_at: UtcTime
@@ -85,9 +86,9 @@ class ShadowReport(Message):
 
     model: ModelPath
     frames: Count = 0
-    skipped: Annotated[int, Field(ge=0, description="Frames left out since the box had no time.")] = 0
+    skipped: Annotated[Count, Field(description="Frames left out since the box had no time.")] = 0
     failures: Annotated[
-        int, Field(ge=0, description="Frames that the candidate failed on, or on which its process ended.")
+        Count, Field(description="Frames that the candidate failed on, or on which its process ended.")
     ] = 0
     problem: Annotated[
         str, Field(max_length=300, description="Why the candidate does not run and will not; else empty.")
@@ -95,18 +96,21 @@ class ShadowReport(Message):
     waits: Annotated[
         str, Field(max_length=300, description="What it waits for before it runs; empty while it runs.")
     ] = ""
-    both: Annotated[int, Field(ge=0, description="Objects that both saw (same class, IoU 0.5).")] = 0
+    both: Annotated[Count, Field(description="Objects that both saw (same class, IoU 0.5).")] = 0
     champion_only: Count = 0
     candidate_only: Count = 0
     by_class: Annotated[
         dict[str, tuple[Count, Count, Count]],
         Field(max_length=SHADOW_CLASSES, description="Class: both, champion only, candidate only."),
     ] = Field(default_factory=dict)
-    champion_ms: Annotated[float, Field(ge=0, description="Mean time of a compared frame, milliseconds.")] = (
-        0.0
-    )
+    champion_ms: Annotated[
+        float, Field(ge=0, le=1e7, description="Mean time of a compared frame, milliseconds.")
+    ] = 0.0
     candidate_ms: Annotated[
-        float, Field(ge=0, description="The candidate's; both are 0 where the two ran on different hardware.")
+        float,
+        Field(
+            ge=0, le=1e7, description="The candidate's; both are 0 where the two ran on different hardware."
+        ),
     ] = 0.0
 
 
@@ -119,18 +123,20 @@ class BoxLoad(Message):
     inference: Annotated[float, Field(ge=0, description="Cores that inference took since then.")] = 0.0
     busy: Annotated[Unit, Field(description="Share of time in which the detector's thread had work.")] = 0.0
     stretch: Annotated[float, Field(ge=1, description="Factor on all intervals; 1 is no overload.")] = 1.0
-    age_p95_s: Annotated[float, Field(ge=0, description="Age of a picture when it was detected.")] = 0.0
+    age_p95_s: Annotated[float, Field(ge=0, le=1e9, description="Age of a picture when it was detected.")] = (
+        0.0
+    )
 
 
 class FleetReport(Message):
     """What a box has made of the centre's wishes."""
 
     config_version: Annotated[
-        int, Field(ge=0, description="The centre's configuration that holds; 0: the file alone.")
+        Count, Field(description="The centre's configuration that holds; 0: the file alone.")
     ] = 0
     config_phase: Phase = "none"
     config_refused: Annotated[
-        int, Field(ge=0, description="Version that was refused or rolled back; 0: none.")
+        Count, Field(description="Version that was refused or rolled back; 0: none.")
     ] = 0
     config_reason: Annotated[str, Field(max_length=300)] = ""
     model: Annotated[
@@ -139,5 +145,5 @@ class FleetReport(Message):
     model_phase: Phase = "none"
     model_refused: Annotated[str, Field(max_length=140)] = ""
     model_reason: Annotated[str, Field(max_length=300)] = ""
-    model_again: Annotated[int, Field(ge=0, description="The last `model_again` that the box obeyed.")] = 0
+    model_again: Annotated[Count, Field(description="The last `model_again` that the box obeyed.")] = 0
     shadow: ShadowReport | None = None

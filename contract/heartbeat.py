@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from contract.base import Identifier, Message, Sha256, Slug, UtcTime
+from contract.base import Count, Identifier, Message, Sha256, Slug, UtcTime
 from contract.fleet import BoxLoad, FleetReport, ShadowOrder, WantedModel
 from contract.orders import CalloutOrder, CheckOrder, InspectionOrder
 from contract.taxonomy import IssueClass
@@ -36,8 +36,8 @@ class CameraHealth(Message):
     decoder: Annotated[
         Literal["software", "cuda", "vaapi", "qsv"], Field(description="Of the stream that is judged.")
     ] = "software"
-    frames_decoded: Annotated[int, Field(ge=0)] = 0
-    frames_dropped: Annotated[int, Field(ge=0)] = 0
+    frames_decoded: Count = 0
+    frames_dropped: Count = 0
     tainted_ratio: Annotated[float, Field(ge=0, le=1, description="Share of decoded frames with damage.")] = (
         0.0
     )
@@ -83,12 +83,12 @@ class Heartbeat(Message):
     ] = ""
     cameras: Annotated[tuple[CameraHealth, ...], Field(max_length=512)] = ()
     camera_events: Annotated[tuple[CameraEvent, ...], Field(max_length=256)] = ()
-    outbox_items: Annotated[int, Field(ge=0)] = 0
-    outbox_bytes: Annotated[int, Field(ge=0)] = 0
-    rss_bytes: Annotated[int, Field(ge=0)] = 0
+    outbox_items: Count = 0
+    outbox_bytes: Count = 0
+    rss_bytes: Count = 0
     cpu_share: Annotated[float, Field(ge=0, description="Cores in use, 1.0 is one core.")] = 0.0
-    disk_free_bytes: Annotated[int, Field(ge=0)] = 0
-    disk_bytes: Annotated[int, Field(ge=0, description="Size of the disk that holds the box's state.")] = 0
+    disk_free_bytes: Count = 0
+    disk_bytes: Annotated[Count, Field(description="Size of the disk that holds the box's state.")] = 0
     temperature_c: Annotated[
         float | None, Field(ge=-60, le=200, description="Hottest sensor; none where the machine has none.")
     ] = None
@@ -116,17 +116,15 @@ class ScoreThreshold(Message):
 class DesiredState(Message):
     """What the centre wants a box to run; the answer to a heartbeat."""
 
-    version: Annotated[int, Field(ge=0)] = 0
+    version: Count = 0
     model: Annotated[WantedModel | None, Field(description="Bundle to run; none leaves it as it is.")] = None
     model_again: Annotated[
-        int,
-        Field(
-            ge=0, description="Counts up when a person lets a refused model, or a shadow's, be tried again."
-        ),
+        Count,
+        Field(description="Counts up when a person lets a refused model, or a shadow's, be tried again."),
     ] = 0
     shadow: ShadowOrder | None = None
     config_version: Annotated[
-        int, Field(ge=0, description="The centre's configuration for this box; 0 leaves the box its file.")
+        Count, Field(description="The centre's configuration for this box; 0 leaves the box its file.")
     ] = 0
     config_sha256: Sha256 | None = None
     inspections: Annotated[tuple[InspectionOrder, ...], Field(max_length=64)] = ()

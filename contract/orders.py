@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contract.base import Box, Identifier, Message, Slug, UtcTime
+from contract.base import Box, Count, Identifier, Message, Slug, UtcTime
 from contract.evidence import EvidenceItem
 from contract.setup import CameraSetup
 from contract.taxonomy import IssueClass
@@ -151,6 +151,6 @@ class CheckReport(Message):
         str, Field(max_length=600_000, description="Of a snapshot: JPEG in base64, blurred as the box blurs.")
     ] = ""
     seen_from: Annotated[UtcTime | None, Field(description="Of a trial: begin of the box's record.")] = None
-    looks: Annotated[int, Field(ge=0, description="Of a trial: judged pictures in the record.")] = 0
-    raised: Annotated[int, Field(ge=0, description="Of a trial: cases, those not listed included.")] = 0
+    looks: Annotated[Count, Field(description="Of a trial: judged pictures in the record.")] = 0
+    raised: Annotated[Count, Field(description="Of a trial: cases, those not listed included.")] = 0
     cases: Annotated[tuple[TrialCase, ...], Field(max_length=100)] = ()
