@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import httpx
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +28,7 @@ from api.core import Core
 from api.db import Database
 from api.errors import OPEN311, ApiError, answer, georeport_error, unfit
 from api.evidence import EvidenceStore
+from api.log import going_on
 from api.metrics import Metrics
 from api.middleware import Outer
 from api.migrate import migrate
@@ -44,7 +44,6 @@ from contract import utc_now
 if TYPE_CHECKING:
     from contract.tracing import Tracing
 
-LOG = structlog.get_logger("api")
 SWEEP_S = 30
 ROUTERS = (
     "ingest",
@@ -150,12 +149,10 @@ async def _send_hooks(core: Core) -> None:
     with httpx.Client(timeout=10, follow_redirects=False, trust_env=False) as client:
         while True:
             sent = 0
-            try:
+            with going_on("webhooks.failed", SQLAlchemyError):
                 sent = await run_in_threadpool(
                     send_due, core.db, client, core.now, settings.hook_tries, settings.allow_private_hooks
                 )
-            except SQLAlchemyError as exc:
-                LOG.warning("webhooks.failed", error=type(exc).__name__)
             if not sent:
                 await asyncio.sleep(2)
 
@@ -164,25 +161,25 @@ async def _retain(core: Core) -> None:
     """Delete what has had its time, for as long as the replica lives."""
     while core.settings.retention_every_s:
         await asyncio.sleep(core.settings.retention_every_s)
-        try:
+        with going_on("retention.failed", SQLAlchemyError, OSError, BaseError):
             await sweep(core)
-        except (SQLAlchemyError, OSError, BaseError) as exc:
-            LOG.warning("retention.failed", error=type(exc).__name__)
 
 
 async def _sweep(core: Core) -> None:
     """Order looks before deadlines and end orders that nobody answered, every half minute."""
 
-    def once() -> None:
+    def looks() -> None:
         with core.db.write() as session:
             inspections.sweep(session, core.now(), core.pack)
+
+    def calls() -> None:
+        with core.db.write() as session:
             callouts.sweep(session, core.now())
 
     while True:
-        try:
-            await run_in_threadpool(once)
-        except SQLAlchemyError as exc:
-            LOG.warning("sweep.failed", error=type(exc).__name__)
+        for once in (looks, calls):
+            with going_on("sweep.failed", SQLAlchemyError, what=once.__name__):
+                await run_in_threadpool(once)
         await asyncio.sleep(SWEEP_S)
 
 
@@ -190,10 +187,8 @@ async def _roll(core: Core) -> None:
     """Ask the gates of every live rollout, for as long as the replica lives."""
     while core.settings.rollout_every_s:
         await asyncio.sleep(core.settings.rollout_every_s)
-        try:
+        with going_on("rollouts.failed", SQLAlchemyError):
             await run_in_threadpool(rollouts.tick, core)
-        except SQLAlchemyError as exc:
-            LOG.warning("rollouts.failed", error=type(exc).__name__)
 
 
 async def _invalid(request: Request, exc: Exception) -> Response:

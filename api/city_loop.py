@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.city_requests import exchange
 from api.core import Core
 from api.georeport import GeoReport, GeoReportError
+from api.log import going_on
 from api.settings import Settings
 
 LOG = structlog.get_logger("api")
@@ -37,9 +38,9 @@ async def exchange_forever(core: Core) -> None:
         return
     with endpoint(core.settings) as city:
         while True:
-            try:
-                await run_in_threadpool(exchange, core, city)
-            except (GeoReportError, SQLAlchemyError) as exc:
-                words = str(exc) if isinstance(exc, GeoReportError) else type(exc).__name__
-                LOG.warning("open311.failed", error=words)
+            with going_on("open311.failed", SQLAlchemyError):
+                try:
+                    await run_in_threadpool(exchange, core, city)
+                except GeoReportError as exc:
+                    LOG.warning("open311.failed", error=str(exc))
             await asyncio.sleep(core.settings.open311_every_s)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import null, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.audit import record
@@ -17,6 +18,7 @@ from api.core import Core
 from api.db import lock, plain
 from api.errors import ApiError
 from api.fleet import ROLLOUTS, releases_of
+from api.log import going_on
 from api.machine import IllegalStepError
 from api.rollout import LIVE, Act, Move, State, act, begin, shadowed, step, wished
 from api.rollout_evidence import gather
@@ -123,12 +125,15 @@ def _members(
 
 
 def tick(core: Core) -> int:
-    """Look at every live rollout, each in a transaction of its own; return how many moved."""
+    """Look at every live rollout, each in a transaction of its own, and return how many moved.
+
+    What goes wrong with one is logged and stops no other.
+    """
     with core.db.read() as session:
         live = list(session.scalars(select(Rollout.id).where(Rollout.phase.in_(LIVE)).order_by(Rollout.id)))
     moved = 0
     for rollout_id in live:
-        with core.db.write() as session:
+        with going_on("rollout.failed", SQLAlchemyError, rollout=rollout_id), core.db.write() as session:
             moved += look(session, rollout_id, core)
     return moved
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.core import Core
 from api.custody import read_link
+from api.log import going_on
 from api.settings import Settings
 from api.tables_custody import ChainLink
 
@@ -37,10 +38,11 @@ async def stamp_forever(core: Core) -> None:
         return
     async with httpx.AsyncClient(timeout=15, trust_env=False, follow_redirects=False) as client:
         while True:
-            try:
-                await stamp_due(core, client)
-            except (StampError, httpx.HTTPError, SQLAlchemyError) as exc:
-                LOG.warning("stamps.failed", error=f"{type(exc).__name__}: {str(exc)[:200]}")
+            with going_on("stamps.failed", SQLAlchemyError):
+                try:
+                    await stamp_due(core, client)
+                except (StampError, httpx.HTTPError) as exc:
+                    LOG.warning("stamps.failed", error=f"{type(exc).__name__}: {str(exc)[:200]}")
             await asyncio.sleep(EVERY_S)
 
 
