@@ -11,7 +11,6 @@ import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import select
@@ -95,15 +94,20 @@ def resolve(url: str, allow_private: bool) -> tuple[str | None, str]:
 
     The address that was checked is the one to connect to: a name asked a second time may answer another one.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ({"https", "http"} if allow_private else {"https"}) or not parts.hostname:
+    try:
+        parts = httpx.URL(url)  # what calls it reads it: another parser may see another host
+    except (httpx.InvalidURL, ValueError):
+        return "url: it cannot be read; write it as https://HOST/PATH", ""
+    if parts.scheme not in ({"https", "http"} if allow_private else {"https"}) or not parts.host:
         return "url: must begin with https://", ""
-    if parts.username or parts.password:
+    if parts.userinfo:
         return "url: must not hold a password", ""
+    if parts.port is not None and not 0 < parts.port < 2**16:
+        return f"url: {parts.port} is no port", ""
     if allow_private:
         return None, ""
     try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(parts.raw_host.decode(), parts.port or 443, type=socket.SOCK_STREAM)
     except (OSError, ValueError):
         return "url: the host name is unknown", ""
     if not found or any(not ipaddress.ip_address(a[4][0]).is_global for a in found):
@@ -165,7 +169,7 @@ def _send(
         there = there.copy_with(host=host)
     try:
         answer = client.post(there, content=raw, headers=headers, extensions=more)
-    except httpx.HTTPError as exc:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
         return type(exc).__name__
     return "" if answer.is_success else f"HTTP {answer.status_code}"
 

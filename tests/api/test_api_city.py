@@ -20,6 +20,7 @@ import uvicorn
 from api_parts import Centre, asked_metrics, centre, event, missing_metrics
 
 from api.outbox import check_address, send_due, wait_s
+from api.tables import Hook
 from bench.geo import run as run_geo
 from bench.ports import free_port
 
@@ -186,6 +187,43 @@ def test_a_verdict_leaves_when_it_can_no_longer_be_taken_back(tmp_path: Path) ->
 )
 def test_webhooks_do_not_reach_inside(url: str) -> None:
     assert check_address(url, allow_private=False)
+
+
+# The client reads the last of them as a call of 127.0.0.1, others as one of 1.1.1.1.
+NO_ADDRESS = [
+    "https://1.1.1.1/\x01",
+    "https://[::1",
+    "https://\u2603.example/",
+    "https://1.1.1.1:99999/",
+    "https://1.1.1.1\\@127.0.0.1/",
+]
+
+
+def test_what_is_no_address_is_refused(house: Centre) -> None:
+    root = house.person("root", "admin")
+    for url in NO_ADDRESS:
+        answer = root.post("/hooks", json={"url": url})
+        assert (answer.status_code, answer.json()["detail"][:5]) == (422, "url: "), url
+
+
+def test_a_webhook_that_cannot_be_called_holds_up_no_other(tmp_path: Path) -> None:
+    """As it stands in a store of before such addresses were refused."""
+    with (
+        centre(tmp_path, allow_private_hooks=True) as house,
+        receiver([]) as (url, kind),
+        httpx.Client(timeout=60, trust_env=False) as client,
+    ):
+        root = house.person("root", "admin")
+        hooks = [root.post("/hooks", json={"url": url}).json()["id"] for _ in NO_ADDRESS]
+        with house.core.db.write() as session:
+            for hook_id, bad in zip(hooks, NO_ADDRESS, strict=True):
+                session.get_one(Hook, hook_id).url = bad
+        root.post("/hooks", json={"url": url}).raise_for_status()
+        house.case()
+        send_due(house.core.db, client, house.clock, 2, True)
+        assert len(kind.got) == 1
+        told = [root.get(f"/hooks/{hook_id}/deliveries").json()[0] for hook_id in hooks]
+        assert all((d["state"], d["tries"]) == ("due", 1) and d["error"] for d in told)
 
 
 def test_the_live_feed_over_a_real_server(house: Centre) -> None:
