@@ -28,7 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DataError, DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from api.settings import Settings
@@ -106,6 +107,7 @@ def make_engine(settings: Settings) -> Engine:
     size = settings.pool_size
     if not settings.is_sqlite:
         engine = create_engine(settings.db_url, pool_size=size, max_overflow=size)
+        event.listen(engine, "handle_error", _as_unfit)
         event.listen(engine, "checkout", _check_idle)
         event.listen(engine, "checkin", _note_use)
         return engine
@@ -113,6 +115,7 @@ def make_engine(settings: Settings) -> Engine:
     engine = create_engine(
         settings.db_url, pool_size=size, max_overflow=size, connect_args={"timeout": BUSY_MS / 1000}
     )
+    event.listen(engine, "handle_error", _as_unfit)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -132,6 +135,12 @@ def _begin_sqlite(connection: Connection) -> None:
     # A reader that turns writer in WAL mode fails at once with SQLITE_BUSY, whatever the timeout says.
     writes = connection.get_execution_options().get("curbwatch_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _as_unfit(context: ExceptionContext) -> BaseException | None:
+    """Name what is too great to be bound as what PostgreSQL refuses is named; SQLite's driver raises it bare."""
+    found = context.original_exception
+    return DataError(context.statement, None, found) if isinstance(found, OverflowError) else None
 
 
 def _note_use(_connection: Any, record: Any) -> None:

@@ -80,9 +80,12 @@ _WHEN = {
 }
 
 
-async def unfit(_request: Request, _exc: Exception) -> JSONResponse:
+async def unfit(request: Request, _exc: Exception) -> Response:
     """Answer a value that the database cannot hold, such as a NUL character in a text on PostgreSQL."""
-    return JSONResponse({"detail": "a field holds a character or a number that cannot be stored"}, 422)
+    detail = "a field holds a character, a number or a time that cannot be stored"
+    if request.url.path.startswith(OPEN311):
+        return georeport_error(request.url.path, 422, detail)
+    return JSONResponse({"detail": detail}, 422)
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -27,6 +27,9 @@ class Message(BaseModel):
 
 
 def _to_utc(value: datetime) -> datetime:
+    # A year's room at either end of the calendar: neither an offset nor what is reckoned from a time leads out of it.
+    if not 1 < value.year < 9999:
+        raise ValueError("the year must be from 2 to 9998")
     return value.astimezone(UTC)
 
 

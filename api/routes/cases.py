@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
@@ -27,7 +27,7 @@ from api.review import VerdictIn, check_version, find, give_verdict, undo_verdic
 from api.tables import CaseRow
 from api.tiles import inside
 from contract import Case, CaseState, IssueClass
-from contract.base import Identifier
+from contract.base import Identifier, UtcTime
 
 router = APIRouter(tags=["cases"])
 Reader = Annotated[Principal, needs("case.read")]
@@ -67,6 +67,7 @@ def _after(query: Select[*tuple[Any, ...]], cursor: str, queue: bool) -> Select[
         opened = datetime.fromisoformat(at)
         if opened.tzinfo is None or not isinstance(case_id, str) or len(priority) != int(queue):
             raise ValueError("shape")  # noqa: TRY301
+        opened = opened.astimezone(UTC)
         if queue:
             rank = int(priority[0])
             later = tuple_(CaseRow.opened_at, CaseRow.id) > tuple_(opened, case_id)
@@ -90,7 +91,7 @@ def list_cases(
     issue: IssueClass | None = None,
     camera: Annotated[str | None, Query(max_length=64)] = None,
     bbox: Annotated[str | None, Query(description="west,south,east,north in degrees.", max_length=100)] = None,
-    since: Annotated[datetime | None, Query(description="Opened at or after.")] = None,
+    since: Annotated[UtcTime | None, Query(description="Opened at or after.")] = None,
     order: Annotated[str, Query(pattern="^(newest|queue)$", description="`queue`: main streets, then the oldest.")] = "newest",
     cursor: Annotated[str | None, Query(max_length=300)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -106,8 +107,6 @@ def list_cases(
     if camera:
         query = query.where(CaseRow.camera_id == camera)
     if since:
-        if since.tzinfo is None:
-            raise ApiError(400, "since: give the time with its offset, such as 2026-03-04T08:00:00Z")
         query = query.where(CaseRow.opened_at >= since)
     if bbox:
         query = query.where(*inside(CaseRow, parse_bbox(bbox)))
