@@ -28,7 +28,9 @@ from api.tables import CaseRow
 from api.tables_city import CityRequest
 from contract import CaseSource, CaseState, IssueClass
 
-AT_ONCE, CLAIM = 50, timedelta(seconds=60)
+AT_ONCE = 50
+# Longer than a case's two questions take, each of 20 s for every one of its steps.
+CLAIM = timedelta(minutes=5)
 TRIES = 12
 # Servers list what was requested since a moment, so each round looks this far back; a report is filed once all the same.
 LOOK_BACK = timedelta(days=2)
@@ -57,39 +59,60 @@ def exchange(core: Core, city: GeoReport) -> Round:
     return Round(posted, changed, _pull(core, city) if core.settings.open311_pull else 0)
 
 
+@dataclass(frozen=True)
+class _Due:
+    case_id: str
+    tries: int
+    number: str
+    issue: str
+    lon: float
+    lat: float
+    opened: datetime
+
+
 def _post_due(core: Core, city: GeoReport) -> int:
-    now = core.now()
+    began, posted = core.now(), 0
     with core.db.write() as session:
-        _note_filed(session, core, now)
-        work = [
-            (row.case_id, row.tries, case.number, case.issue, case.lon, case.lat, case.opened_at)
-            for row, case in session.execute(
-                select(CityRequest, CaseRow)
-                .join(CaseRow, CaseRow.id == CityRequest.case_id)
-                .where(CityRequest.state == "due", CityRequest.next_at <= now)
-                .order_by(CityRequest.next_at)
-                .limit(AT_ONCE)
-                .with_for_update(skip_locked=True, of=CityRequest)
-            )
-        ]
-        for case_id, *_ in work:
-            # Claimed for a minute: a replica that dies while posting leaves the case to another.
-            # The try counts before it is made: after a crash the city is asked first.
-            row = session.get_one(CityRequest, case_id)
-            row.next_at, row.tries = now + CLAIM, row.tries + 1
-    for case_id, tries, number, issue, lon, lat, opened in work:
+        _note_filed(session, core, began)
+    while posted < AT_ONCE and (due := _claim(core, began)) is not None:
         try:
-            known = _find(city, number, _service(core, issue).code, opened) if tries else None
-            if known is not None:
-                _note_post(core, case_id, known.id, "")
-                continue
-            service = _service(core, issue)
-            words = f"{core.pack.open311_words} [{number}]".strip()
-            made = city.post(service.code, lon, lat, words, service.attributes)
-            _note_post(core, case_id, made.id, made.token)
+            _post(core, city, due)
         except GeoReportError as exc:
-            _note_fault(core, case_id, exc)
-    return len(work)
+            _note_fault(core, due.case_id, exc)
+        posted += 1
+    return posted
+
+
+def _claim(core: Core, began: datetime) -> _Due | None:
+    """Take the case that has been due for longest, just before it is posted: a claim must outlast the posting."""
+    with core.db.write() as session:
+        found = session.execute(
+            select(CityRequest, CaseRow)
+            .join(CaseRow, CaseRow.id == CityRequest.case_id)
+            .where(CityRequest.state == "due", CityRequest.next_at <= began)
+            .order_by(CityRequest.next_at)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=CityRequest)
+        ).first()
+        if found is None:
+            return None
+        row, case = found
+        due = _Due(row.case_id, row.tries, case.number, case.issue, case.lon, case.lat, case.opened_at)
+        # A replica that dies while posting leaves the case to another.
+        # The try counts before it is made: after a crash the city is asked first.
+        row.next_at, row.tries = core.now() + CLAIM, row.tries + 1
+        return due
+
+
+def _post(core: Core, city: GeoReport, due: _Due) -> None:
+    service = _service(core, due.issue)
+    known = _find(city, due.number, service.code, due.opened) if due.tries else None
+    if known is not None:
+        _note_post(core, due.case_id, known.id, "")
+        return
+    words = f"{core.pack.open311_words} [{due.number}]".strip()
+    made = city.post(service.code, due.lon, due.lat, words, service.attributes)
+    _note_post(core, due.case_id, made.id, made.token)
 
 
 def _service(core: Core, issue: str) -> CityService:

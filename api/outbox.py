@@ -8,7 +8,8 @@ import hmac
 import ipaddress
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -120,28 +121,53 @@ def wait_s(tries: int) -> float:
     return min(MAX_WAIT_S, FIRST_WAIT_S * 2.0 ** max(0, tries - 1))
 
 
+@dataclass(frozen=True)
+class _Work:
+    id: str
+    hook_id: str
+    body: dict[str, Any]
+    url: str
+    secret: str
+
+
 def send_due(
     db: Database, client: httpx.Client, now: Callable[[], datetime], tries: int, allow_private: bool
 ) -> int:
-    """Send what is due and return how many were tried. Two replicas never send one delivery at once."""
+    """Send what is due, one after the other, and return how many were tried. Two replicas never send one at once.
+
+    A webhook that fails rests for the round, so that one that does not answer costs the others one wait.
+    """
+    began, tried, resting = now(), 0, set[str]()
+    while tried < AT_ONCE and (work := _claim(db, began, now(), resting)) is not None:
+        error = _send(client, work.url, work.secret, work.id, work.body, now(), allow_private)
+        with db.write() as session:
+            _note(session.get(Delivery, work.id), error, now(), tries)
+        tried += 1
+        if error:
+            resting.add(work.hook_id)
+    return tried
+
+
+def _claim(db: Database, due: datetime, now: datetime, resting: Collection[str]) -> _Work | None:
+    """Take the delivery that has been due for longest, just before it leaves: a claim must outlast the sending."""
     with db.write() as session:
-        due = session.execute(
+        found = session.execute(
             select(Delivery, Hook)
             .join(Hook, Hook.id == Delivery.hook_id)
-            .where(Delivery.state == "due", Delivery.next_at <= now(), Hook.active)
+            .where(
+                Delivery.state == "due", Delivery.next_at <= due, Hook.active, Hook.id.not_in(resting),
+            )
             .order_by(Delivery.next_at)
-            .limit(AT_ONCE)
+            .limit(1)
             .with_for_update(skip_locked=True, of=Delivery)
-        ).all()
-        for delivery, _ in due:
-            # Claimed for a minute: a replica that dies while sending leaves the delivery to another.
-            delivery.next_at = now() + timedelta(seconds=CLAIM_S)
-        work = [(d.id, d.body, h.url, h.secret) for d, h in due]
-    for delivery_id, body, url, secret in work:
-        error = _send(client, url, secret, delivery_id, body, now(), allow_private)
-        with db.write() as session:
-            _note(session.get_one(Delivery, delivery_id), error, now(), tries)
-    return len(work)
+        ).first()  # fmt: skip
+        if found is None:
+            return None
+        delivery, hook = found
+        # Claimed for a minute: a replica that dies while sending leaves the delivery to another.
+        # The try counts before it is made, so that `recall` leaves alone what is on its way.
+        delivery.next_at, delivery.tries = now + timedelta(seconds=CLAIM_S), delivery.tries + 1
+        return _Work(delivery.id, hook.id, delivery.body, hook.url, hook.secret)
 
 
 def _send(
@@ -168,14 +194,16 @@ def _send(
         more = {"sni_hostname": there.raw_host.decode()}
         there = there.copy_with(host=host)
     try:
-        answer = client.post(there, content=raw, headers=headers, extensions=more)
+        # The body of the answer stays unread: it says nothing, and may come for ever.
+        with client.stream("POST", there, content=raw, headers=headers, extensions=more) as answer:
+            return "" if answer.is_success else f"HTTP {answer.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
         return type(exc).__name__
-    return "" if answer.is_success else f"HTTP {answer.status_code}"
 
 
-def _note(delivery: Delivery, error: str, now: datetime, tries: int) -> None:
-    delivery.tries += 1
+def _note(delivery: Delivery | None, error: str, now: datetime, tries: int) -> None:
+    if delivery is None or delivery.state != "due":
+        return
     delivery.error = error[:300]
     if not error:
         delivery.state = "sent"

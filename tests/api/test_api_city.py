@@ -6,9 +6,10 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -23,6 +24,7 @@ from api.outbox import check_address, send_due, wait_s
 from api.tables import Hook
 from bench.geo import run as run_geo
 from bench.ports import free_port
+from contract import new_id
 
 
 def cell(code: str, lon: float, lat: float, size: float = 0.001, **more: Any) -> dict[str, Any]:
@@ -179,6 +181,55 @@ def test_a_verdict_leaves_when_it_can_no_longer_be_taken_back(tmp_path: Path) ->
         rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"}).raise_for_status()
         house.clock.pass_s(31)
         assert left() == ["opened", "judged"]
+
+
+class SlowLine(httpx.HTTPTransport):
+    """Each request takes twenty seconds; during the fourth it calls back."""
+
+    def __init__(self, house: Centre, during: Callable[[], object]) -> None:
+        super().__init__()
+        self.house, self.during, self.sent = house, during, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.sent += 1
+        self.house.clock.pass_s(20)
+        if self.sent == 4:
+            self.during()
+        return super().handle_request(request)
+
+
+def hook_to(house: Centre, url: str) -> None:
+    with house.core.db.write() as session:
+        told = {"tenant": "/", "secret": "whsec_eA==", "active": True, "created_at": house.clock()}
+        session.add(Hook(id=new_id(), url=url, **told))
+
+
+def test_two_replicas_send_no_delivery_twice_over_a_slow_line(house: Centre) -> None:
+    with receiver([]) as (url, kind), httpx.Client(timeout=60, trust_env=False) as client:
+        hook_to(house, url)
+        for _ in range(8):
+            house.case()
+        other = house.cores[-1]
+        with httpx.Client(
+            transport=SlowLine(house, lambda: send_due(other.db, client, house.clock, 2, True))
+        ) as slow:
+            send_due(house.core.db, slow, house.clock, 2, True)
+        ids = [headers["webhook-id"] for headers, _ in kind.got]
+        assert len(ids) == len(set(ids)) == 8
+
+
+def test_a_webhook_that_never_answers_costs_the_others_one_wait(house: Centre) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        receiver([]) as (url, kind),
+        httpx.Client(timeout=0.5, trust_env=False) as client,
+    ):
+        hook_to(house, f"http://127.0.0.1:{silent.getsockname()[1]}/hook")
+        hook_to(house, url)
+        for _ in range(6):
+            house.case()
+        assert send_due(house.core.db, client, house.clock, 2, True) == 7
+        assert len(kind.got) == 6
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,41 @@ def test_an_answer_that_was_lost_makes_no_second_request(sqlite_house: Centre, t
         exchange(house.core, city)
         (there,) = other.person("root", "admin").get("/reports").json()
         assert (_row(house, case).state, _row(house, case).remote_id) == ("open", there["id"])
+
+
+class SlowPosts(httpx.HTTPTransport):
+    """Each post takes eighteen seconds; during the fourth it calls back."""
+
+    def __init__(self, house: Centre, during: Callable[[], object]) -> None:
+        super().__init__()
+        self.house, self.during, self.posts = house, during, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.posts += 1
+            self.house.clock.pass_s(18)
+            if self.posts == 4:
+                self.during()
+        return super().handle_request(request)
+
+
+def test_two_replicas_make_one_request_of_a_case_at_a_slow_city(house: Centre, tmp_path: Path) -> None:
+    _services(house, parking__motor="parking.motor")
+    for core in house.cores:
+        core.__dict__["pack"] = house.core.pack
+    cases = [_filed(house, place__lon=112.5 + i / 100) for i in range(6)]
+    with centre(tmp_path / "city") as other, served(other) as url, httpx.Client() as client:
+        key = _key(other, "city")
+        other.clock = house.clock
+
+        def round_of_the_other() -> None:
+            exchange(house.cores[-1], GeoReport(client, url, key))
+
+        with httpx.Client(transport=SlowPosts(house, round_of_the_other)) as slow:
+            exchange(house.core, GeoReport(slow, url, key))
+        there = other.person("root", "admin").get("/reports").json()
+        assert len(there) == len({r["text"] for r in there}) == 6
+        assert {_row(house, case).state for case in cases} == {"open"}
 
 
 def test_dead_requests_are_seen_and_sent_again(sqlite_house: Centre, city: City) -> None:
