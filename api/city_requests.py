@@ -53,10 +53,16 @@ class Round:
 
 
 def exchange(core: Core, city: GeoReport) -> Round:
-    """Do one round. Raises `GeoReportError` when the endpoint cannot be asked for lists."""
-    posted = _post_due(core, city)
-    changed = _mirror(core, city)
-    return Round(posted, changed, _pull(core, city) if core.settings.open311_pull else 0)
+    """Do one round. Raises `GeoReportError` when the endpoint cannot be asked for lists; what else can be done is done."""
+    posted, changed, fault = _post_due(core, city), 0, None
+    try:
+        changed = _mirror(core, city)
+    except GeoReportError as exc:
+        fault = exc
+    pulled = _pull(core, city) if core.settings.open311_pull else 0
+    if fault is not None:
+        raise fault
+    return Round(posted, changed, pulled)
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,16 @@ def _note_fault(core: Core, case_id: str, exc: GeoReportError) -> None:
             row.state = "dead"
 
 
+def _note_lost(core: Core, case_id: str, exc: GeoReportError) -> None:
+    """Note why a request that the city took cannot be asked for; a key that is refused or a city that is away ends none."""
+    with core.db.write() as session:
+        row = session.get_one(CityRequest, case_id)
+        row.error, row.tries = str(exc)[:500], row.tries + 1
+        row.next_at = max(row.next_at, core.now() + timedelta(seconds=wait_s(row.tries)))
+        if exc.final and not exc.ours:
+            row.state = "dead"
+
+
 def _mirror(core: Core, city: GeoReport) -> int:
     """Ask for the state of what was posted; return how many changed."""
     now = core.now()
@@ -186,21 +202,50 @@ def _mirror(core: Core, city: GeoReport) -> int:
         for row in rows:
             row.next_at = now + every
     for row in [r for r in rows if r.state == "token"]:
-        found = city.id_of(row.token)
+        try:
+            found = city.id_of(row.token)
+        except GeoReportError as exc:
+            _note_lost(core, row.case_id, exc)
+            continue
         if found:
             with core.db.write() as session:
                 kept = session.get_one(CityRequest, row.case_id)
-                kept.remote_id, kept.state = found[:200], "open"
+                kept.remote_id, kept.state, kept.error, kept.tries = found[:200], "open", "", 0
     asked = {r.remote_id: r.case_id for r in rows if r.state == "open"}
-    told = city.requests(ids=list(asked)) if asked else []
+    told = _ask(core, city, asked) if asked else []
     return sum(_note_state(core, asked[t.id], t) for t in told if t.id in asked)
+
+
+def _ask(core: Core, city: GeoReport, asked: dict[str, str]) -> list[Told]:
+    """Ask for requests by their ids. Where a list gets a no, each is asked for alone: one may be what the city has lost.
+
+    Raises `GeoReportError` when it says no to all of them: then it is the endpoint, not a request.
+    """
+    try:
+        return city.requests(ids=list(asked))
+    except GeoReportError as exc:
+        if exc.ours or not exc.final:
+            raise
+        whole = exc
+    told: list[Told] = []
+    lost: list[tuple[str, GeoReportError]] = []
+    for remote_id, case_id in asked.items():
+        try:
+            told += city.requests(ids=[remote_id])
+        except GeoReportError as exc:
+            lost.append((case_id, exc))
+    if len(lost) == len(asked):
+        raise whole
+    for case_id, fault in lost:
+        _note_lost(core, case_id, fault)
+    return told
 
 
 def _note_state(core: Core, case_id: str, told: Told) -> bool:
     now = core.now()
     with core.db.write() as session:
         row = session.get_one(CityRequest, case_id, with_for_update=True)
-        notes = told.notes[:1000]
+        notes, row.error, row.tries = told.notes[:1000], "", 0
         if told.open and notes == row.notes:
             return False
         row.notes, row.state = notes, "open" if told.open else "closed"

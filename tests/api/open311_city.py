@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import uvicorn
+from api_parts import Centre
+
+from api.pack import CityService
+from api.tables_city import CityRequest as Row
+from contract import IssueClass
 
 # Like the published examples: ids with leading zeros are texts in XML and numbers in some servers' JSON.
 JSON: dict[str, tuple[int, Any]] = {
@@ -122,3 +130,40 @@ def city_server() -> Iterator[City]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def served(house: Centre) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(house.app, port=0, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/open311/v2"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def key_of(house: Centre, kind: str) -> str:
+    made = house.person("root", "admin").post("/keys", json={"name": f"{kind}-key", "kind": kind})
+    return str(made.json()["secret"])
+
+
+def filed(house: Centre, **changes: Any) -> str:
+    case = house.case(**changes)
+    root = house.person("root", "admin")
+    assert root.post(f"/cases/{case}/verdicts", json={"kind": "confirm"}).is_success
+    assert root.post(f"/cases/{case}/steps", json={"step": "file"}).is_success
+    return case
+
+
+def services(house: Centre, **codes: str) -> None:
+    told = {IssueClass(i.replace("__", ".")): CityService(code=c) for i, c in codes.items()}
+    house.core.__dict__["pack"] = house.core.pack.model_copy(update={"open311": told})
+
+
+def row_of(house: Centre, case: str) -> Row:
+    with house.core.db.read() as session:
+        return session.get_one(Row, case)

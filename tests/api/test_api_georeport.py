@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from api_parts import Centre, centre
-from open311_city import City, city_server
+from open311_city import City, filed, key_of, row_of, served, services
 from pydantic import SecretStr
 
 from api.city_loop import endpoint
 from api.city_requests import TRIES, Round, check, exchange
 from api.georeport import Attribute, CityRequest, GeoReport, GeoReportError, Posted, Service
-from api.pack import CityService
-from api.tables_city import CityRequest as Row
 from contract import IssueClass
 
 BINS, KERB = IssueClass.BIN_OVERFLOW, IssueClass.PARKING_MOTOR
-
-
-@pytest.fixture
-def city() -> Iterator[City]:
-    with city_server() as made:
-        yield made
 
 
 @pytest.fixture(params=["json", "xml"])
@@ -104,57 +92,20 @@ def test_errors_and_bombs(city: City, shape: Any) -> None:
             GeoReport(client, "http://127.0.0.1:9", "k", "", shape).services()
 
 
-@contextmanager
-def served(house: Centre) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(house.app, port=0, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/open311/v2"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def _key(house: Centre, kind: str) -> str:
-    made = house.person("root", "admin").post("/keys", json={"name": f"{kind}-key", "kind": kind})
-    return str(made.json()["secret"])
-
-
-def _filed(house: Centre, **changes: Any) -> str:
-    case = house.case(**changes)
-    root = house.person("root", "admin")
-    assert root.post(f"/cases/{case}/verdicts", json={"kind": "confirm"}).is_success
-    assert root.post(f"/cases/{case}/steps", json={"step": "file"}).is_success
-    return case
-
-
-def _services(house: Centre, **codes: str) -> None:
-    told = {IssueClass(i.replace("__", ".")): CityService(code=c) for i, c in codes.items()}
-    house.core.__dict__["pack"] = house.core.pack.model_copy(update={"open311": told})
-
-
-def _row(house: Centre, case: str) -> Row:
-    with house.core.db.read() as session:
-        return session.get_one(Row, case)
-
-
 @pytest.mark.parametrize("shape", ["json", "xml"])
 def test_two_centres(house: Centre, tmp_path: Path, shape: str) -> None:
     """Ours on both stores posts to another centre over HTTP, follows it to the end, and takes its citizens' word."""
     with centre(tmp_path / "city") as other, served(other) as url:
         told = {
             "open311_url": url,
-            "open311_key": SecretStr(_key(other, "city")),
+            "open311_key": SecretStr(key_of(other, "city")),
             "open311_format": shape,
             "open311_pull": True,
         }
         house.core.__dict__["settings"] = house.core.settings.model_copy(update=told)
-        _services(house, parking__motor="parking.motor")
+        services(house, parking__motor="parking.motor")
         boss, root = other.person("root", "admin"), house.person("root", "admin")
-        case = _filed(house)
+        case = filed(house)
         with endpoint(house.core.settings) as city:
             assert check(house.core, city) == []
             assert exchange(house.core, city) == Round(1, 1, 0), "posted, and not taken back as a report"
@@ -165,7 +116,7 @@ def test_two_centres(house: Centre, tmp_path: Path, shape: str) -> None:
             assert exchange(house.core, city) == Round(0, 0, 0)
             citizen = other.anonymous().post(
                 "/open311/v2/requests.json",
-                data={"api_key": _key(other, "citizen"), "service_code": "parking.motor", "lat": "37.95", "long": "112.6", "description": "a <lorry>"},
+                data={"api_key": key_of(other, "citizen"), "service_code": "parking.motor", "lat": "37.95", "long": "112.6", "description": "a <lorry>"},
             )  # fmt: skip
             assert citizen.status_code == 201
             assert boss.post(f"/cases/{there['case_id']}/steps", json={"step": "self_resolve"}).is_success
@@ -196,62 +147,27 @@ def test_an_answer_that_was_lost_makes_no_second_request(sqlite_house: Centre, t
             return answer
 
     house = sqlite_house
-    _services(house, parking__motor="parking.motor")
+    services(house, parking__motor="parking.motor")
     with (
         centre(tmp_path / "city") as other,
         served(other) as url,
         httpx.Client(transport=LosesOne()) as client,
     ):
-        city = GeoReport(client, url, _key(other, "city"))
-        case = _filed(house)
+        city = GeoReport(client, url, key_of(other, "city"))
+        case = filed(house)
         exchange(house.core, city)
-        assert (_row(house, case).state, _row(house, case).error) == ("due", "requests: ReadTimeout")
+        assert (row_of(house, case).state, row_of(house, case).error) == ("due", "requests: ReadTimeout")
         house.clock.pass_s(60)
         exchange(house.core, city)
         (there,) = other.person("root", "admin").get("/reports").json()
-        assert (_row(house, case).state, _row(house, case).remote_id) == ("open", there["id"])
-
-
-class SlowPosts(httpx.HTTPTransport):
-    """Each post takes eighteen seconds; during the fourth it calls back."""
-
-    def __init__(self, house: Centre, during: Callable[[], object]) -> None:
-        super().__init__()
-        self.house, self.during, self.posts = house, during, 0
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
-            self.posts += 1
-            self.house.clock.pass_s(18)
-            if self.posts == 4:
-                self.during()
-        return super().handle_request(request)
-
-
-def test_two_replicas_make_one_request_of_a_case_at_a_slow_city(house: Centre, tmp_path: Path) -> None:
-    _services(house, parking__motor="parking.motor")
-    for core in house.cores:
-        core.__dict__["pack"] = house.core.pack
-    cases = [_filed(house, place__lon=112.5 + i / 100) for i in range(6)]
-    with centre(tmp_path / "city") as other, served(other) as url, httpx.Client() as client:
-        key = _key(other, "city")
-        other.clock = house.clock
-
-        def round_of_the_other() -> None:
-            exchange(house.cores[-1], GeoReport(client, url, key))
-
-        with httpx.Client(transport=SlowPosts(house, round_of_the_other)) as slow:
-            exchange(house.core, GeoReport(slow, url, key))
-        there = other.person("root", "admin").get("/reports").json()
-        assert len(there) == len({r["text"] for r in there}) == 6
-        assert {_row(house, case).state for case in cases} == {"open"}
+        assert (row_of(house, case).state, row_of(house, case).remote_id) == ("open", there["id"])
 
 
 def test_dead_requests_are_seen_and_sent_again(sqlite_house: Centre, city: City) -> None:
     house = sqlite_house
-    _services(house, parking__motor="007")
+    services(house, parking__motor="007")
     root = house.person("root", "admin")
-    case = _filed(house)
+    case = filed(house)
     with httpx.Client(timeout=60, trust_env=False) as client:
         exchange(house.core, GeoReport(client, city.url, "wrong"))
         (dead,) = root.get("/city/requests", params={"state": "dead"}).json()
@@ -263,27 +179,27 @@ def test_dead_requests_are_seen_and_sent_again(sqlite_house: Centre, city: City)
         assert root.post(f"/city/requests/{case}").status_code == 409
         city.instead["GET requests"] = (200, b"[]")
         assert exchange(house.core, right).posted == 1
-        assert _row(house, case).remote_id == "100293"
+        assert row_of(house, case).remote_id == "100293"
         assert check(house.core, right) == [
             "open311.parking.motor.attributes: add HOWMANY, which the city demands"
         ]
-        _services(house, parking__motor="nine")
+        services(house, parking__motor="nine")
         assert "has no service nine; it has 007, 8" in check(house.core, right)[0]
 
 
 def test_a_token_becomes_an_id_and_a_silent_city_is_given_up(sqlite_house: Centre, city: City) -> None:
     house = sqlite_house
-    _services(house, parking__motor="8", dumping__bin_overflow="007")
-    case = _filed(house)
+    services(house, parking__motor="8", dumping__bin_overflow="007")
+    case = filed(house)
     with httpx.Client(timeout=60, trust_env=False) as client:
         right = GeoReport(client, city.url, "secret-key")
         city.instead["GET requests"] = (200, b"[]")
         exchange(house.core, right)
-        assert _row(house, case).state == "open", "a token that is asked for at once"
-        assert _row(house, case).remote_id == "100294"
-        bins = _filed(house, issue="dumping.bin_overflow")
+        assert row_of(house, case).state == "open", "a token that is asked for at once"
+        assert row_of(house, case).remote_id == "100294"
+        bins = filed(house, issue="dumping.bin_overflow")
         city.instead["POST requests 007"] = (500, b"")
         for _ in range(TRIES + 1):
             exchange(house.core, right)
             house.clock.pass_s(7 * 3600)
-        assert (_row(house, bins).state, _row(house, bins).tries) == ("dead", TRIES)
+        assert (row_of(house, bins).state, row_of(house, bins).tries) == ("dead", TRIES)
