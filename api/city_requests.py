@@ -7,11 +7,12 @@ there before it is sent again.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from api.access import KEYS, Principal
@@ -35,6 +36,7 @@ TRIES = 12
 # Servers list what was requested since a moment, so each round looks this far back; a report is filed once all the same.
 LOOK_BACK = timedelta(days=2)
 CITY = Principal("city", "open311", "open311", "city", "/", KEYS["city"])
+_NUMBER = re.compile(r"\[(\d{4}-\d{6,14})\]")
 _S = CaseState
 # The steps that lead from where our case is to "the unit says done".
 _ON = {
@@ -278,8 +280,12 @@ def _pull(core: Core, city: GeoReport) -> int:
 
 def _file(core: Core, told: Told, issue: IssueClass, now: datetime) -> bool:
     with core.db.write() as session:
-        if session.scalar(select(CityRequest.case_id).where(CityRequest.remote_id == told.id)) is not None:
-            return False  # our own
+        # Our own, by the id, or by the case's number where the city still owes the id or its answer was lost.
+        numbers = _NUMBER.findall(told.description)[:20]
+        ours = or_(CityRequest.remote_id == told.id, CaseRow.number.in_(numbers))
+        query = select(CityRequest.case_id).join(CaseRow, CaseRow.id == CityRequest.case_id)
+        if session.scalar(query.where(ours).limit(1)) is not None:
+            return False
         if told.lon is None or told.lat is None:
             return False  # an address alone cannot be placed here
         try:

@@ -125,6 +125,22 @@ def test_a_time_that_is_none_ends_no_pull(house: Centre, city: City, at: str) ->
         assert exchange(house.core, GeoReport(client, city.url, "secret-key")).pulled == 1
 
 
+def test_our_own_request_is_no_citizens_while_its_token_has_no_id(house: Centre, city: City) -> None:
+    services(house, parking__motor="8")
+    pulls(house)
+    case = filed(house)
+    city.instead["GET tokens/T-77"] = (200, b'[{"token":"T-77"}]')
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        right = GeoReport(client, city.url, "secret-key")
+        number = house.person("root", "admin").get(f"/cases/{case}").json()["number"]
+        ours = {"service_code": "8", "description": f"[1999-000001] (Found by a camera [{number}])"}
+        city.instead["GET requests"] = (200, citizens_request(**ours))
+        assert exchange(house.core, right) == Round(1, 0, 0)
+        assert row_of(house, case).state == "token"
+        city.instead["GET requests"] = (200, citizens_request(service_code="8", description="[1999-000001]"))
+        assert exchange(house.core, right).pulled == 1, "a number that is none of ours"
+
+
 class SlowPosts(httpx.HTTPTransport):
     """Each post takes eighteen seconds; during the fourth it calls back."""
 
