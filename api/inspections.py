@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.audit import record_case
@@ -23,15 +23,23 @@ _AT_WORK = (S.DISPATCHED, S.HANDLING, S.EXTENDED, S.REWORK)
 # The box reports an order that ran out by itself; after this the centre does not wait for it.
 GRACE = timedelta(minutes=2)
 
+# Alerts with the box that looks after their camera now, where it is one of ours.
+_LOOKERS = (
+    select(AlertRow, Device.id)
+    .outerjoin(Camera, Camera.id == AlertRow.camera_id)
+    .join(Device, Device.id == func.coalesce(Camera.device_id, AlertRow.device_id))
+    .where(Device.revoked_at.is_(None))
+)
+
 
 def order(
     session: Session, case: CaseRow, why: str, by: str, now: datetime, pack: CityPack,
     not_before: datetime | None = None,
 ) -> Inspection | None:  # fmt: skip
-    """Order a look at the place of the case's last alert by the same camera; the order that waits already stays.
+    """Order a look at the place of the case's last alert whose box is there; the order that waits already stays.
 
     A look that must not come before a moment (`not_before`) is no other look's, which may come too soon.
-    Returns None where there is nothing to look with: no alert, or a box that is gone.
+    Returns None where there is nothing to look with: no alert, or boxes that are gone.
     """
     waits = select(Inspection).where(Inspection.case_id == case.id, Inspection.state == WAITING)
     if not_before is not None:
@@ -39,15 +47,12 @@ def order(
     waiting = session.scalar(waits.order_by(Inspection.not_before).limit(1))
     if waiting is not None:
         return waiting
-    alert = session.scalar(
-        select(AlertRow).where(AlertRow.case_id == case.id).order_by(AlertRow.received_at.desc()).limit(1)
-    )
-    if alert is None:
+    found = session.execute(
+        _LOOKERS.where(AlertRow.case_id == case.id).order_by(AlertRow.received_at.desc()).limit(1)
+    ).first()
+    if found is None:
         return None
-    camera = session.get(Camera, alert.camera_id)
-    device = session.get(Device, camera.device_id if camera else alert.device_id)
-    if device is None or device.revoked_at is not None:
-        return None
+    alert, device_id = found
     told, begin = pack.inspection, not_before or now
     made = InspectionOrder.model_validate(
         {
@@ -57,7 +62,7 @@ def order(
         }
     )  # fmt: skip
     row = Inspection(
-        id=made.id, case_id=case.id, alert_id=alert.id, camera_id=alert.camera_id, device_id=device.id,
+        id=made.id, case_id=case.id, alert_id=alert.id, camera_id=alert.camera_id, device_id=device_id,
         tenant=case.tenant, why=why, asked_by=by, asked_at=now, not_before=begin, expires_at=made.expires_at,
         order=made.wire(), state=WAITING, sampled=False,
     )  # fmt: skip
@@ -98,12 +103,15 @@ def sweep(session: Session, now: datetime, pack: CityPack, most: int = 200) -> i
         since = now + timedelta(minutes=lead)
         looked = select(Inspection.case_id).where(
             Inspection.case_id == CaseRow.id,
-            Inspection.why == "deadline",
-            Inspection.asked_at >= CaseRow.filed_at,
+            or_(
+                Inspection.state == WAITING,
+                and_(Inspection.why == "deadline", Inspection.asked_at >= CaseRow.filed_at),
+            ),
         )
+        # What `order` would leave as it is stays out: it would come first again at every turn.
         query = select(CaseRow).where(
             CaseRow.state.in_([s.value for s in _AT_WORK]), CaseRow.deadline_at > now, CaseRow.deadline_at <= since,
-            ~looked.exists(),
+            ~looked.exists(), _LOOKERS.where(AlertRow.case_id == CaseRow.id).correlate(CaseRow).exists(),
         )  # fmt: skip
         near = session.scalars(query.order_by(CaseRow.deadline_at).limit(most)).all()
     late = session.scalars(

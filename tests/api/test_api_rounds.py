@@ -1,4 +1,4 @@
-"""Call-outs with the look after them, and what merges and splits leave behind."""
+"""Call-outs with the look after them, looks before a deadline, and what merges and splits leave behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 from api_parts import Centre, event
 
+from api import inspections
 from api.examples import HEARTBEAT
+from api.tables import CaseRow
 
 
 def _moved(house: Centre) -> None:
@@ -65,3 +67,37 @@ def test_a_split_case_has_its_own_unit_and_an_undone_merge_its_trace(house: Cent
     assert root.get(f"/cases/{made['id']}/terms").json()["unit"] == "sanitation"
     later = event(house.clock(), key__site_id=made["alerts"][0]["key"]["site_id"], **there)
     assert box.post("/alerts", json=later).json()["case_id"] == made["id"]
+
+
+def test_cases_that_no_camera_sees_hold_up_no_look_before_a_deadline(house: Centre) -> None:
+    """Two that were reported and one of a box that is gone are due first; a turn takes two cases."""
+    root = house.person("root", "admin")
+    lone = []
+    for i in range(2):
+        told = {"channel": "hotline", "external_id": f"h{i}", "issue": "dumping.exposed", "lat": 37.0}
+        answer = root.post(
+            "/reports", json=told | {"lon": 112.0 + i, "reported_at": house.clock().isoformat()}
+        )
+        lone.append(answer.json()["case_id"])
+    gone = house.case(house.box("box-9"), device_id="box-9", camera_id="lost", place__lon=111.0)
+    seen = [house.case(place__lon=113.0 + i) for i in range(3)]
+    site = root.get(f"/cases/{seen[2]}").json()["alerts"][0]["key"]["site_id"]
+    later = event(house.clock(), device_id="box-9", camera_id="lost-2", key__site_id=site, place__lon=115.0)
+    house.clock.pass_s(1)
+    assert house.box("box-9").post("/alerts", json=later).json()["case_id"] == seen[2]
+    assert root.delete("/devices/box-9").is_success
+    with house.core.db.write() as session:
+        for i, case_id in enumerate((*lone, gone, *seen)):
+            case = session.get_one(CaseRow, case_id)
+            case.state, case.filed_at = "handling", house.clock()
+            case.deadline_at = house.clock() + timedelta(minutes=10 + i)
+
+    def turn() -> int:
+        with house.core.db.write() as session:
+            return inspections.sweep(session, house.clock(), house.core.pack, most=2)
+
+    assert [turn(), turn(), turn()] == [2, 1, 0]
+    asked = {case_id: root.get(f"/cases/{case_id}/inspections").json() for case_id in (*lone, gone, *seen)}
+    assert [case_id for case_id, orders in asked.items() if orders] == seen
+    assert asked[seen[2]][0]["camera_id"] == "gate", "its last alert's box is gone; the one before has a box"
+    assert root.get(f"/cases/{seen[2]}/audit").json()["intact"]
