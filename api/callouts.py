@@ -121,10 +121,11 @@ def take(
 
 def sweep(session: Session, now: datetime) -> int:
     """End the call-outs that no box took in time."""
-    rows = session.scalars(
-        select(Callout).where(Callout.state == WAITING, Callout.expires_at < now - PATIENCE).limit(200)
-    ).all()
-    hold(session, (row.case_id for row in rows))
+    late = select(Callout).where(Callout.state == WAITING, Callout.expires_at < now - PATIENCE)
+    found = session.execute(late.with_only_columns(Callout.id, Callout.case_id).limit(200)).all()
+    hold(session, (row.case_id for row in found))
+    # Asked again once the cases are held: a box's report may have come first.
+    rows = session.scalars(late.where(Callout.id.in_([row.id for row in found]))).all()
     for row in rows:
         row.state, row.reason, row.done_at = FAILED, "the box did not answer in time", now
         case = session.get_one(CaseRow, row.case_id)

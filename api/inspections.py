@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, func, or_, select
@@ -96,32 +95,31 @@ def orders_of(session: Session, device_id: str, now: datetime) -> list[Inspectio
 def sweep(session: Session, now: datetime, pack: CityPack, most: int = 200) -> int:
     """Order looks at cases whose deadline is near, and end orders that nobody answered; return how many of both."""
     lock(session, ["inspections"])
-    done = 0
-    near: Sequence[CaseRow] = []
-    lead = pack.inspection.before_deadline_min
-    if lead > 0:
-        since = now + timedelta(minutes=lead)
-        looked = select(Inspection.case_id).where(
-            Inspection.case_id == CaseRow.id,
-            or_(
-                Inspection.state == WAITING,
-                and_(Inspection.why == "deadline", Inspection.asked_at >= CaseRow.filed_at),
-            ),
-        )
-        # What `order` would leave as it is stays out: it would come first again at every turn.
-        query = select(CaseRow).where(
-            CaseRow.state.in_([s.value for s in _AT_WORK]), CaseRow.deadline_at > now, CaseRow.deadline_at <= since,
-            ~looked.exists(), _LOOKERS.where(AlertRow.case_id == CaseRow.id).correlate(CaseRow).exists(),
-        )  # fmt: skip
-        near = session.scalars(query.order_by(CaseRow.deadline_at).limit(most)).all()
-    late = session.scalars(
-        select(Inspection).where(Inspection.state == WAITING, Inspection.expires_at < now - GRACE).limit(most)
-    ).all()
-    hold(session, [*(case.id for case in near), *(row.case_id for row in late)])
-    for case in near:
+    done, lead = 0, pack.inspection.before_deadline_min
+    looked = select(Inspection.case_id).where(
+        Inspection.case_id == CaseRow.id,
+        or_(
+            Inspection.state == WAITING,
+            and_(Inspection.why == "deadline", Inspection.asked_at >= CaseRow.filed_at),
+        ),
+    )
+    # What `order` would leave as it is stays out: it would come first again at every turn.
+    near = select(CaseRow).where(
+        CaseRow.state.in_([s.value for s in _AT_WORK]), CaseRow.deadline_at > now,
+        CaseRow.deadline_at <= now + timedelta(minutes=lead), ~looked.exists(),
+        _LOOKERS.where(AlertRow.case_id == CaseRow.id).correlate(CaseRow).exists(),
+    ).order_by(CaseRow.deadline_at)  # fmt: skip
+    late = select(Inspection).where(Inspection.state == WAITING, Inspection.expires_at < now - GRACE)
+    due = session.scalars(near.with_only_columns(CaseRow.id).limit(most)).all() if lead > 0 else []
+    over = session.execute(late.with_only_columns(Inspection.id, Inspection.case_id).limit(most)).all()
+    hold(session, [*due, *(row.case_id for row in over)])
+    # Asked again once the cases are held: a person may have closed one, or a box reported.
+    cases = session.scalars(near.where(CaseRow.id.in_(due))).all()
+    rows = session.scalars(late.where(Inspection.id.in_([row.id for row in over]))).all()
+    for case in cases:
         made = order(session, case, "deadline", "machine:deadline", now, pack)
         done += made is not None
-    for row in late:
+    for row in rows:
         row.state, row.result, row.advice, row.done_at = EXPIRED, "inconclusive", "look", now
         case = session.get_one(CaseRow, row.case_id)
         record_case(session, case, now, "machine:inspection", "inspection.expired", {"inspection": row.id})

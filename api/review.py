@@ -66,9 +66,12 @@ class VerdictIn(BaseModel):
 
 
 def find(session: Session, case_id: str, who: Principal, *, update: bool = False) -> CaseRow:
-    """Return a case of the asker's tenant; 404 otherwise."""
+    """Return a case of the asker's tenant; 404 otherwise. With `update` it is held, and as it is once it is held."""
     query = select(CaseRow).where(CaseRow.id == case_id, who.sees(CaseRow.tenant))
-    case = session.scalar(query.with_for_update() if update else query)
+    if update:
+        # A row that the session read before it was held would else stay as it was then.
+        query = query.with_for_update().execution_options(populate_existing=True)
+    case = session.scalar(query)
     if case is None:
         raise ApiError(404, f"no case {case_id} here")
     return case

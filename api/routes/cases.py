@@ -171,7 +171,6 @@ def delete_verdict(case_id: Identifier, verdict_id: Identifier, who: Reviewer, c
     with core.db.write() as session:
         merged_into = find(session, case_id, who).merged_into
         hold(session, [case_id, merged_into] if merged_into else [])
-        session.expire_all()
         case = find(session, case_id, who, update=True)
         undo_verdict(session, case, verdict_id, who, core.now(), core.settings.undo_s)
         forget(session, verdict_id)

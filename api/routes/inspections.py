@@ -153,7 +153,9 @@ def ask_inspection(
 def _case_of(session: Session, row: Inspection | Callout | None, who: Principal) -> CaseRow:
     if row is None or row.device_id != who.id:
         raise ApiError(404, "no such order for this box")
-    return session.scalars(select(CaseRow).where(CaseRow.id == row.case_id).with_for_update()).one()
+    case = session.scalars(select(CaseRow).where(CaseRow.id == row.case_id).with_for_update()).one()
+    session.refresh(row)  # while we waited, the same report or the sweep may have ended the order
+    return case
 
 
 @router.post("/inspections/{order_id}/report", status_code=204, responses=refusals(401, 403, 404, 413, 422))

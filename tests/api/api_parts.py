@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from api.app import create_app
 from api.core import Core
@@ -147,6 +149,18 @@ def evidence_item(data: bytes, kind: str = "context", media_type: str = "image/j
 
 def body(data: bytes) -> io.BytesIO:
     return io.BytesIO(data)
+
+
+def until_waiting(house: Centre, count: int = 1) -> None:
+    """Return once that many wait for a lock in PostgreSQL."""
+    asked = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    end = time.monotonic() + 60
+    with house.core.db.read() as session:
+        while session.execute(asked).scalar_one() < count:
+            assert time.monotonic() < end, "nobody came to the lock"
+            time.sleep(0.05)
 
 
 def asked_metrics() -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +10,15 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from api_parts import Centre, centre, event
+from api_parts import Centre, centre, event, until_waiting
 
 from api import callouts, inspections
+from api.access import ROLES, Principal
+from api.casebook import hold
 from api.examples import HEARTBEAT
+from api.review import VerdictIn, find, give_verdict
 from bench.servers import new_database
-from contract import new_id
+from contract import RejectReason, VerdictKind, new_id
 
 
 @pytest.fixture
@@ -125,3 +128,90 @@ def test_alerts_and_people_at_one_case_lose_nothing(pair: tuple[Centre, Centre])
     seen = root.get(f"/cases/{case}").json()
     assert (seen["version"], seen["state"]) == (1 + 6 + 1, "confirmed")
     assert root.get(f"/cases/{case}/audit").json()["intact"]
+
+
+def test_a_batch_leaves_what_somebody_judged_meanwhile(pair: tuple[Centre, Centre]) -> None:
+    """Bob rejects the first case of Ann's batch after she read it and before she holds it."""
+    one, two = pair
+    ann, bob = one.person("ann"), Principal("user", "bob", "bob", "reviewer", "/", ROLES["reviewer"])
+    cases = sorted([one.case(), one.case()])
+    told = {"cases": [{"id": c, "version": 1} for c in cases], "verdict": {"kind": "confirm"}}
+    verdict = VerdictIn(kind=VerdictKind.REJECT, reason=RejectReason.NOT_THIS_CLASS)
+    with ThreadPoolExecutor(1) as pool:
+        with two.core.db.write() as session:
+            case = find(session, cases[0], bob, update=True)
+            give_verdict(session, case, verdict, bob, two.clock(), two.core)
+            batch = pool.submit(ann.post, "/queue/batch", json=told)
+            until_waiting(two)
+        done = batch.result().json()
+    assert (done["judged"], list(done["refused"])) == ([cases[1]], [cases[0]])
+    seen = ann.get(f"/cases/{cases[0]}").json()
+    assert [(v["reviewer"], v["kind"]) for v in seen["verdicts"]] == [("bob", "reject")]
+    assert (seen["state"], seen["version"]) == ("rejected", 2)
+
+
+def _in_turn(house: Centre, case: str, *deeds: Callable[[], Any]) -> list[Any]:
+    """Start each deed when the one before waits for the case; then let the case go."""
+    with ThreadPoolExecutor(len(deeds)) as pool:
+        with house.core.db.write() as session:
+            hold(session, [case])
+            going = []
+            for deed in deeds:
+                going.append(pool.submit(deed))
+                until_waiting(house, len(going))
+        return [g.result(60) for g in going]
+
+
+@pytest.mark.parametrize("what", ["inspections", "callouts"])
+def test_a_late_report_counts_once_and_the_sweep_leaves_it(pair: tuple[Centre, Centre], what: str) -> None:
+    """The box sends its report twice, and the sweep has found the order before either was done."""
+    one, two = pair
+    root, case, boxes = one.person("root", "admin"), one.case(), (one.box(), two.box())
+    told = {"message": "move_vehicle"} if what == "callouts" else {}
+    assert root.post(f"/cases/{case}/{what}", json=told).status_code == 201
+    (order,) = boxes[0].post("/heartbeats", json=HEARTBEAT).json()[what]
+    one.clock.pass_s(4 * 3600)
+    at = one.clock().isoformat()
+    said: dict[str, Any] = {"played": True, "at": at}
+    if what == "inspections":
+        said = {"result": "cleared", "reason": "3 clear", "finished_at": at, "alert_id": order["alert_id"]}
+        said["looks"] = [{"at": at, "found": "clear"}] * 3
+    report = said | {"order_id": order["id"], "camera_id": "gate", "device_id": "box-1"}
+
+    def sweep() -> int:
+        with one.core.db.write() as session:
+            if what == "callouts":
+                return callouts.sweep(session, one.clock())
+            return inspections.sweep(session, one.clock(), one.core.pack)
+
+    def sent(i: int) -> int:
+        return boxes[i].post(f"/{what}/{order['id']}/report", json=report).status_code
+
+    assert _in_turn(two, case, lambda: sent(0), lambda: sent(1), sweep) == [204, 204, 0]
+    audit = root.get(f"/cases/{case}/audit").json()
+    assert audit["intact"]
+    ends = {"inspections": "inspection.cleared", "callouts": "callout.played"}
+    acts = [e["action"] for e in audit["entries"]]
+    assert acts.count(ends[what]) == 1
+    assert not {"inspection.expired", "callout.failed"} & set(acts)
+
+
+def test_no_look_is_ordered_at_a_case_that_was_put_off_meanwhile(pair: tuple[Centre, Centre]) -> None:
+    one, two = pair
+    root, case = one.person("root", "admin"), one.case()
+    han = two.person("han", "handler")
+    root.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
+    for by, step in ((root, "file"), (root, "accept"), (root, "dispatch"), (han, "start")):
+        assert by.post(f"/cases/{case}/steps", json={"step": step}).is_success
+    one.clock.pass_s(95 * 60)
+
+    def put_off() -> int:
+        told = {"step": "suspend", "reason": "the street is dug up"}
+        return root.post(f"/cases/{case}/steps", json=told).status_code
+
+    def sweep() -> int:
+        with one.core.db.write() as session:
+            return inspections.sweep(session, one.clock(), one.core.pack)
+
+    assert _in_turn(two, case, put_off, sweep) == [200, 0]
+    assert root.get(f"/cases/{case}/inspections").json() == []

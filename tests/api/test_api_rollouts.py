@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from api_parts import Centre, centre
+from api_parts import Centre, centre, until_waiting
 from rollout_parts import LIMITS, NEW, OLD, PLAN, Boxes, begin, desired, read, root_of, verdict_of
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api import rollouts
@@ -212,12 +211,6 @@ def test_a_person_finishes_what_a_small_site_can_never_show(house: Centre) -> No
     assert root.put("/fleet/boxes/b0", json={"model": OLD}).status_code == 200, "free again"
 
 
-def waiting(house: Centre) -> int:
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with house.core.db.read() as session:
-        return int(session.execute(text(asked)).scalar_one())
-
-
 @pytest.mark.parametrize("house", ["postgresql"], indirect=True)
 def test_a_rollout_that_begins_while_a_box_is_wished_a_model_decides_over_it(
     house: Centre, monkeypatch: pytest.MonkeyPatch
@@ -231,8 +224,7 @@ def test_a_rollout_that_begins_while_a_box_is_wished_a_model_decides_over_it(
     def row(session: Session, device_id: str) -> FleetBox:
         found = row_of(session, device_id)
         begins.start()
-        while begins.is_alive() and not waiting(house):
-            time.sleep(0.05)
+        until_waiting(house)
         return found
 
     monkeypatch.setattr(routes, "box_row", row)
@@ -257,10 +249,7 @@ def test_a_box_that_enrols_again_while_a_rollout_begins_waits_for_its_turn(
     def members(*args: Any) -> list[RolloutBox]:
         found = gathered(*args)
         chosen.set()
-        end = time.monotonic() + 60
-        while not waiting(house):
-            assert time.monotonic() < end, "the box did not come to the lock"
-            time.sleep(0.05)
+        until_waiting(house)
         return found
 
     def enrols() -> None:
