@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api import holds
 from api.access import Principal
 from api.audit import record_case
 from api.calendar import LimitUnit, deadline, remaining, resume
@@ -141,6 +142,7 @@ def split(session: Session, case: CaseRow, alert_ids: list[str], who: Principal,
     told = {"alerts": sorted(alert_ids)}
     record_case(session, case, now, f"user:{who.name}", "case.split", told | {"into": new.id})
     record_case(session, new, now, f"user:{who.name}", "case.split_from", told | {"from": case.id})
+    holds.pass_on(session, case, new, f"user:{who.name}", now)
     publish(session, case, "case.split", now)
     publish(session, new, "case.opened", now)
     session.flush()

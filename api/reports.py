@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api import holds
 from api.areas import Areas
 from api.audit import record_case
 from api.casebook import publish, touch
@@ -175,6 +176,7 @@ def relink(session: Session, report: Report, target: CaseRow, by: str, name: str
     if old.source != MACHINE and not others and not alerts:
         step(old, "merge", name)
         old.merged_into, old.ended_at = target.id, now
+        holds.pass_on(session, old, target, by, now)
     report.case_id = target.id
     if target.source == MACHINE:
         report.ahead_s = (report.reported_at - target.opened_at).total_seconds()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api import holds
 from api.access import Principal
 from api.audit import record_case
 from api.casebook import publish, touch
@@ -125,6 +126,7 @@ def give_verdict(
         record_case(session, target, now, f"user:{who.name}", "case.took_in", {
             "case": case.id, "alerts": before["moved"], "reports": before["reports"],
         })  # fmt: skip
+        before["hold"] = holds.pass_on(session, case, target, f"user:{who.name}", now)
     if told.issue and told.kind is VerdictKind.CONFIRM:
         case.issue = told.issue.value
         locate(session, case, core.areas, core.pack)
@@ -179,6 +181,8 @@ def undo_verdict(
     if target is not None:
         touch(target, now)
         record_case(session, target, now, f"user:{who.name}", "case.gave_back", {"case": case.id})
+        if before.get("hold"):
+            holds.take_back(session, case, target, before["hold"], f"user:{who.name}", now)
     for alert in session.scalars(select(AlertRow).where(AlertRow.id.in_(before.get("moved", [])))):
         alert.case_id = case.id
     for report in session.scalars(select(Report).where(Report.id.in_(before.get("reports", [])))):

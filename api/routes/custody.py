@@ -18,6 +18,7 @@ from api.case_file import gather, named_files, write_case_file
 from api.core import Core, CoreDep
 from api.custody import enrol, gaps, links_of_case
 from api.errors import ApiError, refusals
+from api.merge import follow
 from api.review import find
 from api.seals import Unsealer
 from api.tables import AlertEvidence, AlertRow, CaseRow, Device
@@ -251,13 +252,18 @@ def _is_sealed(core: Core, who: Principal, case_id: str, sha256: str) -> None:
         raise ApiError(404, f"the case has no sealed original {sha256}")
 
 
-@router.put("/cases/{case_id}/hold", status_code=204, responses=refusals(401, 403, 404, 413, 422))
+@router.put("/cases/{case_id}/hold", status_code=204, responses=refusals(401, 403, 404, 409, 413, 422))
 def hold_case(
     case_id: Identifier, told: Because, who: Annotated[Principal, needs("case.supervise")], core: CoreDep
 ) -> None:
     """Put a legal hold on a case: nothing of it is deleted, whatever its age."""
     with core.db.write() as session:
         case = find(session, case_id, who, update=True)
+        if case.merged_into is not None:
+            into = follow(session, case)
+            raise ApiError(
+                409, f"case {case.number} was merged: its evidence is at {into.number}; hold that", []
+            )
         now, row = core.now(), session.get(LegalHold, case.id)
         if row is None:
             session.add(LegalHold(case_id=case.id, reason=told.reason, by=who.name, at=now))
