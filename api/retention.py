@@ -17,6 +17,7 @@ from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from api.audit import record, record_case
+from api.casebook import hold
 from api.core import Core
 from api.db import lock
 from api.machine import OPEN_STATES, REVIEW_STATES
@@ -112,10 +113,10 @@ def _bury(core: Core, case_id: str, rule: str, before: datetime, done: Swept) ->
     """Take a case's files from it in one transaction with their tombstones and the audit entry."""
     now = core.now()
     with core.db.write() as session:
-        # Asked again under the row's lock: a reviewer may have reopened it, a lawyer held it, since the list was made.
-        case = session.scalar(
-            _query(rule, before).where(CaseRow.id == case_id).with_only_columns(CaseRow).with_for_update()
-        )
+        # Asked again once the row is held: a reviewer may have reopened it, a lawyer held it, since the list was made.
+        # In one statement PostgreSQL would look at the hold as it was before it waited for the row.
+        hold(session, [case_id])
+        case = session.scalar(_query(rule, before).where(CaseRow.id == case_id).with_only_columns(CaseRow))
         if case is None:
             return
         alerts = select(AlertRow.id).where(AlertRow.case_id == case_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,9 +11,9 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from api_parts import Centre, centre, event, until_waiting
+from api_parts import JPEG, Centre, centre, event, evidence_item, sha, until_waiting
 
-from api import callouts, inspections
+from api import callouts, inspections, retention
 from api.access import ROLES, Principal
 from api.casebook import hold
 from api.examples import HEARTBEAT
@@ -215,3 +216,17 @@ def test_no_look_is_ordered_at_a_case_that_was_put_off_meanwhile(pair: tuple[Cen
 
     assert _in_turn(two, case, put_off, sweep) == [200, 0]
     assert root.get(f"/cases/{case}/inspections").json() == []
+
+
+def test_a_hold_that_comes_just_before_the_deletion_counts(pair: tuple[Centre, Centre]) -> None:
+    """The sweep has found the case and waits for its row while a lawyer's hold is written."""
+    one, two = pair
+    case = one.case(evidence=[evidence_item(JPEG)])
+    one.clock.pass_s(400 * 86400)
+    sue = one.person("sue", "supervisor")
+
+    def lawyer() -> int:
+        return sue.put(f"/cases/{case}/hold", json={"reason": "court 7"}).status_code
+
+    assert _in_turn(two, case, lawyer, lambda: asyncio.run(retention.sweep(one.core)).cases) == [204, 0]
+    assert [f["sha256"] for f in sue.get(f"/cases/{case}/custody").json()["files"]] == [sha(JPEG)]
