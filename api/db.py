@@ -90,11 +90,11 @@ class Database:
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def add(self, model: type[DeclarativeBase], values: dict[str, Any]) -> None:
-        """Insert one row in a transaction of its own; a row that is there stays."""
+    def add(self, model: type[DeclarativeBase], values: dict[str, Any], renewed: str | None = None) -> None:
+        """Insert one row in a transaction of its own; of a row that is there, only the column `renewed` is written."""
         engine = self._writing if self._reading is self.engine else self._reading
         with engine.connect() as connection:
-            connection.execute(insert_of(model, connection.dialect.name), values)
+            connection.execute(insert_of(model, connection.dialect.name, renewed), values)
             connection.commit()
 
     def close(self) -> None:
@@ -201,11 +201,15 @@ def counter_of(now: datetime) -> str:
 
 
 @cache
-def insert_of(model: type[DeclarativeBase], dialect: str) -> Insert:
-    """Return the insert of one row; a row that is there stays."""
+def insert_of(model: type[DeclarativeBase], dialect: str, renewed: str | None = None) -> Insert:
+    """Return the insert of one row; of a row that is there, only the column `renewed` is written."""
     insert = pg_insert if dialect == "postgresql" else sqlite_insert
     # `inline`: the ids that the database counts up are not asked back.
-    return insert(model).on_conflict_do_nothing().inline()
+    made = insert(model).inline()
+    if renewed is None:
+        return made.on_conflict_do_nothing()
+    key = inspect(model).primary_key
+    return made.on_conflict_do_update(index_elements=key, set_={renewed: made.excluded[renewed]})
 
 
 def columns_of(row: DeclarativeBase) -> dict[str, Any]:

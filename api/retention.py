@@ -158,11 +158,11 @@ async def _erase(core: Core, done: Swept) -> None:
     while True:
         doomed = await run_in_threadpool(_doomed, core)
         for sha256 in doomed:
-            if await run_in_threadpool(_forget, core, sha256):
-                size = await _remove(core, sha256)
+            freed = await _delete(core, sha256)
+            if freed is not None:
                 done.files += 1
-                done.bytes += size
-            await run_in_threadpool(_erased, core, sha256)
+                done.bytes += freed
+            await run_in_threadpool(_erased, core, sha256, freed is not None)
         if len(doomed) < AT_ONCE:
             return
 
@@ -174,22 +174,44 @@ def _doomed(core: Core) -> list[str]:
         )
 
 
-def _forget(core: Core, sha256: str) -> bool:
-    """Remove the file's row, unless an alert has named the file since. False when it must stay."""
+async def _delete(core: Core, sha256: str) -> int | None:
+    """Delete a file that no alert names; return the bytes that were freed, or None when one has named it since.
+
+    The bytes go before their row: what fails or is killed between leaves a row, which the next sweep finds.
+    """
+    unnamed, stored_at = await run_in_threadpool(_unnamed, core, sha256)
+    if not unnamed:
+        return None
+    core.playable.forget(sha256)
+    freed = await core.store.remove(sha256)
+    if stored_at is not None:
+        await run_in_threadpool(_forget, core, sha256, stored_at)
+    return freed
+
+
+def _unnamed(core: Core, sha256: str) -> tuple[bool, datetime | None]:
+    """Say whether no alert names the file, and when it was stored."""
     with core.db.write() as session:
         lock(session, [f"evidence:{sha256}"])
-        if session.scalar(select(AlertEvidence.alert_id).where(AlertEvidence.sha256 == sha256).limit(1)):
-            return False
-        session.execute(delete(Evidence).where(Evidence.sha256 == sha256))
-        return True
+        named = session.scalar(select(AlertEvidence.alert_id).where(AlertEvidence.sha256 == sha256).limit(1))
+        return named is None, session.scalar(select(Evidence.stored_at).where(Evidence.sha256 == sha256))
 
 
-def _erased(core: Core, sha256: str) -> None:
+def _forget(core: Core, sha256: str, stored_at: datetime) -> None:
+    """Remove the row of a file whose bytes are gone, unless it was stored anew meanwhile.
+
+    An alert that has named it since is told that it is missing.
+    """
+    with core.db.write() as session:
+        session.execute(delete(Evidence).where(Evidence.sha256 == sha256, Evidence.stored_at == stored_at))
+
+
+def _erased(core: Core, sha256: str, gone_now: bool) -> None:
     with core.db.write() as session:
         session.execute(
             update(Tombstone)
             .where(Tombstone.sha256 == sha256, Tombstone.doomed)
-            .values(doomed=False, erased_at=core.now())
+            .values(doomed=False, erased_at=core.now() if gone_now else None)
         )
 
 
@@ -197,8 +219,9 @@ async def _orphans(core: Core, done: Swept) -> None:
     """Delete files that no alert has named for a while: their alert was refused, or its case went before they came."""
     before = core.now() - timedelta(days=core.settings.keep_orphan_days)
     for sha256 in await run_in_threadpool(_lonely, core, before):
-        if await run_in_threadpool(_forget, core, sha256):
-            done.bytes += await _remove(core, sha256)
+        freed = await _delete(core, sha256)
+        if freed is not None:
+            done.bytes += freed
             done.orphans += 1
 
 
@@ -220,9 +243,3 @@ def gone(session: Session, sha256: str) -> Tombstone | None:
     return session.scalar(
         select(Tombstone).where(Tombstone.sha256 == sha256).order_by(Tombstone.at.desc()).limit(1)
     )
-
-
-async def _remove(core: Core, sha256: str) -> int:
-    """Delete a file and what was made of it; return the bytes that were freed."""
-    core.playable.forget(sha256)
-    return await core.store.remove(sha256)

@@ -133,7 +133,8 @@ def _note_evidence(core: Core, who: Principal, stored: Stored) -> None:
         "sha256": stored.sha256, "size": stored.size, "media_type": stored.media_type, "device_id": who.id,
         "stored_at": core.now(),
     }  # fmt: skip
-    core.db.add(Evidence, told)
+    # The row may be there without its bytes, when a deletion was cut short; it must not be taken for that old one.
+    core.db.add(Evidence, told, renewed="stored_at")
 
 
 @router.head(

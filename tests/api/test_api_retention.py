@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_parts import Centre, centre, sha
+from api_parts import Centre, centre, evidence_item, sha
 from box_parts import SigningBox, picture
 from click.testing import CliRunner
 
+from api import retention
 from api.audit import verify
 from api.backup import back_up, bring_back
 from api.core import Core
 from api.retention import Swept, sweep
 from api.settings import Settings
+from api.tables_custody import Tombstone
 from bench.servers import new_database
 from contract import new_id, utc_now
 from curbwatch.commands.api import cli
@@ -154,7 +156,7 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", ["_forget", "_erased", "remove"])
+@pytest.mark.parametrize("moment", ["_unnamed", "remove", "_forget", "_erased"])
 def test_a_kill_in_the_middle_is_made_good_by_the_next_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -181,8 +183,6 @@ def test_a_kill_in_the_middle_is_made_good_by_the_next_sweep(
 def test_a_reopened_case_is_not_emptied_between_the_list_and_the_deed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from api import retention
-
     with centre(tmp_path / "data", **KEEP) as house:
         case = SigningBox(house, tmp_path).send(picture(1))
         to_state(house, case, "rejected")
@@ -214,6 +214,68 @@ def test_files_that_no_alert_names_go_after_a_while(tmp_path: Path) -> None:
         assert not here(house, picture(1))
         again = house.box().put(f"/evidence/{sha(picture(1))}", content=picture(1))
         assert again.status_code == 201, "an orphan may come again"
+
+
+@pytest.mark.parametrize("moment", ["remove", "_forget"])
+def test_a_file_that_no_alert_names_goes_though_its_first_deletion_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    with centre(tmp_path / "data", keep_orphan_days=14) as house:
+        house.box().put(f"/evidence/{sha(picture(1))}", content=picture(1))
+        house.clock.pass_s(15 * DAY)
+
+        def die(*_: object) -> None:
+            raise _Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(house.core.store if moment == "remove" else retention, moment, die)
+            with pytest.raises(_Killed):
+                run(house)
+        assert run(house).orphans == 1
+        assert not here(house, picture(1))
+        assert run(house) == Swept()
+
+
+def test_a_file_that_is_stored_anew_while_the_old_one_is_deleted_stays(
+    house: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, forget = f"/evidence/{sha(picture(1))}", retention._forget
+    house.box().put(path, content=picture(1))
+    house.clock.pass_s(15 * DAY)
+
+    def late(*told: Any) -> None:
+        assert house.box().put(path, content=picture(1)).status_code == 201
+        forget(*told)
+
+    monkeypatch.setattr(retention, "_forget", late)
+    assert run(house).orphans == 1
+    assert house.case(evidence=[evidence_item(picture(1))])
+    house.clock.pass_s(15 * DAY)
+    assert run(house) == Swept()
+    assert here(house, picture(1))
+
+
+def test_a_tombstone_says_erased_only_of_bytes_that_are_gone(
+    house: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another alert names the file after its case was emptied and before the bytes go."""
+    case, doomed = house.case(evidence=[evidence_item(picture(1))]), retention._doomed
+    house.box().put(f"/evidence/{sha(picture(1))}", content=picture(1))
+    to_state(house, case, "rejected")
+    house.clock.pass_s(31 * DAY)
+
+    def late(core: Core) -> list[str]:
+        found = doomed(core)
+        if found:
+            house.case(evidence=[evidence_item(picture(1))])
+        return found
+
+    monkeypatch.setattr(retention, "_doomed", late)
+    assert (run(house).cases, run(house).files) == (1, 0)
+    assert here(house, picture(1))
+    with house.core.db.read() as session:
+        stone = session.get_one(Tombstone, (case, sha(picture(1))))
+        assert (stone.doomed, stone.erased_at) == (False, None)
 
 
 def test_an_upload_that_never_ends_is_swept(tmp_path: Path) -> None:
