@@ -20,6 +20,7 @@ from api.clues import Known, ask, missing_of
 from api.core import Core
 from api.custody import claim_of, envelope_of, judged_link, note_fault
 from api.db import columns_of, lock
+from api.errors import ApiError
 from api.locating import locate
 from api.machine import take
 from api.merge import Clues, Match, find_case, follow, lock_names
@@ -73,6 +74,7 @@ def file_alert(session: Session, message: AlertEvent, link: str | None, tenant: 
         case_id, outcome = _file_new(session, message, known, judged, case_id, tenant, core)
         return Filed(alert.id, case_id, True, outcome, known.missing, fault)
     row = session.get_one(AlertRow, alert.id)
+    _check_owner(session, row, alert, tenant)
     outcome = "again"
     if not known.seen:
         _update_alert(session, row, alert, now)
@@ -219,6 +221,18 @@ def _join(session: Session, match: Match, alert: Alert, now: datetime) -> None:
         session, case, now, f"device:{alert.device_id}", action, {"alert": alert.id, "why": match.why}
     )
     publish(session, case, action, now)
+
+
+def _check_owner(session: Session, row: AlertRow, alert: Alert, tenant: str) -> None:
+    """Refuse a message about another box's alert, unless the camera has moved to this box within the tenant.
+
+    422, since boxes take that for final: a 403 or 409 they would send again for ever, before all that waits behind it.
+    """
+    if row.device_id == alert.device_id:
+        return
+    owner = session.scalar(select(CaseRow.tenant).where(CaseRow.id == row.case_id))
+    if owner != tenant or row.camera_id != alert.camera_id:
+        raise ApiError(422, f"data.id: the alert {alert.id} is of another box")
 
 
 def _update_alert(session: Session, row: AlertRow, alert: Alert, now: datetime) -> None:

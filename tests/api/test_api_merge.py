@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from api_parts import Centre, event
+from api_parts import JPEG, Centre, event, evidence_item
 
 from contract import new_id
 
@@ -96,6 +96,28 @@ def test_late_messages_change_no_newer_state(house: Centre) -> None:
     late = send(house, id=alert, revision=1, stage="updated")
     case = house.person().get(f"/cases/{late['case_id']}").json()
     assert case["alerts"][0]["stage"] == "cleared"
+
+
+@pytest.mark.parametrize(
+    ("tenant", "camera", "taken"),
+    [("/south/", "gate", False), ("/north/", "yard", False), ("/north/", "gate", True)],
+)
+def test_an_alert_is_its_boxs_and_goes_with_its_camera_within_the_tenant(
+    house: Centre, tenant: str, camera: str, taken: bool
+) -> None:
+    first = event(house.clock())
+    case = house.box("box-1", "/north/").post("/alerts", json=first).json()["case_id"]
+    house.clock.pass_s(60)
+    told = event(
+        house.clock(), "cleared", id=first["data"]["id"], key=first["data"]["key"], revision=9,
+        device_id="box-2", camera_id=camera, camera_name="Elsewhere", evidence=[evidence_item(JPEG)],
+    )  # fmt: skip
+    answer = house.box("box-2", tenant).post("/alerts", json=told)
+    assert answer.status_code == (200 if taken else 422), answer.text
+    reader = house.person("ann", tenant="/north/")
+    (alert,) = reader.get(f"/cases/{case}").json()["alerts"]
+    assert (alert["stage"], alert["device_id"]) == (("cleared", "box-2") if taken else ("opened", "box-1"))
+    assert len(reader.get(f"/cases/{case}/custody").json()["files"]) == taken
 
 
 def test_merge_by_hand_and_back(house: Centre) -> None:
