@@ -101,12 +101,17 @@ def read_cases(path: Path) -> Iterator[Case]:
 def final_verdict(verdicts: Sequence[Verdict]) -> Verdict | None:
     """The verdict that counts, or None while reviewers disagree or nobody was sure.
 
-    Each reviewer's last word counts. A merge says nothing about the picture.
+    Each reviewer's last word counts. A merge says nothing about the picture. A verdict that names no class is about the
+    one that a confirmation before it has named.
     """
     last: dict[str, Verdict] = {}
+    held: IssueClass | None = None
     for verdict in sorted(verdicts, key=lambda v: v.at):
-        if verdict.kind is not VerdictKind.MERGE:
-            last[verdict.reviewer] = verdict
+        if verdict.kind is VerdictKind.MERGE:
+            continue
+        if verdict.kind is VerdictKind.CONFIRM:
+            held = verdict.issue or held
+        last[verdict.reviewer] = verdict.model_copy(update={"issue": verdict.issue or held})
     decided = [v for v in last.values() if v.kind is not VerdictKind.UNSURE]
     if not decided or len({(v.kind, v.issue) for v in decided}) > 1:
         return None

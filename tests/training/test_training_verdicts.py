@@ -63,6 +63,14 @@ def test_a_corrected_issue_gives_its_class(tmp_path: Path) -> None:
     assert RULE.classes[taken.items[0].classes[0]] == "garbage"
 
 
+def test_the_second_person_confirms_the_class_that_the_first_named(tmp_path: Path) -> None:
+    first = {"kind": "confirm", "issue": "dumping.exposed"}
+    taken = take(tmp_path, first, {"kind": "confirm", "reviewer": "bo"})
+    assert RULE.classes[taken.items[0].classes[0]] == "garbage"
+    other = {"kind": "confirm", "issue": "vendor.unlicensed", "reviewer": "bo"}
+    assert take(tmp_path / "other", first, other).left_out == {"no agreed verdict": 1}
+
+
 def test_a_box_drawn_anew_replaces_the_detectors(tmp_path: Path) -> None:
     taken = take(tmp_path, {"kind": "confirm", "box": [0.2, 0.2, 0.4, 0.6]})
     np.testing.assert_allclose(taken.items[0].boxes, [[0.3, 0.4, 0.2, 0.4]], atol=1e-6)
