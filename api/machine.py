@@ -140,12 +140,17 @@ def people(notes: Mapping[str, str], part: str) -> list[str]:
 
 
 def _remember(kept: dict[str, str], state: CaseState, name: str, actor: str) -> None:
-    """Keep what later steps ask about: who read first, who has ever handled it, where a suspension began."""
+    """Keep what later steps ask about: who read first, who has ever handled it, where a suspension began,
+    and that an appeal waits for its decision."""
     judged = state is S.IN_REVIEW and name in {"unsure", "confirm", "confirm_first"}
     if judged or name == "reject":
         kept["first_reviewer"] = actor
     if name in {"start", "done"} and actor not in people(kept, "handler"):
         kept["handler"] = "\n".join([*people(kept, "handler"), actor])
+    if name == "appeal":
+        kept["appealed_by"] = actor
+    else:
+        kept.pop("appealed_by", None)
     if name == "suspend":
         kept["suspended_from"] = state.value
     if name == "reopen":

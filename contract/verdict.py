@@ -68,6 +68,10 @@ class Verdict(Message):
         float | None, Field(ge=0, le=86400, description="From picture shown to key pressed.")
     ] = None
 
+    on_appeal: Annotated[
+        bool, Field(description="It decides an appeal, and so outweighs the verdicts before it.")
+    ] = False
+
     @model_validator(mode="after")
     def _reasoned(self) -> Self:
         if (self.kind is VerdictKind.REJECT) != (self.reason is not None):

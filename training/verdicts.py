@@ -101,7 +101,7 @@ def read_cases(path: Path) -> Iterator[Case]:
 def final_verdict(verdicts: Sequence[Verdict]) -> Verdict | None:
     """The verdict that counts, or None while reviewers disagree or nobody was sure.
 
-    Each reviewer's last word counts. A merge says nothing about the picture. A verdict that names no class is about the
+    Each reviewer's last word counts; of those before the decision of an appeal, none. A merge says nothing about the picture. A verdict that names no class is about the
     one that a confirmation before it has named.
     """
     last: dict[str, Verdict] = {}
@@ -111,6 +111,8 @@ def final_verdict(verdicts: Sequence[Verdict]) -> Verdict | None:
             continue
         if verdict.kind is VerdictKind.CONFIRM:
             held = verdict.issue or held
+        if verdict.on_appeal:
+            last.clear()
         last[verdict.reviewer] = verdict.model_copy(update={"issue": verdict.issue or held})
     decided = [v for v in last.values() if v.kind is not VerdictKind.UNSURE]
     if not decided or len({(v.kind, v.issue) for v in decided}) > 1:

@@ -246,6 +246,9 @@ def test_a_class_may_want_two_confirmations(tmp_path: Path) -> None:
         assert rita.post(f"/cases/{wrong}/verdicts", json=told).json()["state"] == "second_review", (
             "the right class counts"
         )
+        told = {"kind": "reject", "reason": 1}
+        ended = omar.post(f"/cases/{wrong}/verdicts", json=told).json()
+        assert [v.get("on_appeal") for v in ended["verdicts"]] == [None, None], "nobody has appealed"
 
 
 def test_an_appeal_against_a_closed_case_is_read_by_another(house: Centre) -> None:
@@ -266,6 +269,7 @@ def test_an_appeal_against_a_closed_case_is_read_by_another(house: Centre) -> No
     assert omar["state"] == "rejected"
     assert "deadline_at" not in omar
     assert [v["kind"] for v in omar["verdicts"]] == ["confirm", "reject"], "nothing is lost"
+    assert [v.get("on_appeal") for v in omar["verdicts"]] == [None, True], "the trainer believes the decision"
 
 
 def test_a_suspended_extension_comes_back_as_one(house: Centre) -> None:

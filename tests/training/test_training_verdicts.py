@@ -96,6 +96,18 @@ def test_a_changed_file_is_left_out(tmp_path: Path) -> None:
     [
         ([{"kind": "confirm"}, {"kind": "reject", "reason": 1}], "reject"),  # one reviewer changed their mind
         ([{"kind": "confirm"}, {"kind": "reject", "reason": 1, "reviewer": "bo"}], None),
+        (
+            [{"kind": "confirm"}, {"kind": "reject", "reason": 1, "reviewer": "bo", "on_appeal": True}],
+            "reject",
+        ),
+        (
+            [
+                {"kind": "reject", "reason": 1},
+                {"kind": "confirm", "reviewer": "bo", "on_appeal": True},
+                {"kind": "reject", "reason": 1, "reviewer": "cy"},
+            ],
+            None,
+        ),
         ([{"kind": "confirm"}, {"kind": "unsure", "reviewer": "bo"}], "confirm"),
         ([{"kind": "merge"}], None),
         ([], None),
