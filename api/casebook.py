@@ -67,6 +67,7 @@ def verdict_view(row: VerdictRow) -> dict[str, Any]:
     body = {
         "id": row.id, "case_id": row.case_id, "kind": row.kind, "reason": row.reason, "issue": row.issue,
         "text": row.text, "reviewer": row.reviewer, "at": plain(row.at), "seconds": row.seconds, "box": row.box,
+        "box_of": row.before.get("box_of"),
         "on_appeal": True if "appealed_by" in row.before.get("held", ()) else None,
     }  # fmt: skip
     return {k: v for k, v in body.items() if v is not None}

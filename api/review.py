@@ -127,6 +127,13 @@ def give_verdict(
             "case": case.id, "alerts": before["moved"], "reports": before["reports"],
         })  # fmt: skip
         before["hold"] = holds.pass_on(session, case, target, f"user:{who.name}", now)
+    if told.box:
+        before["box_of"] = session.scalar(
+            select(AlertRow.id)
+            .where(AlertRow.case_id == case.id)
+            .order_by(AlertRow.received_at.desc(), AlertRow.id.desc())
+            .limit(1)
+        )
     if told.issue and told.kind is VerdictKind.CONFIRM:
         case.issue = told.issue.value
         locate(session, case, core.areas, core.pack)

@@ -60,7 +60,10 @@ class Verdict(Message):
     ] = None
     text: Annotated[str, Field(max_length=1000)] = ""
     box: Annotated[
-        Box | None, Field(description="The box of the case's latest alert as the reviewer drew it anew.")
+        Box | None, Field(description="The box of the alert `box_of` as the reviewer drew it anew.")
+    ] = None
+    box_of: Annotated[
+        Identifier | None, Field(description="The alert whose box was drawn anew: the latest at that time.")
     ] = None
     reviewer: Annotated[str, Field(max_length=120)]
     at: UtcTime

@@ -175,8 +175,13 @@ def _notes(case: Case, alert: Alert, part: EvidenceItem) -> dict[str, Any]:
 
 
 def _box_of(case: Case, alert: Alert, verdict: Verdict) -> Box:
-    """The reviewer's own box where they drew one (it is of the latest alert), else the detector's."""
-    return verdict.box if verdict.box and alert.id == case.alerts[-1].id else alert.box
+    """The reviewer's own box on the alert that they drew it on, else the detector's."""
+    if verdict.box is None:
+        return alert.box
+    # A centre that did not say which alert showed the latest: of those it had then, which came in this order.
+    had = [a.id for a in case.alerts if a.dwell.confirmed_at <= verdict.at]
+    drawn_on = verdict.box_of or next(reversed(had), None)
+    return verdict.box if alert.id == drawn_on else alert.box
 
 
 def _positive(

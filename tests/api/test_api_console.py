@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,11 @@ def test_a_batch_stays_in_its_cluster(house: Centre) -> None:
     assert wrong.status_code == 422
 
 
-def test_a_corrected_box_goes_to_the_labels(house: Centre) -> None:
-    case, sue = house.case(), house.person("sue", "supervisor")
+def test_a_corrected_box_goes_to_the_labels_with_the_alert_that_was_shown(house: Centre) -> None:
+    site = new_id()
+    house.case(key__site_id=site)
+    house.clock.pass_s(60)
+    case, sue = house.case(key__site_id=site), house.person("sue", "supervisor")
     box = [0.6, 0.2, 0.8, 0.5]
     wrong = sue.post(f"/cases/{case}/verdicts", json={"kind": "reject", "reason": 1, "box": box})
     assert wrong.status_code == 422
@@ -166,7 +170,12 @@ def test_a_corrected_box_goes_to_the_labels(house: Centre) -> None:
         sue.post(f"/cases/{case}/verdicts", json={"kind": "confirm", "box": box}).json()["verdicts"][0]["box"]
         == box
     )
-    assert '"box": [0.6, 0.2, 0.8, 0.5]' in sue.get("/exports/labels").text
+    house.clock.pass_s(60)
+    assert house.case(key__site_id=site) == case
+    told = json.loads(sue.get("/exports/labels").text)
+    (verdict,) = told["verdicts"]
+    assert verdict["box"] == box
+    assert [a["id"] for a in told["alerts"]].index(verdict["box_of"]) == 1
 
 
 def test_blind_readings(tmp_path: Path) -> None:

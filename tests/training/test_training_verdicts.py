@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from training_parts import alert, case, picture_evidence
+from training_parts import START, alert, case, picture_evidence
 
 from contract import EvidenceKind
 from training.dataset_items import DatasetError
@@ -74,6 +75,22 @@ def test_the_second_person_confirms_the_class_that_the_first_named(tmp_path: Pat
 def test_a_box_drawn_anew_replaces_the_detectors(tmp_path: Path) -> None:
     taken = take(tmp_path, {"kind": "confirm", "box": [0.2, 0.2, 0.4, 0.6]})
     np.testing.assert_allclose(taken.items[0].boxes, [[0.3, 0.4, 0.2, 0.4]], atol=1e-6)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "by time"])
+def test_a_box_drawn_anew_is_of_the_alert_that_was_shown(tmp_path: Path, named: bool) -> None:
+    """The case had two alerts when the box was drawn; a third joined a day later."""
+    evidence = write_export([], tmp_path)
+    alerts = tuple(
+        alert((picture_evidence(evidence, n),), at=START + after)
+        for n, after in enumerate((timedelta(0), timedelta(minutes=20), timedelta(days=1)))
+    )
+    told: dict[str, Any] = {"kind": "confirm", "box": [0.2, 0.2, 0.4, 0.6]}
+    if named:
+        told["box_of"] = alerts[1].id
+    taken = take_cases([case(alerts, (told,))], evidence, tmp_path / "work", RULE)
+    widths = {i.notes["alert_id"]: round(float(i.boxes[0][2]), 3) for i in taken.items}
+    assert [widths[a.id] for a in alerts] == [0.25, 0.2, 0.25]
 
 
 def test_pictures_with_readable_faces_stay_out(tmp_path: Path) -> None:
