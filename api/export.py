@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from api.access import Principal
 from api.areas import Areas
@@ -31,9 +33,9 @@ async def write_labels(
     folder = out / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
     cases = copied = 0
-    with (out / "cases.jsonl").open("w", encoding="utf-8") as lines:
+    with _whole(out / "cases.jsonl") as lines:
         for line in label_lines(core, EVERYTHING, None, which):
-            lines.write(line)
+            lines.write(line.encode())
             cases += 1
             if files:
                 copied += await _copy(core, folder, line)
@@ -46,10 +48,25 @@ async def _copy(core: Core, folder: Path, line: str) -> int:
         for item in alert.get("evidence", []):
             target = folder / item["sha256"]
             size = await core.store.size(item["sha256"])
-            if size is None or target.exists() or item["kind"] == EvidenceKind.SEALED:
+            if size is None or item["kind"] == EvidenceKind.SEALED:
                 continue
-            with target.open("wb") as file:
+            # By its size too: what an earlier release was stopped in is there cut short.
+            if target.exists() and target.stat().st_size == size:
+                continue
+            with _whole(target) as file:
                 async for chunk in core.store.stream(item["sha256"], 0, size):
                     file.write(chunk)
             copied += 1
     return copied
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write that is at `path` once it is whole; nothing of it is left when it cannot be made."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from api_parts import JPEG, Centre, centre, event, evidence_item, sha
 from sqlalchemy import func, inspect, select
 
 from api.db import Database
+from api.evidence import EvidenceStore
 from api.export import write_labels
 from api.migrate import current, heads, migrate
 from api.outbox import send_due
@@ -212,8 +214,6 @@ async def _labels(house: Centre, out: Path) -> tuple[int, int]:
 
 
 def test_labels_for_training(house: Centre, tmp_path: Path) -> None:
-    import asyncio
-
     box, rita = house.box(), house.person()
     yes = house.case(evidence=[evidence_item(JPEG)])
     box.put(f"/evidence/{sha(JPEG)}", content=JPEG)
@@ -227,6 +227,36 @@ def test_labels_for_training(house: Centre, tmp_path: Path) -> None:
     assert [c.verdicts[-1].reason for c in cases] == [None, 3]
     assert asyncio.run(_labels(house, tmp_path / "out")) == (2, 1)
     assert (tmp_path / "out" / "evidence" / sha(JPEG)).read_bytes() == JPEG
+
+
+def test_an_export_that_was_cut_is_made_good_by_the_next(
+    sqlite_house: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, out, big = sqlite_house, tmp_path / "out", JPEG + bytes(2 * 2**20)
+    box, rita = house.box(), house.person()
+    for content in (JPEG, big):
+        case = house.case(evidence=[evidence_item(content)])
+        box.put(f"/evidence/{sha(content)}", content=content)
+        rita.post(f"/cases/{case}/verdicts", json={"kind": "confirm"})
+        if content is JPEG:
+            assert asyncio.run(_labels(house, out)) == (1, 1)
+    read = EvidenceStore.read
+
+    async def breaks(store: EvidenceStore, sha256: str, start: int, end: int) -> bytes:
+        if start:
+            raise OSError("the line to the bucket broke")
+        return await read(store, sha256, start, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EvidenceStore, "read", breaks)
+        with pytest.raises(OSError, match="the line"):
+            asyncio.run(_labels(house, out))
+    assert {p.name for p in (out / "evidence").iterdir()} == {sha(JPEG)}
+    assert len((out / "cases.jsonl").read_text().splitlines()) == 1, "the one before, whole"
+    (out / "evidence" / sha(JPEG)).write_bytes(JPEG[:100])
+    assert asyncio.run(_labels(house, out)) == (2, 2)
+    assert [(out / "evidence" / sha(c)).read_bytes() == c for c in (JPEG, big)] == [True, True]
+    assert sorted(p.name for p in out.iterdir()) == ["cases.jsonl", "evidence"]
 
 
 def test_exports(house: Centre) -> None:
