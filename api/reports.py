@@ -83,7 +83,10 @@ def take_report(
     )
     if known is not None:
         return known, session.get_one(CaseRow, known.case_id), False
-    case = _machine_case(session, told, tenant)
+    while (case := _machine_case(session, told, tenant)) is not None:
+        session.refresh(case, with_for_update=True)
+        if CaseState(case.state) in OPEN_STATES:
+            break  # else somebody ended it while we waited for it
     machine = case is not None and case.source == MACHINE
     if case is None:
         case = _own_case(session, told, tenant, now)

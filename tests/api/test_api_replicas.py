@@ -218,6 +218,31 @@ def test_no_look_is_ordered_at_a_case_that_was_put_off_meanwhile(pair: tuple[Cen
     assert root.get(f"/cases/{case}/inspections").json() == []
 
 
+@pytest.mark.parametrize(("kind", "joins"), [("confirm", True), ("reject", False)])
+def test_a_report_sees_what_a_person_said_while_it_waited(
+    pair: tuple[Centre, Centre], kind: str, joins: bool
+) -> None:
+    one, two = pair
+    root, case, told = (
+        one.person("root", "admin"),
+        one.case(),
+        {"kind": kind} | ({} if joins else {"reason": 1}),
+    )
+    report: dict[str, Any] = {
+        "channel": "hotline", "external_id": "7", "issue": "parking.motor", "lon": 112.5489, "lat": 37.8706,
+        "reported_at": one.clock().isoformat(),
+    }  # fmt: skip
+    verdict, made = _in_turn(
+        two,
+        case,
+        lambda: root.post(f"/cases/{case}/verdicts", json=told),
+        lambda: two.person("root", "admin").post("/reports", json=report),
+    )
+    assert (verdict.status_code, made.status_code) == (200, 201)
+    assert (made.json()["case_id"] == case) is joins
+    assert root.get(f"/cases/{case}").json()["version"] == 2 + joins, "each change counts"
+
+
 def test_a_hold_that_comes_just_before_the_deletion_counts(pair: tuple[Centre, Centre]) -> None:
     """The sweep has found the case and waits for its row while a lawyer's hold is written."""
     one, two = pair
