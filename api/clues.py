@@ -81,7 +81,8 @@ def ask(
     row = session.connection().execute(_ASKED, values).one()
     same = row.tenant != tenant or (row.lon is not None and row.name == alert.camera_name)
     return Known(
-        alert=row.known, seen=row.seen, linked=row.linked, camera=None if row.camera is None else same,
+        alert=row.known, seen=row.seen or row.linked, linked=row.linked, camera=None if row.camera is None else same,
+        # A signed message's id outlives `AlertMessage` in the chain.
         hooks=row.hooks, areas=row.areas or 0,
         # Where only the camera's point is known, the same cell of its picture says whether something was before.
         recurs=row.recurs or (row.same and alert.place.source == "camera_point"),

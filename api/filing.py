@@ -236,10 +236,16 @@ def _check_owner(session: Session, row: AlertRow, alert: Alert, tenant: str) -> 
 
 
 def _update_alert(session: Session, row: AlertRow, alert: Alert, now: datetime) -> None:
-    add_rows(session, [(AlertEvidence, told) for told in _evidence_rows(alert)])
+    # What the alert named before was named once; retention may have taken it since.
+    known = {e["sha256"] for e in row.body.get("evidence", ())}
+    fresh = [told for told in _evidence_rows(alert) if told["sha256"] not in known]
+    add_rows(session, [(AlertEvidence, told) for told in fresh])
     if alert.revision < row.revision:
         return  # an older message that came late: its evidence counts, its state does not
     body = alert.wire()
+    said = (row.revision, row.stage, row.body["occurred_at"])
+    if not fresh and (alert.revision, alert.stage.value, body["occurred_at"]) == said:
+        return  # this message again, after its id has been swept
     have = {e["sha256"] for e in body.get("evidence", ())}
     older = [e for e in row.body.get("evidence", ()) if e["sha256"] not in have]
     body["evidence"] = [*older, *body.get("evidence", ())][-MAX_EVIDENCE:]

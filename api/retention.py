@@ -22,6 +22,7 @@ from api.core import Core
 from api.db import lock
 from api.machine import OPEN_STATES, REVIEW_STATES
 from api.settings import Settings
+from api.shedding import shed
 from api.tables import AlertEvidence, AlertRow, CaseRow, Evidence
 from api.tables_custody import ChainLink, LegalHold, Tombstone
 from contract import CaseState
@@ -65,6 +66,7 @@ def limits(settings: Settings) -> dict[str, timedelta | None]:
 
 async def sweep(core: Core) -> Swept:
     """Delete what has had its time, and return what was deleted. Safe on several replicas, and after a kill anywhere."""
+    await run_in_threadpool(shed, core)
     done = Swept()
     for rule, keep in limits(core.settings).items():
         while keep is not None:

@@ -119,6 +119,23 @@ class Settings(BaseModel):
         float, Field(ge=0, description="Evidence of closed cases, since their end; 0 is for ever.")
     ] = 365.0
     keep_orphan_days: Annotated[float, Field(ge=1, description="Files that no alert names.")] = 14.0
+    keep_event_days: Annotated[
+        float, Field(ge=0, le=36500, description="Events of the live feed, to resume from; 0 is for ever.")
+    ] = 30.0
+    keep_delivery_days: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=36500,
+            description="Sent deliveries of webhooks, and all of stopped webhooks; 0 is for ever.",
+        ),
+    ] = 30.0
+    keep_message_days: Annotated[
+        float,
+        Field(
+            ge=0, le=36500, description="Ids of boxes' messages that the chain does not keep; 0 is for ever."
+        ),
+    ] = 90.0
     retention_every_s: Annotated[
         float, Field(ge=0, description="Seconds between sweeps; 0 leaves them to `curbwatch api retention`.")
     ] = 3600.0

@@ -286,7 +286,7 @@ class AlertRow(Base):
 
 
 class AlertMessage(Base):
-    """The id of each message that was taken, so that the second one changes nothing."""
+    """The id of each message that was taken, so that the second one changes nothing; old ones are swept."""
 
     __tablename__ = "alert_messages"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -322,7 +322,7 @@ class VerdictRow(Base):
 
 
 class Event(Base):
-    """What the live feed says."""
+    """What the live feed says; old ones are swept, but never the newest."""
 
     __tablename__ = "events"
     seq: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
@@ -384,7 +384,7 @@ class Hook(Base):
 
 
 class Delivery(Base):
-    """One event for one webhook, written with the change itself and sent after it."""
+    """One event for one webhook, written with the change itself and sent after it; those sent are swept."""
 
     __tablename__ = "deliveries"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)

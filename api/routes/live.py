@@ -54,6 +54,11 @@ def _newest(core: Core) -> int:
         return session.scalar(select(func.max(Event.seq))) or 0
 
 
+def _oldest(core: Core) -> int:
+    with core.db.read() as session:
+        return session.scalar(select(func.min(Event.seq))) or 0
+
+
 def _page(core: Core, who: Principal, after: int) -> list[Event]:
     with core.db.read() as session:
         query = select(Event).where(Event.seq > after, who.sees(Event.tenant)).order_by(Event.seq)
@@ -78,7 +83,11 @@ async def feed(
     start, sent = last, deque[int](maxlen=4 * LOOK_BACK)
     core.metrics.streams.inc()
     try:
-        yield ServerSentEvent(event="hello", data=json.dumps({"seq": last}), retry=2000)
+        told = {"seq": last}
+        # Old events are swept: who resumes before them learns that some may be missing.
+        if after is not None and (oldest := await run_in_threadpool(_oldest, core)) > after + 1:
+            told["oldest"] = oldest
+        yield ServerSentEvent(event="hello", data=json.dumps(told), retry=2000)
         while not await request.is_disconnected():
             if monotonic() - asked >= ASK_AGAIN_S:
                 now = await run_in_threadpool(_still, request, core)

@@ -197,7 +197,7 @@ def bridge(
 @DATA
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 def retention(data: Path, dry_run: bool) -> None:
-    """Delete evidence that has had its time, as the `keep_*` settings say; `run` does this every hour by itself."""
+    """Delete what has had its time, as the `keep_*` settings say; `run` does this every hour by itself."""
     import asyncio
 
     from api.app import core_for
