@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
 from defusedxml import ElementTree
 
 from camera_adapters.reasons import StreamFaultError
@@ -28,6 +29,7 @@ from camera_adapters.sip import (
     user_of,
 )
 
+LOG = structlog.get_logger("gb28181")
 Address = tuple[str, int]
 # Three keepalives of a minute missed: the device is gone.
 OFFLINE_S = 180.0
@@ -235,6 +237,9 @@ class GbPlatform:
             except (ValueError, KeyError, OSError, ElementTree.ParseError):
                 if self._stop.is_set():
                     return
+            except Exception as exc:
+                # Without its text, which may repeat the datagram's login.
+                LOG.warning("gb28181.datagram_failed", error=type(exc).__name__)
 
     def _take(self, message: SipMessage, address: Address) -> None:
         if message.status is not None:
@@ -255,7 +260,8 @@ class GbPlatform:
         right = digest_response(
             device, self.realm, self._password, self._nonce, "REGISTER", given.get("uri", "")
         )
-        if not secrets.compare_digest(given.get("response", ""), right):
+        # As bytes: of text it takes ASCII alone.
+        if not secrets.compare_digest(given.get("response", "").encode(), right.encode()):
             challenge = f'Digest realm="{self.realm}", nonce="{self._nonce}", algorithm=MD5'
             self._send(message.answer("401 Unauthorized", {"www-authenticate": challenge}), address)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from camera_parts import QUICK, Memory, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camera_adapters import gb_platform
 from camera_adapters.clock import SystemClock
 from camera_adapters.demand import Demand
 from camera_adapters.gb import GbStream
@@ -64,6 +66,33 @@ def test_a_wrong_password_never_registers(clips: dict[str, Path]) -> None:
     ):
         wait_for(lambda: "refused" in device.log)
         assert platform.devices() == []
+
+
+@pytest.mark.parametrize("fault", [None, RuntimeError("s3cr3t")], ids=["the login's own", "any other"])
+def test_one_strange_datagram_does_not_end_the_platform(
+    clips: dict[str, Path],
+    fault: Exception | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    strange = SipMessage("REGISTER sip:x SIP/2.0", {"from": f"<sip:{DEVICE}@x>"}).pack()
+    strange = strange.replace(b"\r\n\r\n", b'\r\nauthorization: Digest response="\xff"\r\n\r\n')
+    with GbPlatform(("127.0.0.1", 0), "12345678") as platform:
+        with monkeypatch.context() as patch, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            if fault is not None:
+                patch.setattr(gb_platform, "digest_response", lambda *_: (_ for _ in ()).throw(fault))
+            stranger.sendto(strange, platform.address)
+            stranger.settimeout(5 if fault is None else 1)
+            if fault is None:
+                assert parse_sip(stranger.recv(2000)).status == 401
+            else:
+                with pytest.raises(TimeoutError):
+                    stranger.recv(2000)
+        with GbDevice(DEVICE, "12345678", platform.address, clips["h264"], CHANNELS):
+            platform.wait_for(DEVICE, 60)
+    told = "".join(capfd.readouterr())
+    assert ("RuntimeError" in told) == (fault is not None)
+    assert "s3cr3t" not in told
 
 
 @given(st.binary(min_size=1, max_size=200_000), st.integers(0, 2**33 - 1), st.booleans(), st.booleans())
