@@ -47,12 +47,13 @@ def bind_of(url: str) -> tuple[tuple[str, int], str]:
 
 
 def platform_at(host: str, port: int, password: str) -> GbPlatform:
-    """Return the process's platform on an address, started at the first call."""
+    """Return the process's platform on an address, started at the first call; from now on devices need this password."""
     with _PLATFORMS_LOCK:
         platform = _PLATFORMS.get((host, port))
         if platform is None:
             platform = _PLATFORMS[(host, port)] = GbPlatform((host, port), password)
             platform.start()
+        platform.password = password
         return platform
 
 

@@ -48,7 +48,7 @@ class Dialog:
 
 
 class GbPlatform:
-    """Listens in a thread of its own. `password` is what all devices use; `realm` the domain, ten digits."""
+    """Listens in a thread of its own. `password` is what all devices use, and may be set at any time; `realm` the domain, ten digits."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class GbPlatform:
         server_id: str = "34020000002000000001",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._password, self.server_id, self.realm = password, server_id, server_id[:10]
+        self.password, self.server_id, self.realm = password, server_id, server_id[:10]
         self._monotonic, self._nonce = monotonic, secrets.token_hex(8)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(bind)
@@ -258,7 +258,7 @@ class GbPlatform:
         device = user_of(message.headers.get("from", ""))
         given = digest_fields(message.headers.get("authorization", ""))
         right = digest_response(
-            device, self.realm, self._password, self._nonce, "REGISTER", given.get("uri", "")
+            device, self.realm, self.password, self._nonce, "REGISTER", given.get("uri", "")
         )
         # As bytes: of text it takes ASCII alone.
         if not secrets.compare_digest(given.get("response", "").encode(), right.encode()):
@@ -278,8 +278,8 @@ class GbPlatform:
     def _message(self, message: SipMessage, address: Address) -> None:
         device = user_of(message.headers.get("from", ""))
         with self._changed:
-            known = device in self._devices
-        if not known:
+            believed = self._is_of(device, address)
+        if not believed:
             self._send(message.answer("403 Forbidden"), address)
             return
         self._send(message.answer("200 OK"), address)
@@ -291,6 +291,15 @@ class GbPlatform:
                 self._sums[number] = int(root.findtext("SumNum") or 0)
                 self._catalogs[number] += [{e.tag: e.text or "" for e in item} for item in root.iter("Item")]
                 self._changed.notify_all()
+
+    def _is_of(self, device: str, address: Address) -> bool:
+        if device not in self._devices:
+            return False
+        logged_in, seen = self._devices[device]
+        # Messages have no login. A device to which a NAT gave another port registers anew, as a 403 tells it to; for one that
+        # does not, the port is taken when the old one has been silent for so long that it is nobody's.
+        silent = self._monotonic() - seen >= OFFLINE_S
+        return address == logged_in or (silent and address[0] == logged_in[0])
 
 
 def gb_xml(body: bytes) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from camera_parts import QUICK, Memory, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.ports import free_port
 from camera_adapters import gb_platform
 from camera_adapters.clock import SystemClock
 from camera_adapters.demand import Demand
-from camera_adapters.gb import GbStream
-from camera_adapters.gb_platform import GbPlatform, gb_xml
+from camera_adapters.gb import _PLATFORMS, GbStream, platform_at
+from camera_adapters.gb_platform import OFFLINE_S, GbPlatform, gb_xml
 from camera_adapters.ps import PsDemuxer, RtpToAccessUnits
 from camera_adapters.sip import SipMessage, parse_sip
 from camera_adapters.testing.gbdevice import GbDevice, ps_frame
@@ -93,6 +95,50 @@ def test_one_strange_datagram_does_not_end_the_platform(
     told = "".join(capfd.readouterr())
     assert ("RuntimeError" in told) == (fault is not None)
     assert "s3cr3t" not in told
+
+
+def test_a_message_without_a_login_moves_no_device(clips: dict[str, Path]) -> None:
+    later_s = 0.0
+    keepalive = SipMessage(
+        "MESSAGE sip:x SIP/2.0",
+        {"from": f"<sip:{DEVICE}@x>"},
+        b"<Notify><CmdType>Keepalive</CmdType></Notify>",
+    )
+
+    def status(of: socket.socket) -> int | None:
+        of.settimeout(60)
+        of.sendto(keepalive.pack(), platform.address)
+        return parse_sip(of.recv(2000)).status
+
+    with (
+        GbPlatform(("127.0.0.1", 0), "12345678", monotonic=lambda: time.monotonic() + later_s) as platform,
+        GbDevice(DEVICE, "12345678", platform.address, clips["h264"], CHANNELS) as device,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host,
+    ):
+        platform.wait_for(DEVICE, 60)
+        port.bind(("127.0.0.1", 0))
+        host.bind(("127.0.0.2", 0))
+        assert [status(s) for s in (port, host)] == [403, 403]
+        assert platform._where(DEVICE) == device._socket.getsockname()
+        assert len(platform.catalog(DEVICE)) == 2, "its own messages count"
+        later_s = OFFLINE_S
+        assert status(host) == 403
+        assert status(port) == 200, "behind a NAT its port changes while it is silent"
+        wait_for(lambda: platform._where(DEVICE) == port.getsockname())
+
+
+def test_a_changed_password_is_taken_up_where_the_platform_listens_already(clips: dict[str, Path]) -> None:
+    host, port = "127.0.0.1", free_port(socket.SOCK_DGRAM)
+    try:
+        before = platform_at(host, port, "old")
+        with GbDevice(DEVICE, "new", (host, port), clips["h264"], CHANNELS) as device:
+            wait_for(lambda: "refused" in device.log)
+        assert platform_at(host, port, "new") is before
+        with GbDevice(DEVICE, "new", (host, port), clips["h264"], CHANNELS):
+            before.wait_for(DEVICE, 60)
+    finally:
+        _PLATFORMS.pop((host, port)).close()
 
 
 @given(st.binary(min_size=1, max_size=200_000), st.integers(0, 2**33 - 1), st.booleans(), st.booleans())
