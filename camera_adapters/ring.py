@@ -151,13 +151,13 @@ class PacketRing:
             (params.width, params.height) if params is not None and params.width and params.height else None
         )
 
-    def covered_s(self, t0: datetime, t1: datetime) -> float:
-        """Return how many seconds of a time a clip would show."""
+    def covered_s(self, t0: datetime, t1: datetime, moment: datetime | None = None) -> float:
+        """Return how many seconds of a time a clip would show; see `packets`."""
         try:
-            packets = self.packets(t0, t1)
+            packets = self.packets(t0, t1, moment)
         except NoPicturesError:
             return 0.0
-        return max(0.0, (packets[-1].at - max(packets[0].at, t0)).total_seconds())
+        return _shown_s(packets, t0)
 
     def newest_mono(self) -> float | None:
         """Return the monotonic time of the newest packet; None when there is none, or it does not tell."""
@@ -174,11 +174,11 @@ class PacketRing:
             copy._add(p if p.mono_s is None else replace(p, at=at + timedelta(seconds=p.mono_s - mono_s)))
         return copy
 
-    def part(self, t0: datetime, t1: datetime) -> PacketRing:
-        """Return the packets that a clip from `t0` to `t1` needs, in a ring of their own; an empty one where there are none."""
+    def part(self, t0: datetime, t1: datetime, moment: datetime | None = None) -> PacketRing:
+        """Return the `packets` that a clip from `t0` to `t1` needs, in a ring of their own; an empty one where there are none."""
         copy = PacketRing(math.inf, self._max_bytes)
         with contextlib.suppress(NoPicturesError):
-            for packet in self.packets(t0, t1):
+            for packet in self.packets(t0, t1, moment):
                 copy._add(packet)
         return copy
 
@@ -201,22 +201,23 @@ class PacketRing:
             ):
                 self._bytes -= len(self._packets.popleft().data)
 
-    def packets(self, t0: datetime, t1: datetime) -> list[RingPacket]:
-        """Return the packets from the key frame at or before `t0` to `t1`, of one connection (the latest in that time).
+    def packets(self, t0: datetime, t1: datetime, moment: datetime | None = None) -> list[RingPacket]:
+        """Return the packets from the key frame at or before `t0` to `t1`, of one connection.
+
+        Of several in that time it is the one that shows `moment`, or came nearest to it; else the one that shows most.
 
         Raises:
             NoPicturesError: there is no key frame to start from.
         """
+        connections: dict[int, list[RingPacket]] = {}
         with self._lock:
-            until = [p for p in self._packets if p.at <= t1]
-        if until:
-            epoch = until[-1].params.epoch
-            until = [p for p in until if p.params.epoch == epoch]
-        keys = [i for i, p in enumerate(until) if p.key]
-        if not keys or until[-1].at < t0:
+            for p in self._packets:
+                if p.at <= t1:
+                    connections.setdefault(p.params.epoch, []).append(p)
+        playable = [c for held in connections.values() if (c := _from_key(held, t0))]
+        if not playable:
             raise NoPicturesError(f"no pictures from {t0.isoformat()} to {t1.isoformat()} in the ring")
-        start = max((i for i in keys if until[i].at <= t0), default=keys[0])
-        return until[start:]
+        return min(playable, key=lambda c: (_missed_s(c, moment or c[0].at), -_shown_s(c, t0)))
 
     def clip(self, t0: datetime, t1: datetime, path: Path) -> ClipInfo:
         """Write the pictures from `t0` to `t1` as a fragmented MP4. It starts at the key frame at or before `t0`.
@@ -250,6 +251,22 @@ class PacketRing:
             NoPicturesError: the ring has none of that time.
         """
         return [(at, frame) for at, frame in decode(self.packets(t0, t1)) if at >= t0]
+
+
+def _from_key(packets: list[RingPacket], t0: datetime) -> list[RingPacket]:
+    """Return one connection's packets from the key frame at or before `t0`, or from its first; none where it ended before `t0`."""
+    keys = [i for i, p in enumerate(packets) if p.key]
+    if not keys or packets[-1].at < t0:
+        return []
+    return packets[max((i for i in keys if packets[i].at <= t0), default=keys[0]) :]
+
+
+def _shown_s(packets: Sequence[RingPacket], t0: datetime) -> float:
+    return max(0.0, (packets[-1].at - max(packets[0].at, t0)).total_seconds())
+
+
+def _missed_s(packets: Sequence[RingPacket], moment: datetime) -> float:
+    return max(0.0, (packets[0].at - moment).total_seconds(), (moment - packets[-1].at).total_seconds())
 
 
 def _between(a: RingPacket, b: RingPacket) -> float:

@@ -93,10 +93,19 @@ class ClipMaker:
             self._detect = self._detector()
 
     def cut(
-        self, ring: PacketRing, t0: datetime, t1: datetime, path: Path, masks: Masks = ()
+        self,
+        ring: PacketRing,
+        t0: datetime,
+        t1: datetime,
+        path: Path,
+        masks: Masks = (),
+        moment: datetime | None = None,
     ) -> Future[ClipInfo]:
-        """Ask for the clip from `t0` to `t1` without what `masks` cover; its packets are kept from now on. The future raises NoPicturesError, OSError or ValueError."""
-        ring = ring.part(t0, t1)
+        """Ask for the clip from `t0` to `t1`, of the connection that shows `moment`, without what `masks` cover.
+
+        Its packets are kept from now on. The future raises NoPicturesError, OSError or ValueError.
+        """
+        ring = ring.part(t0, t1, moment)
         with self._lock:
             self._held += ring.size
         if self._pool is not None:

@@ -81,7 +81,7 @@ class Rings:
         if main is None or sub is None or sub.ring is None:
             return main, "main"
         t0, t1 = at - timedelta(seconds=pre_s), at + timedelta(seconds=post_s)
-        covered = [r.timed_by(at, mono_s).covered_s(t0, t1) for r in (main, sub.ring)]
+        covered = [r.timed_by(at, mono_s).covered_s(t0, t1, at) for r in (main, sub.ring)]
         return (sub.ring, "sub") if covered[1] - covered[0] > CLIP_PREFERS_SUB_S else (main, "main")
 
 

@@ -107,7 +107,7 @@ class WaitingClips:
         end = waiting.at + timedelta(seconds=clip.post_s)
         path = self._work / f"{waiting.alert_id}.mp4"
         timed = ring.timed_by(waiting.at, waiting.mono_s)
-        return self._maker.cut(timed, begin, end, path, self._camera.cuts)
+        return self._maker.cut(timed, begin, end, path, self._camera.cuts, waiting.at)
 
     def _collect(self, waiting: _Waiting, future: Future[ClipInfo], role: Role, patience_s: float) -> None:
         try:

@@ -65,7 +65,7 @@ def test_what_leaves_the_ring_leaves_the_memory() -> None:
     assert turn(10_000) - before < 24 << 20, "310 MB went through 4 MB"
 
 
-def test_a_clip_starts_at_a_key_frame_of_the_last_connection() -> None:
+def test_a_clip_starts_at_a_key_frame_of_the_connection_of_its_time() -> None:
     ring = PacketRing(60, 1 << 20)
     for n in range(40):
         ring.push(_packet(n, n % 10 == 0, epoch=1 if n < 20 else 2))
@@ -73,6 +73,41 @@ def test_a_clip_starts_at_a_key_frame_of_the_last_connection() -> None:
     assert (packets[0].pts, packets[-1].pts) == (20, 35)
     with pytest.raises(NoPicturesError, match="in the ring"):
         ring.packets(T0 - timedelta(hours=2), T0 - timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("window", "moment", "wanted"),
+    [
+        ((-20, 20), 0, (-20, 8)),
+        ((-2, 20), 0, (-2, 8)),
+        ((-20, 20), 13, (12, 20)),
+        ((-20, 20), 9, (-20, 8)),
+        ((-20, 20), None, (-20, 8)),
+        ((6, 40), None, (12, 40)),
+        ((9, 20), 10, (12, 20)),
+    ],
+    ids=[
+        "the longer one has it", "the shorter one has it", "the later one has it", "in the gap: the nearer one",
+        "no moment: most of the time", "no moment: the later one has more", "the earlier one had ended",
+    ],
+)  # fmt: skip
+def test_a_clip_of_two_connections_shows_the_one_of_its_moment(
+    window: tuple[int, int], moment: int | None, wanted: tuple[int, int]
+) -> None:
+    def at(seconds: int) -> datetime:
+        return T0 + timedelta(seconds=seconds)
+
+    ring = PacketRing(100, 1 << 20)
+    for second in (*range(-30, 9), *range(12, 41)):
+        ring.push(_packet(10 * second, second % 2 == 0, epoch=1 if second < 9 else 2))
+    told = () if moment is None else (at(moment),)
+    packets = ring.packets(at(window[0]), at(window[1]), *told)
+    assert (packets[0].at, packets[-1].at) == (at(wanted[0]), at(wanted[1]))
+    assert len({p.params.epoch for p in packets}) == 1
+    part = ring.part(at(window[0]), at(window[1]), *told)
+    assert part.held() == packets
+    shown_s = wanted[1] - max(wanted[0], window[0])
+    assert ring.covered_s(at(window[0]), at(window[1]), *told) == shown_s
 
 
 @pytest.mark.parametrize("name", ["h264", "mpeg4"])

@@ -242,7 +242,8 @@ def test_a_new_resolution_is_a_new_epoch(rtp: RtpClip, clips: dict[str, Path], t
         wait_for(lambda: len(memory.frames) > size + 8)
         assert stream.ring is not None
         end = memory.frames[-1].meta.captured_at
-        clip = stream.ring.clip(end - timedelta(seconds=20), end, tmp_path / "c.mp4")
+        begin = end - timedelta(seconds=20)
+        clip = stream.ring.part(begin, end, end).clip(begin, end, tmp_path / "c.mp4")
         assert (clip.width, clip.height) == (160, 120)
         assert stream.health().connects == 2
 

@@ -15,7 +15,7 @@ import pytest
 
 from bench.chaos_sites import frame_of, site_view
 from camera_adapters.frame import Frame, FrameMeta
-from camera_adapters.ring import PacketRing, RingPacket, StreamParams
+from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
 from contract import AlertEvent, EvidenceKind, IssueClass, ModelRef, new_id
 from edge.config import CameraConfig
 from edge.evidence_clip import ClipMaker
@@ -172,6 +172,27 @@ def test_a_clip_is_cut_although_the_clock_was_stepped_meanwhile(
     monkeypatch.setattr(PacketRing, "clip", clip)
     house.recorder.tick(AT + step + timedelta(seconds=14))
     assert asked == [(AT + timedelta(seconds=8), AT + timedelta(seconds=12), 5)]
+
+
+def test_a_clip_shows_its_alerts_moment_although_the_camera_came_back_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = PacketRing(60, 1 << 20)
+    for n in (*range(11), *range(13, 60)):
+        params = StreamParams("h264", 64, 48, Fraction(1, 10), None, 1 if n < 11 else 2)
+        at = AT + timedelta(seconds=n / 10)
+        ring.push(RingPacket(at, True, n, n, bytes(10), params, 1000.0 + n / 10))
+    house, shown = House(tmp_path, ring), list[list[int | None]]()
+
+    def clip(self: PacketRing, t0: datetime, t1: datetime, _path: Path) -> Any:
+        shown.append([p.pts for p in self.packets(t0, t1)])
+        raise NoPicturesError("ten bytes are no picture")
+
+    monkeypatch.setattr(PacketRing, "clip", clip)
+    meta = FrameMeta("cam", 1, AT + timedelta(seconds=1), 1001.0, "arrival", None, True, False, 0, 320, 180)
+    house.recorder._clips.expect("a", meta)
+    house.recorder.tick(AT + timedelta(seconds=6))
+    assert shown == [list(range(11))]
 
 
 def test_a_clip_that_finds_the_disk_full_is_tried_again(
