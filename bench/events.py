@@ -117,7 +117,7 @@ class _Recorder:
     def follow(self, camera: CameraConfig) -> None:
         """The camera of a run stays as it is."""
 
-    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
+    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0, down: bool = False) -> None:
         """Nothing waits for later frames here."""
 
 

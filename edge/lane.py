@@ -183,9 +183,19 @@ class Lane:
         self._log.info(
             "camera.state", camera=event.camera_id, state=event.state.value, reason=event.reason, **words
         )
-        if role == "sub" and event.state in _AWAY:
-            with self._lock:
+        if event.state not in _AWAY:
+            return
+        with self._lock:
+            if role == "sub":
                 self._look_at("main", event.reason or event.state.value)
+            if self.closed or any(s.state is StreamState.LIVE for s in self.streams):
+                return
+            try:
+                # Again with each attempt to connect, which hands on what the clips' thread has made since.
+                self.pipeline.down(event.at)
+            except Exception as exc:
+                # Nothing above holds a fault of a state's change: it would end the stream's thread.
+                self._log.warning("clips.failed", camera=event.camera_id, reason=type(exc).__name__)
 
     def signal_close(self) -> None:
         """Tell the streams to end, and take nothing from them any more."""

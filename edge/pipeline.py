@@ -56,8 +56,8 @@ class Recorder(Protocol):
     ) -> bool:
         """Send what an earlier start of the box owes; False when it must be asked for again with the next frame."""
 
-    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
-        """Do what waits for later frames, such as the rest of a clip; `final`: with what there is."""
+    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0, down: bool = False) -> None:
+        """Do what waits for later frames, such as the rest of a clip; with what there is when `final`, or the camera is `down`."""
 
     def follow(self, camera: CameraConfig) -> None:
         """Take up another configuration of the camera."""
@@ -142,6 +142,10 @@ class CameraPipeline:
         with self._lock:
             self._save(now=True)
             self._recorder.tick(now, final=True, patience_s=patience_s)
+
+    def down(self, now: datetime) -> None:
+        """The camera is down: what comes after it has no room in the ring for the clips that wait. Called as `offer` is."""
+        self._recorder.tick(now, down=True)
 
     @property
     def view(self) -> View:

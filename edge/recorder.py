@@ -144,8 +144,8 @@ class AlertRecorder:
         if site.confirmed_at is None and site.dwell_s >= site.rule.confirm_s / 2:
             self._album.middle(site, frame, sensitive_of(detections, width, height, self._box.roles))
 
-    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0) -> None:
-        """Cut the clips whose last second is in the ring; `final` cuts what there is, within `patience_s` in all."""
+    def tick(self, now: datetime, final: bool = False, patience_s: float = 60.0, down: bool = False) -> None:
+        """Cut the clips whose last second is in the ring; see `Recorder` and `WaitingClips`."""
         # A clock that was set back must not make what is owed wait for the time that it lost.
         waits = self._owed_next - OWED_EVERY <= now < self._owed_next
         if (self._owed or self._owed_clear) and (final or not waits):
@@ -154,7 +154,7 @@ class AlertRecorder:
                 self._open_or_owe(*owed)
             for owed_clear in list(self._owed_clear.values()):
                 self._close_or_owe(*owed_clear)
-        self._clips.tick(now, final, patience_s)
+        self._clips.tick(now, final, patience_s, down)
 
     def resume(
         self, sites: list[SiteView], frame: Frame, detections: Detections, width: int, height: int

@@ -72,10 +72,10 @@ class WaitingClips:
         if len(self._waiting) + len(self._ready) < MAX_WAITING_CLIPS:
             self._waiting.append(_Waiting(alert_id, meta.captured_at, meta.mono_s))
 
-    def tick(self, now: datetime, final: bool, patience_s: float) -> None:
-        """Cut what is due; `final` cuts what there is, within `patience_s` in all."""
+    def tick(self, now: datetime, final: bool, patience_s: float, down: bool = False) -> None:
+        """Cut what is due; `final` cuts what there is, within `patience_s` in all, `down` too, but waits for nothing."""
         until = time.monotonic() + patience_s
-        for waiting in [w for w in self._waiting if final or self._due(w, now)]:
+        for waiting in [w for w in self._waiting if final or down or self._due(w, now)]:
             ring, role = self._ring_of(waiting)
             if ring is not None and (self._maker.free or final):
                 self._waiting.remove(waiting)

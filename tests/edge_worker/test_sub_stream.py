@@ -20,6 +20,7 @@ from test_masks_and_stop import fill, frame_of
 from camera_adapters.clock import SystemClock
 from camera_adapters.frame import Frame
 from camera_adapters.ring import PacketRing
+from camera_adapters.stream import StreamState
 from camera_adapters.testing.loopcam import Camera, Faults
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam
@@ -200,6 +201,31 @@ def test_without_the_main_stream_the_alert_goes_with_the_sub_streams_picture_and
         assert "server: " in next(e.note for e in opened.evidence if e.kind == "confirm")
         assert updated.evidence[-1].kind == "clip"
         assert camera_health(setup.lane, 0, None).looks_at == "sub"
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_the_clip_of_a_camera_that_goes_down_after_its_alert_is_sent_while_it_is_down(
+    tmp_path: Path, clips: dict[str, RtpClip], streams: int
+) -> None:
+    more: dict[str, Any] = {"clip": {"pre_s": 3, "post_s": 60}}
+    if streams == 1:
+        more["sub_url"] = None
+    with running(tmp_path, clips, **more) as (setup, cameras):
+        wait(lambda: setup.alerts())
+        if streams == 2:
+            cameras["sub"].faults = Faults(status="503 Service Unavailable", close_s=0.0)
+            wait(lambda: setup.said("camera.sub_lost"))
+            assert not setup.said("alert.clip"), "the other stream goes on"
+        cameras["main"].faults = Faults(status="503 Service Unavailable", close_s=0.0)
+        wait(lambda: setup.said("alert.clip"))
+        assert setup.lane.stream.state is not StreamState.LIVE
+        opened, updated = setup.alerts()[:2]
+        (clip,) = [e for e in updated.evidence if e.kind == "clip"]
+        assert clip.captured_at < opened.occurred_at
+        assert clip.duration_s is not None
+        assert timedelta(seconds=clip.duration_s) > opened.occurred_at - clip.captured_at - timedelta(
+            seconds=0.5
+        )
 
 
 @pytest.mark.parametrize(("stretched", "eyes", "shape"), [(False, "main", BIG), (True, "sub", (240, 180))])
