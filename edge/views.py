@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from camera_adapters.view import ViewReference
+from edge.fleet.state import write_bytes
 
 Light = Literal["day", "night"]
 
@@ -30,14 +31,12 @@ class ViewStore:
         return [ViewReference.from_bytes(p.read_bytes()) for p in paths if p.is_file()]
 
     def put(self, camera_id: str, reference: ViewReference, light: Light = "day", report: Any = None) -> Path:
-        """Keep a reference, and its report, in place of the one before, and return its file."""
+        """Keep a reference, and its report, in place of the one before, on the disk when this returns its file."""
         path = self.path(camera_id, light)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if report is not None:
-            path.with_suffix(".json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        part = path.with_suffix(".part")
-        part.write_bytes(reference.to_bytes())
-        part.replace(path)
+            text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+            write_bytes(path.with_suffix(".json"), text.encode(), 0o644)
+        write_bytes(path, reference.to_bytes(), 0o644)
         return path
 
     def path(self, camera_id: str, light: Light) -> Path:

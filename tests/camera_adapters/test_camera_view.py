@@ -179,7 +179,23 @@ def test_a_reference_is_kept() -> None:
     reference = ViewReference.of([street()])
     again = ViewReference.from_bytes(reference.to_bytes())
     assert read_view(street(), again).match == pytest.approx(read_view(street(), reference).match, abs=0.02)
-    with pytest.raises(ValueError, match="commission"):
-        ViewReference.from_bytes(b"nothing")
     with pytest.raises(ValueError, match="pictures"):
         ViewReference.of([])
+
+
+WHOLE = ViewReference.of([street()]).to_bytes()
+ARRAY = b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (0,), }".ljust(127) + b"\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"nothing", WHOLE[:9], WHOLE[: len(WHOLE) // 2], WHOLE[:-1], WHOLE[:2000] + bytes(len(WHOLE) - 2000),
+        WHOLE[:9000] + bytes(500) + WHOLE[9500:],
+        WHOLE.replace(b"PK\x01\x02\x2d\x03\x2d", b"PK\x01\x02\x2d\x03\xff"), ARRAY,
+    ],
+    ids=["empty", "words", "9 bytes", "half", "a byte less", "rest empty", "hole", "another version", "one array"],
+)  # fmt: skip
+def test_a_torn_reference_says_to_commission_again(data: bytes) -> None:
+    with pytest.raises(ValueError, match="commission"):
+        ViewReference.from_bytes(data)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -29,6 +31,7 @@ from edge.commission_watch import Watched
 from edge.geometry import GroundPlane
 from edge.log import get_logger
 from edge.pipeline import CameraPipeline
+from edge.view_checks import ViewChecks
 from edge.view_log import ViewLog
 from edge.views import ViewStore
 from edge.zones import GroundConfig
@@ -104,6 +107,39 @@ def test_events_wait_until_the_centre_has_heard() -> None:
     for _ in range(5):
         log.note("cam", "good", "dark")
     assert len(log.waiting()) == 3
+
+
+@pytest.mark.parametrize("torn", [b"", b"half"])
+def test_a_torn_reference_takes_the_camera_no_more_than_its_reference(tmp_path: Path, torn: bytes) -> None:
+    store, told = ViewStore(tmp_path), list[str]()
+    path = store.put("cam", ViewReference.of([GROUND]))
+    path.write_bytes(path.read_bytes()[:5000] if torn else torn)
+    log = SimpleNamespace(error=lambda event, **facts: told.append(f"{event}: {facts['reason']}"))
+    camera = camera_config("x")
+    watch = ViewChecks(store, ViewLog(lambda: T0, log), log).of(camera)
+    assert watch is not None
+    assert watch.observe(GROUND, 0.0) == "unknown"
+    assert [t.startswith("camera.view_reference: the stored view reference") for t in told] == [True]
+
+
+def test_a_reference_is_on_the_disk_before_it_takes_the_place_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    store, real = ViewStore(tmp_path), os.fsync
+    path = store.path("cam", "day")
+
+    def fsync(handle: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{handle}").readlink().name, path.exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert store.put("cam", ViewReference.of([GROUND]), report={"match": 1.0}) == path
+    assert synced == [
+        ("day.json.part", False), ("cam", False), ("day.npz.part", False), ("cam", True),
+    ]  # fmt: skip
+    assert json.loads(path.with_suffix(".json").read_text()) == {"match": 1.0}
+    assert len(store.get("cam")) == 1
 
 
 GROUND_PAIRS = [
