@@ -53,7 +53,7 @@ class HttpSpeaker:
                     answer = client.post(self._url, content=_read(told.file), headers={"Content-Type": kind})
                 else:
                     answer = client.post(self._url, json={"text": told.text})
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
             raise SpeakerError(f"the loudspeaker cannot be reached ({type(exc).__name__})") from None
         if not answer.is_success:
             raise SpeakerError(f"the loudspeaker answered HTTP {answer.status_code}")
@@ -79,6 +79,12 @@ class OnvifSpeaker:
                 channel.send(g711(told.file, channel.law), self._sleep)
         except (BackchannelError, OSError) as exc:
             raise SpeakerError(redact(f"ONVIF audio: {exc}", secrets_of(self._url))) from None
+        except ValueError:
+            # Its own text repeats a part of the address, which may be one of the password.
+            raise SpeakerError(
+                "ONVIF audio: the address cannot be read; write rtsp://user:password@host:port/path, and the login's"
+                " special letters as %XX"
+            ) from None
 
 
 def g711(path: Path, law: str = "mulaw") -> bytes:

@@ -156,6 +156,24 @@ def test_a_camera_that_cannot_says_why_without_its_password(
     assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "op:s3cr3t@192.0.2.1:99999/live",
+        "op:s3cr3t/x@192.0.2.1/live",
+        "op:s3cr3t[@192.0.2.1/live",
+        "op:s3cr3t@.x/",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_told_without_its_password(tmp_path: Path, address: str) -> None:
+    speaker = OnvifSpeaker(f"rtsp://{address}", {"move": Message(tone(tmp_path / "m.wav"))}, 5)
+    with pytest.raises(SpeakerError, match="the address cannot be read") as caught:
+        speaker.play("move")
+    assert "s3cr3t" not in str(caught.value)
+    with pytest.raises(SpeakerError, match="cannot be reached"):
+        HttpSpeaker("http://op:s3cr3t@.x/", {"move": Message(text="move on")}, 5).play("move")
+
+
 def test_the_section_that_listens() -> None:
     assert audio_out(SDP) == AudioOut("back", 0)
     assert audio_out(SDP.replace(" 97 8 0", " 8")) == AudioOut("back", 8)
