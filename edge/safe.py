@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from camera_adapters.clock import Clock, SystemClock
@@ -101,7 +100,8 @@ class SafeBox:
                 answer = self._client.post("/heartbeats", json=self.heartbeat().wire())
                 if answer.is_success:
                     self._fleet.obey_resting(answer, self._client)
-            except (httpx.HTTPError, OSError) as exc:
+            # Whatever it is: the next beat tries again.
+            except Exception as exc:
                 self._log.warning("heartbeat.failed", reason=type(exc).__name__)
             if self._stop.wait(self._config.api.heartbeat_s):
                 return

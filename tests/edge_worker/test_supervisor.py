@@ -317,6 +317,26 @@ def test_safe_mode_tells_the_centre_which_cameras_rest_and_why(tmp_path: Path) -
     assert beat["disk_bytes"] > beat["disk_free_bytes"] > 0
 
 
+def test_safe_modes_heartbeat_outlives_any_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from edge.config import load_box
+    from edge.safe import SafeBox
+
+    tried: list[float] = []
+
+    def heartbeat() -> None:
+        tried.append(time.monotonic())
+        raise ArithmeticError("the disk tells of fewer than no bytes")
+
+    box = SafeBox(load_box(_box(tmp_path)), get_logger())
+    monkeypatch.setattr(box, "heartbeat", heartbeat)
+    box.start()
+    wait_for(lambda: len(tried) > 1, "a second heartbeat")
+    box.stop()
+    assert "ArithmeticError" in "".join(capfd.readouterr())
+
+
 def test_systemd_is_told_when_a_worker_is_ready_and_when_the_end_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
