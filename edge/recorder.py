@@ -179,6 +179,7 @@ class AlertRecorder:
 
     def _open_or_owe(self, site: SiteView, frame: Frame, shown: Shown | None, found: Sensitive) -> None:
         if self._below_floor(site, frame.meta.captured_at):
+            self._owed.pop(site.site_id, None)
             return
         try:
             # What `resume` has sent may be confirmed by the same frame once more.

@@ -16,7 +16,7 @@ import pytest
 from bench.chaos_sites import frame_of, site_view
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
-from contract import AlertEvent, EvidenceKind, IssueClass, ModelRef, new_id
+from contract import AlertEvent, EvidenceKind, IssueClass, ModelRef, ScoreThreshold, new_id
 from edge.config import CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.judge import Change
@@ -25,6 +25,7 @@ from edge.log import get_logger
 from edge.outbox import Outbox, Priority
 from edge.pictures import jpeg, read
 from edge.recorder import AlertRecorder, BoxFacts
+from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore, boot_id
 from edge.sites import Moment, Site
 from edge.stills import Still, StillStore
@@ -128,6 +129,24 @@ def test_what_is_owed_does_not_wait_for_a_clock_that_was_set_back(
         house.recorder.tick(AT + timedelta(seconds=6))
     house.recorder.tick(AT - timedelta(hours=1))
     assert house.stages() == ["opened"]
+
+
+def test_an_owed_alert_that_a_least_score_covers_meanwhile_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, site = House(tmp_path), site_view(new_id(), 1, AT)
+    house.recorder._floor = floor = ScoreFloor(tmp_path / "floor.json", "Asia/Shanghai")
+    with monkeypatch.context() as patch:
+        patch.setattr(house.outbox, "put_file", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        house.tell("confirmed", site)
+    assert list(house.recorder._owed) == [site.site_id]
+    floor.set([ScoreThreshold(camera_id="cam", issue=site.issue, min_score=0.9)])
+    house.tell("cleared", site)
+    for n in range(1, 4):
+        house.recorder.tick(AT + timedelta(seconds=6 * n))
+    assert (house.stages(), floor.held_back) == ([], 1)
+    assert not house.recorder._owed
+    assert not house.recorder._owed_clear
 
 
 def ring_of(seconds: float, step_at: float, step: timedelta) -> PacketRing:
