@@ -13,6 +13,8 @@ from contract import View
 
 # Nothing is suspended under these words.
 FIT: frozenset[View] = frozenset({"unknown", "good"})
+# What is nearer says nothing more; so the readings of a hold are few at any rate of pictures.
+_LEAST_GAP_S = 0.1
 
 
 class LoopWatch:
@@ -80,7 +82,7 @@ class ViewWatch:
         self._references, self._hold, self._share, self._frozen = tuple(references), hold_s, share, frozen_s
         self._limits = limits or ViewLimits()
         self._loop = LoopWatch() if loops else None
-        self._readings: deque[tuple[float, View]] = deque(maxlen=512)
+        self._readings: deque[tuple[float, View]] = deque()
         self._last: Grey | None = None
         self._changed_s: float | None = None
         self._fine: View = "good" if references else "unknown"
@@ -101,7 +103,8 @@ class ViewWatch:
         elif self._loop is not None and self._loop.observe(picture, mono_s):
             reading = "looped"
         self.reading = reading
-        self._readings.append((mono_s, reading))
+        if not self._readings or mono_s - self._readings[-1][0] >= _LEAST_GAP_S:
+            self._readings.append((mono_s, reading))
         # Three at least, for a camera that is looked at once a minute.
         while len(self._readings) > 3 and mono_s - self._readings[0][0] > self._hold:
             self._readings.popleft()

@@ -132,6 +132,13 @@ def test_a_camera_that_is_looked_at_once_a_minute() -> None:
     assert [watch.observe(noisy(scene, t), t * 60.0) for t in range(8, 12)][-1] == "good"
 
 
+@pytest.mark.parametrize("fps", [2, 10, 25, 60])
+def test_a_verdict_settles_at_any_rate(fps: int) -> None:
+    watch, covered = ViewWatch(), np.zeros((108, 192), np.uint8)
+    verdicts = [watch.observe(noisy(covered, t), t / fps) for t in range(26 * fps)]
+    assert (verdicts[0], verdicts[-1]) == ("unknown", "dark")
+
+
 def test_frozen() -> None:
     scene = street()
     watch = ViewWatch([ViewReference.of([scene])])
