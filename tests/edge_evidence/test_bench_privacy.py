@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -32,6 +33,7 @@ class Seer:
     """Finds the one bright square there is: a judge that cannot be fooled on made pictures."""
 
     input_size = (320, 240)
+    bundle = SimpleNamespace(roles={})
 
     def __init__(self, name: str | None) -> None:
         self.name = name
