@@ -165,7 +165,7 @@ def _area(feature: Any, i: int, wanted: set[str]) -> dict[str, Any]:
         told, geometry = feature["properties"], feature["geometry"]
         code = str(told["code"]).strip()
         found = shape(geometry)
-    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ShapelyError) as exc:
         raise ApiError(422, f"features[{i}]: needs a geometry and properties.code") from exc
     if found.geom_type not in wanted or found.is_empty:
         raise ApiError(422, f"features[{i}].geometry: must be {' or '.join(sorted(wanted))}")
@@ -178,8 +178,11 @@ def _area(feature: Any, i: int, wanted: set[str]) -> dict[str, Any]:
         raise ApiError(422, f"features[{i}].geometry: must be degrees, longitude before latitude (WGS-84)")
     if not 0 < len(code) <= 80:
         raise ApiError(422, f"features[{i}].properties.code: 1 to 80 characters")
-    unit = told.get("unit")
-    return {
-        "code": code, "name": str(told.get("name", code))[:200], "unit": str(unit)[:80] if unit else None,
-        "geometry": geometry,
-    }  # fmt: skip
+    name, unit = str(told.get("name", code)), str(told.get("unit") or "")
+    try:
+        f"{code}{name}{unit}".encode()
+    except UnicodeEncodeError as exc:
+        raise ApiError(
+            422, f"features[{i}].properties: holds half of a character (a lone surrogate)"
+        ) from exc
+    return {"code": code, "name": name[:200], "unit": unit[:80] or None, "geometry": geometry}

@@ -80,7 +80,7 @@ class Outer:
         started, status = time.perf_counter(), 500
         upload = scope["method"] == "PUT" and scope["path"].startswith("/evidence/")
         limit = self._settings.max_evidence_bytes if upload else self._settings.max_body_bytes
-        if scope["path"].startswith("/geo/"):
+        if scope["method"] == "PUT" and scope["path"].startswith("/geo/"):
             limit = max(limit, MAX_GEO_BYTES)
         answered = False
 

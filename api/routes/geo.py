@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from api.access import Principal, needs
 from api.areas import import_areas
 from api.audit import record
-from api.core import CoreDep
-from api.errors import refusals
+from api.core import Core, CoreDep
+from api.errors import ApiError, refusals
 from api.locating import responsible
 from api.review import find
 from api.tables import Area
@@ -61,12 +63,35 @@ class Resolved(BaseModel):
     permits: Annotated[list[PermitView], Field(description="Permits for the class at the place.")]
 
 
-@router.put("/geo/{kind}", responses=refusals(401, 403, 413, 422))
-def put_areas(
-    kind: Kind, collection: Annotated[dict[str, Any], Body()], core: CoreDep,
-    who: Annotated[Principal, needs("geo.write")],
-) -> Imported:  # fmt: skip
+@router.put(
+    "/geo/{kind}",
+    responses=refusals(401, 403, 413, 422),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "additionalProperties": True, "title": "Collection"}
+                }
+            },
+        }
+    },
+)
+async def put_areas(
+    kind: Kind, request: Request, core: CoreDep, who: Annotated[Principal, needs("geo.write")]
+) -> Imported:
     """Replace the tenant's areas of one kind by a GeoJSON FeatureCollection (`properties.code`, `name`, `unit`)."""
+    # As a parameter the body would be read and parsed before the guard, and on the event loop.
+    return await run_in_threadpool(_import, kind, await request.body(), core, who)
+
+
+def _import(kind: Kind, body: bytes, core: Core, who: Principal) -> Imported:
+    try:
+        collection = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise ApiError(422, "body: not valid JSON; send a GeoJSON FeatureCollection") from exc
+    if not isinstance(collection, dict):
+        raise ApiError(422, "type: send a GeoJSON FeatureCollection")
     with core.db.write() as session:
         count = import_areas(session, who.tenant, kind, collection)
         record(
