@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # no __all__
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from api.audit import record
@@ -71,9 +71,7 @@ def make_code(
     """Make a one-time code of 160 bits for a box and return it with its end; codes of the box before it are void."""
     code = f"{device_id}.{secrets.token_hex(20)}"
     session.execute(delete(EnrolmentCode).where(EnrolmentCode.expires_at < now - timedelta(days=30)))
-    session.execute(
-        delete(EnrolmentCode).where(EnrolmentCode.device_id == device_id, EnrolmentCode.used_at.is_(None))
-    )
+    void_codes(session, device_id)
     row = EnrolmentCode(
         code_hash=digest(code), device_id=device_id, tenant=tenant, labels=dict(labels), made_by=by,
         made_at=now, expires_at=now + ttl,
@@ -81,6 +79,14 @@ def make_code(
     session.add(row)
     record(session, "credentials", now, by, "device.code", {"id": device_id, "tenant": tenant})
     return code, row.expires_at
+
+
+def void_codes(session: Session, device_id: str, *conditions: ColumnElement[bool]) -> int:
+    """Delete a box's unused codes; return how many there were."""
+    query = delete(EnrolmentCode).where(
+        EnrolmentCode.device_id == device_id, EnrolmentCode.used_at.is_(None), *conditions
+    )
+    return int(session.connection().execute(query).rowcount)
 
 
 def enrol_box(session: Session, told: Enrolment, core: Core) -> Enrolled:
@@ -91,7 +97,7 @@ def enrol_box(session: Session, told: Enrolment, core: Core) -> Enrolled:
     """
     now = core.now()
     lock(session, [f"code:{digest(told.code)}"])
-    code = session.get(EnrolmentCode, digest(told.code))
+    code = session.get(EnrolmentCode, digest(told.code), with_for_update=True)
     if code is None or code.used_at is not None or code.expires_at <= now:
         raise ApiError(403, WRONG_CODE)
     try:

@@ -15,8 +15,10 @@ from api.access import Principal, needs
 from api.audit import record
 from api.core import CoreDep
 from api.errors import ApiError, refusals
+from api.fleet import void_codes
 from api.security import add_device, add_user, digest
 from api.tables import ApiKey, Device, LoginSession, User
+from api.tables_fleet import EnrolmentCode
 from contract import new_id
 from contract.base import Slug
 
@@ -113,12 +115,15 @@ def new_device(told: DeviceIn, who: Devices, core: CoreDep) -> Secret:
 
 @router.delete("/devices/{device_id}", status_code=204, responses=refusals(401, 403, 404, 422))
 def revoke_device(device_id: Slug, who: Devices, core: CoreDep) -> None:
-    """Make a box's tokens worthless at once."""
+    """Make a box's tokens and its unused enrolment codes worthless at once."""
     with core.db.write() as session:
+        # First the codes: a box that enrols at this moment holds its code, and is there when that is let go.
+        codes = void_codes(session, device_id, who.sees(EnrolmentCode.tenant))
         device = session.scalar(select(Device).where(Device.id == device_id, who.sees(Device.tenant)))
-        if device is None:
+        if device is not None:
+            device.revoked_at = core.now()
+        elif not codes:
             raise ApiError(404, f"no box {device_id} here")
-        device.revoked_at = core.now()
         record(session, "credentials", core.now(), f"user:{who.name}", "device.revoked", {"id": device_id})
 
 
