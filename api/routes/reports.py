@@ -17,7 +17,7 @@ from api.errors import ApiError, refusals
 from api.reports import ReportIn, relink, take_report
 from api.review import find
 from api.tables import CaseRow, Report
-from contract import CaseState
+from contract import CaseSource, CaseState
 from contract.base import Identifier
 
 router = APIRouter(tags=["reports"])
@@ -66,6 +66,8 @@ def post_report(
     told: ReportIn, response: Response, core: CoreDep, who: Annotated[Principal, needs("report.write")]
 ) -> ReportView:
     """Take a report: it joins the open case of its class and place, or makes one. Sending it twice changes nothing."""
+    if who.role == "citizen" and told.channel is not CaseSource.CITIZEN:
+        raise ApiError(403, f"channel: a key of kind citizen speaks as citizen, not as {told.channel}")
     with core.db.write() as session:
         actor = f"{who.kind}:{who.name}"
         row, case, new = take_report(session, told, who.tenant, actor, core.now(), core.areas, core.pack)

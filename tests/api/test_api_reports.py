@@ -110,6 +110,9 @@ def test_a_person_links_a_report_and_its_own_case_is_merged(house: Centre) -> No
         ({"reported_at": "2026-01-01T00:00:00"}, "reported_at"),
         ({"lat": 100}, "lat"),
         ({"phone": "1"}, "phone"),
+        ({"text": "a\x01b"}, "text"),
+        ({"external_id": "1\x0b"}, "external_id"),
+        ({"text": "a\ufffe"}, "text"),
     ],
 )
 def test_a_wrong_report_names_the_field(house: Centre, changes: dict[str, Any], field: str) -> None:
@@ -127,3 +130,16 @@ def test_a_citizens_key_sends_and_asks_and_sees_nothing_else(house: Centre) -> N
     assert house_key.get(f"/reports/{made['id']}").json()["case_state"] == "confirmed"
     assert house_key.get(f"/cases/{made['case_id']}").status_code == 403
     assert house_key.get("/reports").status_code == 403
+
+
+def test_a_citizens_key_does_not_speak_as_the_hotline(house: Centre) -> None:
+    root, keys = house.person("root", "admin"), {}
+    for kind in ("citizen", "city"):
+        keys[kind] = house.anonymous()
+        secret = root.post("/keys", json={"name": kind, "kind": kind}).json()["secret"]
+        keys[kind].headers["Authorization"] = f"Bearer {secret}"
+    for channel in ("hotline", "collector"):
+        refused = keys["citizen"].post("/reports", json=report(house, text="nothing", channel=channel))
+        assert (refused.status_code, "channel" in refused.json()["detail"]) == (403, True)
+        taken = keys["city"].post("/reports", json=report(house, text="the real one", channel=channel))
+        assert (taken.status_code, taken.json()["text"]) == (201, "the real one")
