@@ -10,6 +10,8 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from api.xml_text import xml_text
+
 
 class Problem(BaseModel):
     """Why a request was refused."""
@@ -46,7 +48,7 @@ def georeport_error(path: str, status: int, detail: str) -> Response:
         return JSONResponse([{"code": status, "description": detail}], status)
     top = Element("errors")
     one = SubElement(top, "error")
-    SubElement(one, "code").text, SubElement(one, "description").text = str(status), detail
+    SubElement(one, "code").text, SubElement(one, "description").text = str(status), xml_text(detail)
     return Response(tostring(top, encoding="utf-8", xml_declaration=True), status, media_type="text/xml")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,7 @@ from api.pack import CityPack
 from api.review import step
 from api.tables import AlertRow, Camera, CaseRow, Report
 from api.tiles import inside
+from api.xml_text import fits_xml
 from contract import CaseSource, CaseState, IssueClass, StreetClass, new_id
 from contract.base import UtcTime
 
@@ -47,12 +48,12 @@ class ReportIn(BaseModel):
         },
     )  # fmt: skip
     channel: CaseSource
-    external_id: Annotated[str, Field(min_length=1, max_length=120)]
+    external_id: Annotated[str, Field(min_length=1, max_length=120), AfterValidator(fits_xml)]
     issue: IssueClass
     lon: Annotated[float, Field(ge=-180, le=180)]
     lat: Annotated[float, Field(ge=-90, le=90)]
     error_m: Annotated[float, Field(gt=0, le=500, description="How sure the place is, metres.")] = 30.0
-    text: Annotated[str, Field(max_length=2000)] = ""
+    text: Annotated[str, Field(max_length=2000), AfterValidator(fits_xml)] = ""
     reported_at: UtcTime
 
 

@@ -22,6 +22,7 @@ from api.errors import ApiError, refusals
 from api.machine import OPEN_STATES
 from api.reports import ReportIn, take_report
 from api.tables import CaseRow, Report
+from api.xml_text import xml_text
 from contract import CaseSource, CaseState, IssueClass, new_id
 from contract.base import UtcTime
 
@@ -85,7 +86,7 @@ def _answer(shape: str, root: str, item: str, rows: list[dict[str, Any]], status
         one = SubElement(top, item)
         for name, value in row.items():
             told = {True: "true", False: "false", None: ""}.get(value, value)
-            SubElement(one, name).text = str(told)
+            SubElement(one, name).text = xml_text(str(told))
     return _xml(top, status)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from api_parts import Centre, sha
 from defusedxml.ElementTree import fromstring
+from sqlalchemy import update
 
 from api.routes.open311 import CHANGESET, NAMES
+from api.tables import Report
 from contract import IssueClass
 
 V2 = "/open311/v2"
@@ -109,3 +111,16 @@ def test_requests_that_are_refused(house: Centre) -> None:
     naive = {"api_key": key, "start_date": "2026-01-01T00:00:00"}
     assert app.get(f"{V2}/requests.json", params=naive).status_code == 400
     assert app.get(f"{V2}/services.pdf").status_code == 400
+
+
+def test_a_control_character_does_not_break_the_list_for_all(house: Centre) -> None:
+    app, key = house.anonymous(), _key(house)
+    good = {"api_key": key, "service_code": "parking.motor", "lat": "37.9", "long": "112.5"}
+    made = app.post(f"{V2}/requests.json", data=good | {"description": "lines\r\n\tand 😀"})
+    assert made.status_code == 201
+    assert app.post(f"{V2}/requests.json", data=good | {"description": "a\x01b"}).status_code == 400
+    with house.core.db.write() as session:
+        session.execute(update(Report).values(text="a\x01\ufffeb"))  # as older rows have it
+    xml = app.get(f"{V2}/requests.xml", params={"api_key": key}).text
+    assert [r.findtext("description") for r in fromstring(xml).findall("request")] == ["ab"]
+    assert fromstring(app.get(f"{V2}/services/a%01b.xml").text).findtext("error/code") == "404"
