@@ -21,6 +21,7 @@ from api.tables_console import GoldItem, Reading
 from contract import CaseState, VerdictKind, new_id
 
 JUDGED = {VerdictKind.CONFIRM.value, VerdictKind.REJECT.value}
+_WHOLE = select(CaseRow.id).where(CaseRow.merged_into.is_(None))
 
 
 def chosen(case_id: str, share: float) -> bool:
@@ -54,12 +55,11 @@ def next_reading(
     """Lease a second reading of somebody else's verdict, or a gold item this person has not seen."""
     until = now + timedelta(seconds=lease_s)
     seen = select(VerdictRow.case_id).where(VerdictRow.reviewer == who.name)
-    whole = select(CaseRow.id).where(CaseRow.merged_into.is_(None))
     waiting = session.scalar(
         select(Reading)
         .where(
             Reading.answered_at.is_(None), Reading.kind == "second", Reading.first_reviewer != who.name,
-            who.sees(Reading.tenant), Reading.case_id.not_in(skip), Reading.case_id.not_in(seen), Reading.case_id.in_(whole),
+            who.sees(Reading.tenant), Reading.case_id.not_in(skip), Reading.case_id.not_in(seen), Reading.case_id.in_(_WHOLE),
             or_(Reading.lease_until.is_(None), Reading.lease_until <= now, Reading.reader == who.name),
         )
         .order_by(Reading.made_at)
@@ -79,7 +79,8 @@ def _gold(
         select(Reading)
         .where(
             Reading.kind == "gold", Reading.reader == who.name, Reading.answered_at.is_(None),
-            Reading.case_id.not_in(skip),
+            who.sees(Reading.tenant), Reading.case_id.not_in(skip), Reading.case_id.in_(_WHOLE),
+            Reading.case_id.in_(select(GoldItem.case_id)),
         )
         .limit(1)
     )  # fmt: skip
@@ -93,7 +94,7 @@ def _gold(
         .where(
             who.sees(GoldItem.tenant), GoldItem.set_by != who.name, GoldItem.case_id.not_in(known),
             GoldItem.case_id.not_in(judged), GoldItem.case_id.not_in(skip),
-            GoldItem.case_id.in_(select(CaseRow.id).where(CaseRow.merged_into.is_(None))),
+            GoldItem.case_id.in_(_WHOLE),
         )
         .order_by(GoldItem.set_at)
         .limit(1)
