@@ -23,6 +23,7 @@ FIRST_LOCK_S = 30.0
 MAX_LOCK_S = 900.0
 FREE_TRIES_OF_ADDRESS = 30
 ADDRESS_LOCK_S = 60.0
+ADDRESS_FORGETS = timedelta(hours=1)
 ROTATION_GRACE = timedelta(hours=24)
 # The OWASP minimum (19 MiB, 2 passes): 30 ms here, and 100 logins at once stay under 2 GiB.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -82,15 +83,14 @@ def failure_key(kind: str, told: str) -> str:
     return digest(f"{kind}:{told.casefold()}")
 
 
-def begin_try(session: Session, username: str, address: str, now: datetime) -> None:
+def begin_try(session: Session, username: str, address: str, now: datetime) -> datetime | None:
     """Count a try as failed before it is judged, so that tries at one moment, on whichever replica, all count.
 
-    Raises `LockedError` while the name or the address is locked; `end_try` takes the count back.
+    Returns when the address failed before, for `end_try`, which takes the count back. Raises `LockedError` while the name
+    or the address is locked.
     """
-    keys = {
-        failure_key("name", username): lock_seconds,
-        failure_key("address", address): address_lock_seconds,
-    }
+    place = failure_key("address", address)
+    keys = {failure_key("name", username): lock_seconds, place: address_lock_seconds}
     lock(session, [f"login:{key}" for key in keys])
     session.execute(delete(LoginFailure).where(LoginFailure.last_at < now - timedelta(days=1)))
     known = {key: session.get(LoginFailure, key) for key in keys}
@@ -99,21 +99,28 @@ def begin_try(session: Session, username: str, address: str, now: datetime) -> N
             left = keys[key](row.count) - (now - row.last_at).total_seconds()
             if left > 0:
                 raise LockedError(left)
+    here = known[place]
+    before = here.last_at if here is not None else None
+    if here is not None and now - here.last_at > ADDRESS_FORGETS:
+        here.count = 0
     for key, row in known.items():
         if row is None:
             session.add(LoginFailure(name=key, count=1, last_at=now))
         else:
             row.count, row.last_at = row.count + 1, now
+    return before
 
 
-def end_try(session: Session, username: str, address: str) -> None:
-    """After a right password: forget the name's failures, and this one of the address's."""
+def end_try(session: Session, username: str, address: str, now: datetime, before: datetime | None) -> None:
+    """After a right password: forget the name's failures, and this one of the address's. `now` is the try's, not the end's."""
     forget_failures(session, username)
+    place = LoginFailure.name == failure_key("address", address)
     session.execute(
-        update(LoginFailure)
-        .where(LoginFailure.name == failure_key("address", address), LoginFailure.count > 0)
-        .values(count=LoginFailure.count - 1)
+        update(LoginFailure).where(place, LoginFailure.count > 0).values(count=LoginFailure.count - 1)
     )
+    if before is not None:
+        # Unless another has failed since: a right password must not stand for the moment of the last wrong one.
+        session.execute(update(LoginFailure).where(place, LoginFailure.last_at == now).values(last_at=before))
 
 
 def forget_failures(session: Session, username: str) -> None:

@@ -67,7 +67,7 @@ def sign_in(told: Credentials, request: Request, response: Response, core: CoreD
     address = request.client.host if request.client else ""
     try:
         with core.db.write() as session:
-            begin_try(session, told.username, address, now)
+            before = begin_try(session, told.username, address, now)
     except LockedError as exc:
         core.metrics.logins.labels("locked").inc()
         raise ApiError(429, str(exc), headers={"Retry-After": str(math.ceil(exc.retry_s))}) from exc
@@ -80,7 +80,7 @@ def sign_in(told: Credentials, request: Request, response: Response, core: CoreD
         core.metrics.logins.labels("failed").inc()
         raise ApiError(401, "user name or password is wrong")
     with core.db.write() as session:
-        end_try(session, told.username, address)
+        end_try(session, told.username, address, now, before)
         login = open_session(session, user, now, core.settings.session_hours)
         record(session, "logins", now, f"user:{user.username}", "login")
     core.metrics.logins.labels("ok").inc()

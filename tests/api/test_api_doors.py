@@ -37,6 +37,25 @@ def test_one_address_and_many_names(house: Centre) -> None:
     assert house.person().get("/session").status_code == 200
 
 
+def test_an_address_with_old_failures_is_not_locked_by_right_passwords(house: Centre) -> None:
+    house.person(), house.person("omar")
+    client = house.anonymous()
+
+    def wrong(name: str) -> int:
+        return client.post("/session", json={"username": name, "password": "no"}).status_code
+
+    def right(name: str) -> int:
+        told = {"username": name, "password": house.passwords[name]}
+        return client.post("/session", json=told).status_code
+
+    assert [wrong(f"name-{i}") for i in range(30)] == [401] * 30
+    house.clock.pass_s(61)
+    assert (right("rita"), right("omar")) == (200, 200), "nobody has failed since"
+    assert (wrong("eve"), right("rita")) == (401, 429)
+    house.clock.pass_s(3601)
+    assert (wrong("eve"), right("rita")) == (401, 200), "what is over for an hour is forgotten"
+
+
 def test_a_session_ends(house: Centre) -> None:
     rita = house.person()
     cookie = rita.cookies["curbwatch_session"]
