@@ -147,12 +147,14 @@ def identify_by(request: Request, core: Core, api_key: str | None) -> Principal:
     return found
 
 
-def needs(*permissions: str) -> Any:
-    """Return the dependency that lets those pass who have one of `permissions`."""
+def needs(*permissions: str, person: bool = False) -> Any:
+    """Return the dependency that lets those pass who have one of `permissions`; people alone with `person`."""
 
     async def guard(who: Annotated[Principal, Depends(identify)]) -> Principal:
         if not who.permissions.intersection(permissions):
             raise ApiError(403, f"{who.role} may not do this; it needs {' or '.join(permissions)}")
+        if person and who.kind != "user":
+            raise ApiError(403, f"a {who.kind} may not do this; it is for people")
         return who
 
     guard.__dict__["permissions"] = permissions

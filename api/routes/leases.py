@@ -26,6 +26,7 @@ from contract.base import Box, Identifier, Sha256
 
 router = APIRouter(tags=["queue"])
 Reviewer = Annotated[Principal, needs("case.review")]
+Person = Annotated[Principal, needs("case.read", person=True)]
 CLUSTER_H = 24.0
 
 
@@ -190,7 +191,7 @@ def viewed(case_id: Identifier, who: Annotated[Principal, needs("case.read")], c
             session,
             f"views:{who.name}"[:80],
             core.now(),
-            f"user:{who.name}",
+            f"{who.kind}:{who.name}",
             "case.viewed",
             {"case": case.id},
         )
@@ -276,7 +277,7 @@ def batch(told: BatchIn, who: Reviewer, core: CoreDep) -> BatchDone:
 
 
 @router.get("/session/preferences", responses=refusals(401, 403))
-def preferences(who: Annotated[Principal, needs("case.read")], core: CoreDep) -> PreferencesView:
+def preferences(who: Person, core: CoreDep) -> PreferencesView:
     """Return what this person set."""
     with core.db.read() as session:
         row = session.get(Preference, who.name)
@@ -284,9 +285,7 @@ def preferences(who: Annotated[Principal, needs("case.read")], core: CoreDep) ->
 
 
 @router.put("/session/preferences", responses=refusals(401, 403, 413, 422))
-def set_preferences(
-    told: PreferencesView, who: Annotated[Principal, needs("case.read")], core: CoreDep
-) -> PreferencesView:
+def set_preferences(told: PreferencesView, who: Person, core: CoreDep) -> PreferencesView:
     """Keep what this person set; it follows them to any machine."""
     taken = list(told.keys.values())
     twice = sorted({k for k in taken if taken.count(k) > 1})

@@ -11,12 +11,14 @@ import pytest
 from api_parts import Centre, centre
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from api.agreement import cohen_kappa, upheld
 from api.calendar import LimitUnit
 from api.pack import Limit
 from api.priority import look_by, rank, uncertainty
 from api.reading import chosen
+from api.tables import Audit
 from api.weeks import FORBIDS, LAPSED, PERMITS, holds
 from contract import IssueClass, StreetClass, new_id
 from contract.setup import CameraSetup, SetupZone
@@ -266,6 +268,21 @@ def test_preferences_follow_the_person(house: Centre) -> None:
     twice = rita.put("/session/preferences", json={"keys": {"confirm": "x", "reject": "x"}})
     assert twice.status_code == 422
     assert rita.get("/session").json()["timezone"] == "Asia/Shanghai"
+
+
+def test_a_key_is_not_the_person_of_its_name(house: Centre) -> None:
+    rita, key, case = house.person(), house.anonymous(), house.case()
+    made = house.person("root", "admin").post("/keys", json={"name": "rita", "kind": "export"})
+    key.headers["Authorization"] = f"Bearer {made.json()['secret']}"
+    swapped = {"keys": {"confirm": "r", "reject": "c"}, "hidden": []}
+    assert key.put("/session/preferences", json=swapped).status_code == 403
+    assert rita.get("/session/preferences").json()["keys"] == {}
+    assert (
+        key.post(f"/cases/{case}/views").status_code == rita.post(f"/cases/{case}/views").status_code == 204
+    )
+    with house.core.db.read() as session:
+        actors = session.scalars(select(Audit.actor).where(Audit.action == "case.viewed").order_by(Audit.seq))
+        assert list(actors) == ["key:rita", "user:rita"]
 
 
 def zone(**more: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from api.access import KEYS, ROLES
 from contract import new_id
 
 PUBLIC = "public"
+OF_A_PERSON = " of a person"
 MATRIX: dict[tuple[str, str], str] = {
     ("PUT", "/evidence/{sha256}"): "device.ingest",
     ("HEAD", "/evidence/{sha256}"): "device.ingest evidence.read",
@@ -38,8 +39,8 @@ MATRIX: dict[tuple[str, str], str] = {
     ("GET", "/cases/{case_id}/place"): "case.read",
     ("PUT", "/cases/{case_id}/gold"): "case.supervise",
     ("DELETE", "/cases/{case_id}/gold"): "case.supervise",
-    ("GET", "/session/preferences"): "case.read",
-    ("PUT", "/session/preferences"): "case.read",
+    ("GET", "/session/preferences"): "case.read of a person",
+    ("PUT", "/session/preferences"): "case.read of a person",
     ("POST", "/readings/{reading_id}"): "case.review",
     ("DELETE", "/readings/{reading_id}"): "case.review",
     ("GET", "/labels"): "case.review",
@@ -170,7 +171,8 @@ def _allowed(need: str, permissions: frozenset[str], person: bool) -> bool:
         return True
     if need == "any person":
         return person or bool(permissions - {"device.ingest"})
-    return bool(permissions & set(need.split()))
+    told = need.removesuffix(OF_A_PERSON)
+    return bool(permissions & set(told.split())) and (person or told == need)
 
 
 @pytest.mark.parametrize("house", ["sqlite"], indirect=True)  # permissions know no store
