@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, and_, cast, extract, func, literal, or_, select, types
+from sqlalchemy import ColumnElement, and_, cast, extract, func, literal, not_, or_, select, types
 from sqlalchemy import case as sql_case
 from sqlalchemy.orm import Session
 
@@ -157,7 +157,7 @@ def count_if(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
 
 def _columns(now: datetime) -> list[ColumnElement[Any]]:
     machine, filed = CaseRow.source == MACHINE, CaseRow.state.in_(FILED)
-    due = CaseRow.deadline_at <= now
+    due = and_(CaseRow.deadline_at <= now, CaseRow.state != "suspended")  # whose clock stands
     handled = and_(filed, CaseRow.done_at.is_not(None), CaseRow.state.in_(("recheck", "closed")))
     closed, in_time = CaseRow.state == "closed", CaseRow.done_at <= CaseRow.deadline_at
     return [
@@ -171,7 +171,7 @@ def _columns(now: datetime) -> list[ColumnElement[Any]]:
         count_if(filed, or_(closed, due)),
         count_if(closed),
         count_if(closed, in_time),
-        count_if(filed, due, CaseRow.done_at.is_(None), CaseRow.state != "suspended"),
+        count_if(filed, due, not_(handled)),
         count_if(CaseRow.done_at.is_not(None)),
         count_if(CaseRow.done_at.is_not(None), CaseRow.reworks > 0),
         count_if(or_(CaseRow.repeat_of.is_not(None), CaseRow.reopens > 0)),

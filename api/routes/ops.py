@@ -19,7 +19,7 @@ from api.machine import ON_CLOCK, REVIEW_STATES
 from api.migrate import at_head
 from api.tables import Camera, CaseRow, Delivery, Device
 from api.tables_city import CityRequest
-from contract import View
+from contract import CaseState, View
 
 router = APIRouter(tags=["operation"])
 
@@ -90,7 +90,11 @@ def _gauges(core: Core) -> None:
         overdue = session.scalar(
             select(func.count())
             .select_from(CaseRow)
-            .where(CaseRow.state.in_([s.value for s in ON_CLOCK]), CaseRow.deadline_at < now)
+            .where(
+                # What waits for its recheck has been handled, as the indicators count.
+                CaseRow.state.in_([s.value for s in ON_CLOCK - {CaseState.RECHECK}]),
+                CaseRow.deadline_at <= now,
+            )
         )
         silent = now - timedelta(seconds=core.settings.offline_s)
         online = session.scalar(
