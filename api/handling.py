@@ -19,7 +19,7 @@ from api.db import case_number
 from api.errors import ApiError
 from api.inspections import order
 from api.locating import locate
-from api.machine import STEPS
+from api.machine import STEPS, allowed
 from api.pack import CityPack
 from api.review import finish, step
 from api.tables import AlertRow, CaseRow
@@ -54,6 +54,9 @@ def walk(
         raise ApiError(403, f"{who.role} may not {told.step} a case; it needs {found.permission}")
     if told.step == "extend" and told.hours is None:
         raise ApiError(422, "hours: say by how many hours the limit is extended")
+    if found and told.step == "extend" and case.deadline_at is not None and case.deadline_at <= now:
+        can = [n for n in allowed(CaseState(case.state)) if n != "extend"]
+        raise ApiError(409, f"case {case.number}: its limit is over; one is extended before that", can)
     before = case.state
     taken = step(case, told.step, who.name, told.reason)
     if not taken.waits:
@@ -77,11 +80,13 @@ def walk(
 def _note(case: CaseRow, step_name: str, now: datetime) -> None:
     """Keep what the indicators count."""
     if step_name == "file":
-        case.filed_at = case.filed_at or now
+        case.filed_at = now
     elif step_name == "done" and case.filed_at is not None:
         case.done_at, case.handling_s = now, (now - case.filed_at).total_seconds()
     elif step_name == "rework":
         case.reworks += 1
+    elif step_name == "return" and case.state == CaseState.CONFIRMED:
+        case.deadline_at = case.filed_at = case.done_at = case.handling_s = None
     elif step_name == "reopen" or (step_name == "appeal" and case.filed_at is not None):
         count_reopening(case)
 

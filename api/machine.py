@@ -118,6 +118,8 @@ def take(state: CaseState, name: str, actor: str, reason: str, notes: Mapping[st
     if step.not_same_as and actor in people(notes, step.not_same_as):
         who = step.not_same_as.replace("_", " ")
         raise IllegalStepError(f"{name} needs another person than the {who}", [n for n in can if n != name])
+    if name == "extend" and "extended_by" in notes:
+        raise IllegalStepError("the limit has been extended once already", [n for n in can if n != name])
     kept = dict(notes)
     if step.two_persons:
         first = kept.get(f"{name}_asked_by")
@@ -140,7 +142,7 @@ def people(notes: Mapping[str, str], part: str) -> list[str]:
 
 
 def _remember(kept: dict[str, str], state: CaseState, name: str, actor: str) -> None:
-    """Keep what later steps ask about: who read first, who has ever handled it, where a suspension began,
+    """Keep what later steps ask about: who read first, who has ever handled or extended it, where a suspension began,
     and that an appeal waits for its decision."""
     judged = state is S.IN_REVIEW and name in {"unsure", "confirm", "confirm_first"}
     if judged or name == "reject":
@@ -151,6 +153,10 @@ def _remember(kept: dict[str, str], state: CaseState, name: str, actor: str) -> 
         kept["appealed_by"] = actor
     else:
         kept.pop("appealed_by", None)
+    if name == "extend":
+        kept["extended_by"] = actor
+    if name == "file":  # a new limit, which may be extended once
+        kept.pop("extended_by", None)
     if name == "suspend":
         kept["suspended_from"] = state.value
     if name == "reopen":

@@ -64,3 +64,29 @@ def test_what_was_done_in_time_and_waits_for_its_recheck_is_not_overdue(city: Ci
     city.go("done")
     city.house.clock.pass_s(3 * HOUR)
     assert (city.total()["overdue"], city.gauge()) == (0, 0)
+
+
+def test_an_extension_comes_before_the_end_and_once(city: City) -> None:
+    assert city.shown()["deadline_at"] == "2026-03-04T10:00:00Z"
+    city.go("extend", "done", "rework", "start")
+    assert city.step("extend") == 409, "once, whatever came between"
+    assert city.shown()["deadline_at"] == "2026-03-04T11:00:00Z"
+    city.go("return", "return", "file", "accept", "dispatch", "start")
+    assert city.shown()["deadline_at"] == "2026-03-04T10:00:00Z", "a new limit"
+    city.house.clock.pass_s(2 * HOUR)
+    assert city.step("extend") == 409, "it is over"
+    assert city.total()["overdue"] == 1
+
+
+def test_a_case_that_is_filed_again_is_timed_anew(house: Centre) -> None:
+    city = City(house)
+    for step in ("return", "accept"):
+        city.go("file", step)
+        if step == "accept":
+            city.go("return")
+        assert "deadline_at" not in city.shown(), "the limit begins when it is filed"
+        house.clock.pass_s(4 * HOUR)
+    city.go("file", "accept", "dispatch", "start")
+    house.clock.pass_s(HOUR)
+    city.go("done")
+    assert city.total()["mean_handling_h"] == 1.0
