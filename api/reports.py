@@ -182,8 +182,8 @@ def relink(session: Session, report: Report, target: CaseRow, by: str, name: str
         old.merged_into, old.ended_at = target.id, now
         holds.pass_on(session, old, target, by, now)
     report.case_id = target.id
-    if target.source == MACHINE:
-        report.ahead_s = (report.reported_at - target.opened_at).total_seconds()
+    machine = target.source == MACHINE
+    report.ahead_s = (report.reported_at - target.opened_at).total_seconds() if machine else None
     for case, action in ((old, "report.moved"), (target, "report.linked")):
         touch(case, now)
         record_case(session, case, now, by, action, {"report": report.id, "from": old.id, "into": target.id})

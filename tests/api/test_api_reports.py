@@ -102,6 +102,17 @@ def test_a_person_links_a_report_and_its_own_case_is_merged(house: Centre) -> No
     assert root.post(f"/reports/{told['id']}/link", json={"case_id": other}).status_code == 409
 
 
+def test_a_report_that_moves_to_a_persons_case_was_not_found_by_a_camera(house: Centre) -> None:
+    root = house.person("root", "admin")
+    house.case(place=place(0))
+    house.clock.pass_s(600)
+    told = root.post("/reports", json=report(house)).json()
+    assert (told["by_machine"], told["ahead_s"]) == (True, 600.0)
+    other = root.post("/reports", json=report(house, "2", 900)).json()["case_id"]
+    moved = root.post(f"/reports/{told['id']}/link", json={"case_id": other}).json()
+    assert (moved["by_machine"], moved["ahead_s"]) == (False, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
