@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import json
 import socket
 from collections.abc import Callable, Collection
@@ -17,6 +16,7 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api.addresses import is_public
 from api.db import Database
 from api.tables import Delivery, Hook
 from contract import new_id
@@ -111,7 +111,7 @@ def resolve(url: str, allow_private: bool) -> tuple[str | None, str]:
         found = socket.getaddrinfo(parts.raw_host.decode(), parts.port or 443, type=socket.SOCK_STREAM)
     except (OSError, ValueError):
         return "url: the host name is unknown", ""
-    if not found or any(not ipaddress.ip_address(a[4][0]).is_global for a in found):
+    if not found or any(not is_public(str(a[4][0])) for a in found):
         return "url: private and loopback addresses are not allowed here", ""
     return None, str(found[0][4][0])
 

@@ -53,3 +53,29 @@ def test_private_addresses_are_not_called(monkeypatch: pytest.MonkeyPatch, addre
     with httpx.Client(transport=httpx.MockTransport(never)) as client:
         said = outbox._send(client, "https://h.example/", "whsec_eA==", "1", {}, datetime.now(UTC), False)
     assert "private" in said
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        (PUBLIC, True),
+        ("2606:4700::1111", True),
+        ("2002:5db8:d70e::1", True),  # 6to4 of PUBLIC
+        ("64:ff9b::5db8:d70e", True),  # NAT64 of PUBLIC
+        ("224.0.0.1", False),
+        ("ff0e::1", False),
+        ("fec0::1", False),
+        ("2002:7f00:1::", False),
+        ("2002:a00:5::1", False),
+        ("64:ff9b::a00:5", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("::7f00:1", False),
+        ("::a00:5", False),
+        ("::ffff:10.0.0.5", False),
+        ("2001:0:5db8:d70e::f5ff:fffa", False),  # Teredo of 10.0.0.5 by PUBLIC
+    ],
+)
+def test_an_address_that_carries_a_private_one_is_private(address: str, public: bool) -> None:
+    host = f"[{address}]" if ":" in address else address
+    refused, there = outbox.resolve(f"https://{host}/x", False)
+    assert (refused is None, bool(there)) == (public, public)
