@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -43,6 +43,11 @@ def wanted(issue: str | None, camera: str | None) -> list[ColumnElement[bool]]:
     return found
 
 
+def put_back(who: Principal, now: datetime) -> Select[tuple[str]]:
+    """Return the query for the cases that this person has put back."""
+    return select(Deferral.case_id).where(Deferral.reviewer == who.name, Deferral.until > now)
+
+
 def next_case(
     session: Session,
     who: Principal,
@@ -54,10 +59,15 @@ def next_case(
     """Lease the first case of the queue. One's own second reviews and what one has deferred are left out."""
     first = CaseRow.held["first_reviewer"].as_string()
     not_mine = or_(CaseRow.state != CaseState.SECOND_REVIEW.value, first.is_(None), first != who.name)
-    put_back = select(Deferral.case_id).where(Deferral.reviewer == who.name, Deferral.until > now)
     query = (
         select(CaseRow)
-        .where(*in_queue(who, now), not_mine, *filters, CaseRow.id.not_in(skip), CaseRow.id.not_in(put_back))
+        .where(
+            *in_queue(who, now),
+            not_mine,
+            *filters,
+            CaseRow.id.not_in(skip),
+            CaseRow.id.not_in(put_back(who, now)),
+        )
         .order_by(CaseRow.priority, CaseRow.opened_at, CaseRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)

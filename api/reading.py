@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.access import Principal
 from api.errors import ApiError
+from api.leases import put_back
 from api.review import VerdictIn
 from api.tables import CaseRow, VerdictRow
 from api.tables_console import GoldItem, Reading
@@ -60,6 +61,7 @@ def next_reading(
         .where(
             Reading.answered_at.is_(None), Reading.kind == "second", Reading.first_reviewer != who.name,
             who.sees(Reading.tenant), Reading.case_id.not_in(skip), Reading.case_id.not_in(seen), Reading.case_id.in_(_WHOLE),
+            Reading.case_id.not_in(put_back(who, now)),
             or_(Reading.lease_until.is_(None), Reading.lease_until <= now, Reading.reader == who.name),
         )
         .order_by(Reading.made_at)
@@ -80,7 +82,7 @@ def _gold(
         .where(
             Reading.kind == "gold", Reading.reader == who.name, Reading.answered_at.is_(None),
             who.sees(Reading.tenant), Reading.case_id.not_in(skip), Reading.case_id.in_(_WHOLE),
-            Reading.case_id.in_(select(GoldItem.case_id)),
+            Reading.case_id.in_(select(GoldItem.case_id)), Reading.case_id.not_in(put_back(who, now)),
         )
         .limit(1)
     )  # fmt: skip
@@ -94,7 +96,7 @@ def _gold(
         .where(
             who.sees(GoldItem.tenant), GoldItem.set_by != who.name, GoldItem.case_id.not_in(known),
             GoldItem.case_id.not_in(judged), GoldItem.case_id.not_in(skip),
-            GoldItem.case_id.in_(_WHOLE),
+            GoldItem.case_id.in_(_WHOLE), GoldItem.case_id.not_in(put_back(who, now)),
         )
         .order_by(GoldItem.set_at)
         .limit(1)
@@ -108,6 +110,32 @@ def _gold(
     session.add(made)
     session.flush()
     return made
+
+
+def extend(
+    session: Session, who: Principal, now: datetime, lease_s: float, ids: Sequence[str]
+) -> dict[str, str | None]:
+    """Extend one's leases on the readings among `ids`; return each with None, or who holds it ('' when it is over)."""
+    rows = session.scalars(
+        select(Reading)
+        .where(Reading.id.in_(ids), Reading.reader.is_not(None), who.sees(Reading.tenant))
+        .order_by(Reading.id)
+        .with_for_update()
+    )
+    out: dict[str, str | None] = {}
+    for row in rows:
+        mine = row.reader == who.name and row.answered_at is None
+        held = row.answered_at is None and row.lease_until is not None and row.lease_until > now
+        out[row.id] = None if mine else str(row.reader) if held else ""
+        if mine:
+            row.lease_until = now + timedelta(seconds=lease_s)
+    return out
+
+
+def let_go(session: Session, who: Principal, *conditions: ColumnElement[bool]) -> int:
+    """End one's leases on unanswered readings; return how many there were."""
+    query = update(Reading).where(Reading.reader == who.name, Reading.answered_at.is_(None), *conditions)
+    return int(session.connection().execute(query.values(lease_until=None)).rowcount)
 
 
 def blind(case: dict[str, Any]) -> dict[str, Any]:

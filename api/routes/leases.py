@@ -17,10 +17,10 @@ from api.db import lock
 from api.errors import ApiError, refusals
 from api.leases import MAX_HELD, WAITING, defer, release, take, wanted
 from api.machine import REVIEW_STATES
-from api.reading import offer
+from api.reading import extend, let_go, offer
 from api.review import VerdictIn, find, give_verdict
 from api.tables import AlertRow, CaseRow
-from api.tables_console import Preference
+from api.tables_console import Preference, Reading
 from contract import CaseState, IssueClass, StreetClass, VerdictKind
 from contract.base import Box, Identifier, Sha256
 
@@ -52,7 +52,10 @@ class LeasesIn(BaseModel):
     """Cases to hold, or to hold on to."""
 
     model_config = ConfigDict(extra="forbid")
-    cases: Annotated[list[Identifier], Field(max_length=MAX_HELD)]
+    cases: Annotated[
+        list[Identifier],
+        Field(max_length=MAX_HELD, description="One's own readings (`Reading-Id`), too, to hold on to."),
+    ]
 
 
 class Leases(BaseModel):
@@ -152,10 +155,13 @@ def _waiting(case: CaseRow, who: Principal, now: datetime) -> dict[str, Any]:
 
 @router.post("/queue/leases", responses=refusals(401, 403, 413, 422))
 def hold(told: LeasesIn, who: Reviewer, core: CoreDep) -> Leases:
-    """Take cases, or extend one's leases on them."""
+    """Take cases, or extend one's leases on them and on readings."""
     now, lease_s = core.now(), core.settings.lease_s
     with core.db.write() as session:
-        refused = take(session, who, now, lease_s, told.cases)
+        # Readings first, as where they are answered.
+        readings = extend(session, who, now, lease_s, told.cases)
+        refused = {name: by for name, by in readings.items() if by is not None}
+        refused |= take(session, who, now, lease_s, [i for i in told.cases if i not in readings])
     return Leases(until=now + timedelta(seconds=lease_s), refused=refused)
 
 
@@ -164,18 +170,20 @@ def give_back(
     who: Reviewer, core: CoreDep,
     case: Annotated[list[Identifier] | None, Query(description="All of mine without.", max_length=MAX_HELD)] = None,
 ) -> None:  # fmt: skip
-    """Give leases back, so that nobody waits for their end."""
+    """Give leases back, of cases and of readings, so that nobody waits for their end."""
     with core.db.write() as session:
+        let_go(session, who, *([] if case is None else [Reading.id.in_(case)]))
         release(session, who, case)
 
 
 @router.post("/cases/{case_id}/defer", responses=refusals(401, 403, 404, 409, 413, 422))
 def put_back(case_id: Identifier, told: DeferIn, who: Reviewer, core: CoreDep) -> dict[str, datetime]:
-    """Put a case back: the queue offers it to others now, and to me again when the time is over."""
+    """Put a case, or one's reading of it, back: the queue offers it to others now, and to me when the time is over."""
     now = core.now()
     with core.db.write() as session:
+        reads = let_go(session, who, Reading.case_id == case_id)
         case = find(session, case_id, who, update=True)
-        if CaseState(case.state) not in REVIEW_STATES:
+        if CaseState(case.state) not in REVIEW_STATES and not reads:
             raise ApiError(
                 409, f"case {case.number} is {case.state}; only a waiting case can be put back", []
             )
