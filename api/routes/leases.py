@@ -101,6 +101,10 @@ class BatchIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     cases: Annotated[list[BatchItem], Field(min_length=1, max_length=50)]
     verdict: VerdictIn
+    of: Annotated[
+        Identifier | None,
+        Field(description="The case whose cluster it is, where it is not the list's first."),
+    ] = None
 
 
 class BatchDone(BaseModel):
@@ -259,7 +263,7 @@ def batch(told: BatchIn, who: Reviewer, core: CoreDep) -> BatchDone:
     now, refused = core.now(), {}
     done: dict[str, str] = {}
     with core.db.write() as session:
-        lead = find(session, told.cases[0].id, who)
+        lead = find(session, told.of or told.cases[0].id, who)
         inside = {c.id for c in _like(session, lead, who, now)}
         strange = [c.id for c in told.cases if c.id not in inside]
         if strange:

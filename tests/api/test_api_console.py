@@ -139,27 +139,6 @@ def test_a_stale_verdict_is_refused(house: Centre) -> None:
     assert late.status_code == 412
 
 
-def test_a_batch_stays_in_its_cluster(house: Centre) -> None:
-    ids = [house.case() for _ in range(3)]
-    other = house.case(camera_id="elsewhere", place__lon=113.0)
-    rita, omar = house.person(), house.person("omar")
-    found = rita.get(f"/cases/{ids[0]}/cluster").json()
-    assert [c["id"] for c in found] == ids
-    cases = [{"id": c["id"], "version": c["version"]} for c in found]
-    verdict: dict[str, Any] = {"kind": "reject", "reason": 1}
-    strange = rita.post(
-        "/queue/batch", json={"cases": [*cases, {"id": other, "version": 1}], "verdict": verdict}
-    )
-    assert strange.status_code == 422
-    assert "not of the cluster" in strange.json()["detail"]
-    omar.post(f"/cases/{ids[2]}/verdicts", json={"kind": "unsure"})
-    done = rita.post("/queue/batch", json={"cases": cases[:2], "verdict": verdict}).json()
-    assert (done["judged"], done["refused"]) == (ids[:2], {})
-    assert rita.get(f"/cases/{ids[1]}").json()["verdicts"][0]["reason"] == 1
-    wrong = rita.post("/queue/batch", json={"cases": cases[:1], "verdict": {"kind": "unsure"}})
-    assert wrong.status_code == 422
-
-
 def test_a_corrected_box_goes_to_the_labels_with_the_alert_that_was_shown(house: Centre) -> None:
     site = new_id()
     house.case(key__site_id=site)

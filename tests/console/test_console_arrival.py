@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from console_parts import PRESS, Town, go, held_cases, page_of, said, shown, title, until
 from playwright.sync_api import Browser, Page, Route, expect
+
+from api.tables import CaseRow
 
 pytestmark = pytest.mark.browser
 
@@ -287,6 +290,22 @@ def test_a_batch_that_is_left_while_it_is_on_its_way_can_be_taken_back(
     page.keyboard.press("z")
     said(page, "2 verdicts taken back")
     assert [centre.case(c)["state"] for c in ids] == ["in_review"] * 2
+
+
+def test_a_batch_from_which_the_shown_case_was_taken_out(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n, camera="busy") for n in (1, 2, 3)]
+    with centre.core.db.write() as session:
+        for case_id, hours in zip(ids, (-40, -20, 0), strict=True):
+            case = session.get_one(CaseRow, case_id)
+            case.opened_at += timedelta(hours=hours)
+    page = page_of(browser, centre, path=f"#/review?case={ids[1]}")
+    title(page, "Street 2")
+    page.keyboard.press("b")
+    expect(page.locator("#batch-items .one")).to_have_count(3)
+    page.locator("#batch-items .first input").uncheck()
+    page.locator("#batch-reject").click()
+    said(page, "2 cases judged")
+    assert [centre.case(c)["state"] for c in ids] == ["rejected", "in_review", "rejected"]
 
 
 def test_undo_takes_back_the_verdict_that_is_on_its_way(browser: Browser, centre: Town) -> None:

@@ -56,7 +56,7 @@ export const suggestions = (id) => call("GET", `/cases/${id}/suggestions`);
 export const cluster = (id) => call("GET", `/cases/${id}/cluster`);
 export const viewed = (id) => call("POST", `/cases/${id}/views`);
 export const defer = (id, minutes) => call("POST", `/cases/${id}/defer`, { minutes });
-export const batch = (cases, verdict) => call("POST", "/queue/batch", { cases, verdict });
+export const batch = (of, cases, verdict) => call("POST", "/queue/batch", { of, cases, verdict });
 export async function verdict(id, said, version) {
   const { data, headers } = await ask("POST", `/cases/${id}/verdicts`, said, { "If-Match": `"${version}"` });
   return { whole: data, verdict: headers.get("Verdict-Id") };

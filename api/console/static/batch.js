@@ -27,7 +27,7 @@ export async function openBatch(whole, there) {
     const judge = async (verdict) => {
       const cases = [...$("batch-items").querySelectorAll("input:checked")].map((b) => ({ id: b.value, version: Number(b.dataset.version) }));
       if (!cases.length || sent) return;
-      sent = guarded(() => api.batch(cases, verdict));
+      sent = guarded(() => api.batch(whole.id, cases, verdict));
       try { await sent; } catch (error) { sent = null; throw error; }
       dialog.close();
     };
