@@ -43,7 +43,7 @@ def wanted(issue: str | None, camera: str | None) -> list[ColumnElement[bool]]:
     return found
 
 
-def put_back(who: Principal, now: datetime) -> Select[tuple[str]]:
+def put_back(who: Principal, now: datetime) -> Select[str]:
     """Return the query for the cases that this person has put back."""
     return select(Deferral.case_id).where(Deferral.reviewer == who.name, Deferral.until > now)
 
