@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from console_parts import Town, page_of
+from console_parts import Town, alert_event, page_of
 from playwright.sync_api import Browser, expect
 
 from api.examples import HEARTBEAT
@@ -45,3 +45,17 @@ def test_a_moved_camera_is_told_and_comes_first(browser: Browser, centre: Town) 
     beat(centre, "good", "moved")
     expect(page.locator(".arrivals .camnews")).to_have_count(2)
     expect(page.locator(".cams .cam.unfit")).to_have_count(0)
+
+
+def test_a_cameras_name_is_text_on_the_map(browser: Browser, centre: Town) -> None:
+    name = "<a href=//elsewhere.example id=planted>Session over. Sign in</a>"
+    event, _ = alert_event(1, "parking.motor", "cam-1", 1)
+    event["data"]["camera_name"] = name
+    with httpx.Client(
+        timeout=60, base_url=centre.url, headers={"Authorization": f"Bearer {centre.token}"}, trust_env=False
+    ) as box:
+        box.post("/alerts", json=event).raise_for_status()
+    page = page_of(browser, centre, path="#/wall")
+    page.locator("path.leaflet-interactive").dispatch_event("mouseover")
+    expect(page.locator(".leaflet-tooltip")).to_have_text(name)
+    expect(page.locator("#planted")).to_have_count(0)

@@ -1,5 +1,6 @@
 // The city's map: cases in clusters that open as one comes nearer, each cluster a button for the keyboard.
 import { grid, lay, metresLat, onMap } from "./base.js";
+import { plain } from "./dom.js";
 import { t } from "./strings.js";
 
 const L = globalThis.L;
@@ -48,7 +49,7 @@ export function make(box, chosen) {
   map.on("zoomend", draw);
   return {
     show(given, fit) { const found = given.map(onMap); points = found; if (fit && found.length) map.fitBounds(found.map((p) => [p.lat, p.lon]), { padding: [30, 30], maxZoom: 16 }); draw(); },
-    cameras(found) { cams.clearLayers(); for (const c of found.filter((x) => x.lat != null).map(onMap)) L.circleMarker([c.lat, c.lon], { radius: 6, color: c.state === "live" ? "#14683a" : "#a3221b", weight: 2, fillOpacity: 0.25 }).bindTooltip(c.name || c.id).addTo(cams); },
+    cameras(found) { cams.clearLayers(); for (const c of found.filter((x) => x.lat != null).map(onMap)) L.circleMarker([c.lat, c.lon], { radius: 6, color: c.state === "live" ? "#14683a" : "#a3221b", weight: 2, fillOpacity: 0.25 }).bindTooltip(plain(c.name || c.id)).addTo(cams); },
     fit(found) { const at = found.filter((c) => c.lat != null).map(onMap); if (at.length) map.fitBounds(at.map((c) => [c.lat, c.lon]), { padding: [30, 30], maxZoom: 15 }); },
     gone() { map.remove(); },
   };

@@ -14,6 +14,8 @@ function dress(node, attrs, children) {
 }
 export const el = (tag, attrs, ...children) => dress(document.createElement(tag), attrs, children);
 export const svg = (tag, attrs, ...children) => dress(document.createElementNS(SVG, tag), attrs, children);
+// For a library that reads a string as HTML: the map's tooltips do.
+export const plain = (text) => document.createTextNode(text);
 export const button = (text, onclick, attrs) => el("button", { type: "button", onclick, ...attrs }, text);
 
 export function field(label, input) { return el("label", { class: "field" }, el("span", { text: label }), input); }

@@ -1,6 +1,6 @@
 // The place of a case with its error ellipse and the neighbours within 50 m.
 import { grid, lay, metresLat, metresLon, onMap } from "./base.js";
-import { $ } from "./dom.js";
+import { $, plain } from "./dom.js";
 import { issueName, t } from "./strings.js";
 
 const L = globalThis.L;
@@ -39,7 +39,7 @@ export function show(whole) {
 export function neighbours(found) {
   near.clearLayers();
   for (const other of found.map(onMap)) {
-    L.circleMarker([other.lat, other.lon], { radius: 10, color: "#fff", weight: 1, fillColor: "#1864ab", fillOpacity: 0.9 }).bindTooltip(`${other.number} · ${issueName(other.issue)}`).addTo(near);
+    L.circleMarker([other.lat, other.lon], { radius: 10, color: "#fff", weight: 1, fillColor: "#1864ab", fillOpacity: 0.9 }).bindTooltip(plain(`${other.number} · ${issueName(other.issue)}`)).addTo(near);
   }
   mine.bringToFront(); // a neighbour at the very same point shows as a ring round it
 }
