@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from console_parts import Town, alert_event, page_of
+from console_parts import Town, alert_event, go, page_of
 from playwright.sync_api import Browser, expect
 
 from api.examples import HEARTBEAT
@@ -59,3 +59,34 @@ def test_a_cameras_name_is_text_on_the_map(browser: Browser, centre: Town) -> No
     page.locator("path.leaflet-interactive").dispatch_event("mouseover")
     expect(page.locator(".leaflet-tooltip")).to_have_text(name)
     expect(page.locator("#planted")).to_have_count(0)
+
+
+def test_the_map_goes_on_under_news_that_never_pauses(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    page = page_of(browser, centre, path="#/wall")
+    expect(page.locator("#page")).to_contain_text("1 cases on the map")
+    page.clock.install()
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/map?" in r.url else None)
+    news = "() => import('/static/wall.js').then((wall) => wall.news({ kind: 'case.opened', case_id: 'x' }))"
+    for _ in range(12):
+        page.evaluate(news)
+        page.clock.run_for(250)
+    page.evaluate("() => fetch('/healthz')")  # what was asked before this is told by now
+    assert len(asked) >= 2
+
+
+def test_a_map_that_does_not_hold_all_says_so(browser: Browser, centre: Town) -> None:
+    centre.post_case(1)
+    with centre.person("li") as li:
+        (point,) = li.get("/map").raise_for_status().json()
+    found = 5000
+    page = page_of(browser, centre, path="#/start")
+    page.route("**/map?*", lambda route: route.fulfill(json=[point] * found))
+    go(page, "wall")
+    expect(page.locator("#page")).to_contain_text("5000 cases on the map")
+    expect(page.locator("#page")).not_to_contain_text("there are more")
+    go(page, "start")
+    found += 1
+    go(page, "wall")
+    expect(page.locator("#page")).to_contain_text("The newest 5000 cases on the map; there are more")

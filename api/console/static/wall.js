@@ -7,7 +7,7 @@ import { spoken } from "./said.js";
 import { address, go, guarded, params } from "./shell.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
-const KEPT = 40, EARLIER = 12, DAY_MS = 86_400_000, CAMERAS_MS = 15_000;
+const KEPT = 40, MOST = 5000, MAP_MS = 1000, EARLIER = 12, DAY_MS = 86_400_000, CAMERAS_MS = 15_000;
 const STATES = ["in_review", "second_review", "confirmed", "rejected", "filed", "dispatched", "handling", "closed"];
 const FIT = ["good", "unknown"];
 const LABEL = { "case.opened": "e_opened", "case.joined": "e_joined", "case.reopened": "e_reopened", "case.judged": "e_judged", "verdict.undone": "e_undone", "case.moved": "e_moved", "case.split": "e_split" };
@@ -43,9 +43,9 @@ function chosen(points) {
   parts.picked.replaceChildren(...points.map((p) => el("li", {}, el("a", { href: address("review", { case: p.id }) }, `${p.number} · ${issueName(p.issue)} · ${t(`s_${p.state}`)} · ${when(p.opened_at)}`))));
 }
 async function points(fit) {
-  const now = wanted(), mine = parts, found = await api.get("/map", { issue: now.issue, state: now.state, camera: now.camera, hours: now.hours, limit: 5000 });
+  const now = wanted(), mine = parts, found = await api.get("/map", { issue: now.issue, state: now.state, camera: now.camera, hours: now.hours, limit: MOST + 1 }), more = found.splice(MOST).length > 0;
   if (mine !== parts) return found;
-  parts.count.textContent = t("onMap").replace("{n}", found.length);
+  parts.count.textContent = t(more ? "onMapMost" : "onMap").replace("{n}", found.length);
   map?.show(found, fit);
   return found;
 }
@@ -83,12 +83,12 @@ export function news(event) {
   came = [{ ...event, came: new Date().toISOString() }, ...came].slice(0, KEPT);
   if (!parts.list) return;
   arrivals();
-  clearTimeout(soon);
-  soon = setTimeout(() => guarded(() => points(false)), 1000);
+  soon ??= setTimeout(() => { soon = null; guarded(() => points(false)); }, MAP_MS); // not put off by the next: news may never pause
 }
 export function leave() {
   clearInterval(timer);
   clearTimeout(soon);
+  soon = null;
   map?.gone();
   map = null;
   parts = {};

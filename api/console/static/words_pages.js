@@ -13,7 +13,7 @@ export const PAGE_WORDS = {
   done: ["done", "已完成"], open: ["to do", "待完成"], cityTime: ["The city's clock: {zone}", "城市时区：{zone}"],
   // live wall
   wallTitle: ["The city now", "城市实况"], arrivals: ["Arrivals", "新到案件"], noArrivals: ["No case in this time. New ones appear here by themselves.", "此时段没有案件，新案件会自动出现。"], cameras: ["Cameras", "摄像机"],
-  noCameras: ["No camera yet. See “First steps”.", "还没有摄像机，请看“入门”。"], onMap: ["{n} cases on the map", "地图上 {n} 件"], cityMap: ["Map of the city's cases", "城市案件地图"], allStates: ["All states", "全部状态"], allCameras: ["All cameras", "全部摄像机"],
+  noCameras: ["No camera yet. See “First steps”.", "还没有摄像机，请看“入门”。"], onMap: ["{n} cases on the map", "地图上 {n} 件"], onMapMost: ["The newest {n} cases on the map; there are more", "地图上为最新的 {n} 件，还有更多"], cityMap: ["Map of the city's cases", "城市案件地图"], allStates: ["All states", "全部状态"], allCameras: ["All cameras", "全部摄像机"],
   hours: ["Time", "时间"], h1: ["last hour", "近 1 小时"], h24: ["last 24 h", "近 24 小时"], h168: ["last 7 days", "近 7 天"], h720: ["last 30 days", "近 30 天"], state: ["State", "状态"], find: ["Search cameras", "搜索摄像机"],
   c_live: ["live", "在线"], c_connecting: ["connecting", "连接中"], c_stalled: ["stalled", "停滞"], c_backing_off: ["trying again", "重试中"], c_failed: ["failed", "故障"], c_offline: ["box silent", "设备失联"], c_unknown: ["unknown", "未知"],
   v_good: ["view good", "画面正常"], v_moved: ["view moved", "画面移位"], v_covered: ["covered", "遮挡"], v_blurred: ["blurred", "模糊"], v_dazzled: ["dazzled", "过曝"], v_dark: ["dark", "过暗"], v_frozen: ["frozen", "冻结"], v_looped: ["a recording in a loop", "循环录像"], v_unknown: ["view unknown", "画面未知"],
