@@ -78,7 +78,8 @@ const converted = new Set();
 function unplayable() {
   const item = shown?.item;
   if (!item?.media_type.startsWith("video/") || $("clip").hidden) return;
-  if (converted.has(item.sha256)) { $("clipnote").textContent = t("clipFails"); return; }
+  // Given up, and forgotten: a clip may come later than its alert, and is tried anew when it is opened again.
+  if (converted.delete(item.sha256)) { $("clip").removeAttribute("src"); $("clipnote").textContent = t("clipFails"); return; }
   converted.add(item.sha256);
   $("clipnote").textContent = t("clipConverts");
   $("clip").src = playableUrl(item.sha256);
@@ -166,7 +167,7 @@ export function loupe() { zoom(factor === 1 ? 2 : factor === 2 ? 4 : 1); }
 
 export function toggle() {
   const video = $("clip");
-  if (video.hidden) { pickKind("clip"); return; }
+  if (video.hidden || !video.hasAttribute("src")) { pickKind("clip"); return; }
   aim = null;
   if (video.paused) video.play().catch(() => {}); else video.pause();
 }
