@@ -17,7 +17,7 @@ import { firstSteps } from "./start.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
 const state = { last: null, shownAt: 0, busy: false, sent: null, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false, ready: false, looked: false };
-const REFRESH_MS = 10_000;
+const REFRESH_MS = 10_000, SETUP_MS = 5 * 60_000;
 
 export const said = (text) => { $("said").textContent = text; };
 
@@ -56,13 +56,15 @@ async function around(whole) {
   if (place) { facts.history(place); map.neighbours(place.near); }
   stage.setZones(zones, whole.id);
 }
+// Zones are drawn and permits end while the page is open: what was read is good for some minutes, what failed for nothing.
 async function setupOf(camera) {
   if (!camera) return [];
-  if (!state.setups.has(camera)) {
-    if (state.setups.size > 200) state.setups.clear();
-    state.setups.set(camera, api.setup(camera).then((found) => found.setup.zones, () => []));
-  }
-  return state.setups.get(camera);
+  const now = performance.now(), known = state.setups.get(camera);
+  if (known && now - known.at < SETUP_MS) return known.zones;
+  if (state.setups.size > 200) state.setups.clear();
+  const zones = api.setup(camera).then((found) => found.setup.zones, () => { state.setups.delete(camera); return []; });
+  state.setups.set(camera, { at: now, zones });
+  return zones;
 }
 
 // A blind reading stands in the list like any case: nobody can tell it by its absence.
