@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
-from console_parts import Town, go, page_of
+from console_parts import Town, alert_event, go, page_of, said, shown
 from playwright.sync_api import Browser, Page, expect
 
 pytestmark = pytest.mark.browser
@@ -49,3 +50,27 @@ def test_zones_that_were_changed_are_seen_within_minutes(browser: Browser, centr
     and_back(page)
     expect(page.locator("#overlay .subject")).to_have_count(1)
     expect(page.locator("#overlay .permit")).to_have_count(0)
+
+
+def test_a_box_drawn_on_one_picture_does_not_go_with_the_next(browser: Browser, centre: Town) -> None:
+    case_id = centre.post_case(1)
+    page = page_of(browser, centre)
+    shown(page)
+    page.keyboard.press("e")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#overlay .own")).to_have_count(1)
+    event, files = alert_event(1, "parking.motor", "cam-1", 1)
+    event["data"]["key"] = centre.case(case_id)["alerts"][0]["key"]
+    token = {"Authorization": f"Bearer {centre.token}"}
+    with httpx.Client(timeout=60, base_url=centre.url, headers=token, trust_env=False) as box:
+        assert box.post("/alerts", json=event).raise_for_status().json()["case_id"] == case_id
+        for name, data in files.items():
+            put = {"Content-Type": "image/jpeg"}
+            box.put(f"/evidence/{name}", content=data, headers=put).raise_for_status()
+    said(page, "A new picture has come")
+    expect(page.locator("#overlay .own")).to_have_count(0)
+    expect(page.locator("#edit")).to_have_attribute("aria-pressed", "false")
+    page.wait_for_timeout(300)
+    page.keyboard.press("c")
+    expect(page.locator("#empty")).to_be_visible()
+    assert "box" not in centre.case(case_id)["verdicts"][0]

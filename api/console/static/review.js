@@ -31,16 +31,16 @@ function show() {
   $("empty").hidden = !none;
   if (!task || leases.key(task) !== state.shown) closeDialog("other");
   if (task === null) { state.shown = null; closeChoices(); if (none) firstSteps($("empty")); list(); return; }
-  const { whole } = task, fresh = state.shown !== leases.key(task);
+  const { whole } = task, fresh = state.shown !== leases.key(task), drawn = boxes.current();
   state.shown = leases.key(task);
   stage.show(whole);
   facts.show(whole);
   map.show(whole);
+  if (state.editing && !boxes.editing()) edit();
+  if (!fresh && drawn && !boxes.current()) said(t("boxDropped"));
   if (fresh) {
     custody.clear();
     state.shownAt = performance.now();
-    state.editing = false;
-    $("edit").setAttribute("aria-pressed", "false");
     closeChoices();
     api.viewed(whole.id).catch(() => {});
   }

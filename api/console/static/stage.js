@@ -35,9 +35,10 @@ export function preload(whole) {
 
 export function show(whole) {
   const alert = latest(whole), same = shown && shown.id === whole.id;
+  if (!same || shown.alert?.id !== alert?.id) boxes.reset(); // a box is drawn on one picture, and fits no other
   const kind = same ? shown.kind : null;
   shown = { id: whole.id, number: whole.number, kind: null, alert, item: null };
-  if (!same) { zones = []; boxes.reset(); $("overlay").setAttribute("aria-hidden", "true"); zoom(1); $("picture").removeAttribute("src"); } // a browser shows the old picture until it has the new one
+  if (!same) { zones = []; $("overlay").setAttribute("aria-hidden", "true"); zoom(1); $("picture").removeAttribute("src"); } // a browser shows the old picture until it has the new one
   $("figure").hidden = !alert;
   const items = alert ? ORDER.map((k) => alert.evidence.find((e) => e.kind === k)).filter(Boolean) : [];
   const strip = $("strip");

@@ -32,6 +32,7 @@ export const WORDS = {
   stripPicture: ["Strip as one picture", "过程图合并下载"], stripNone: ["No picture of the dwell is at the centre yet", "中心尚无停留过程图片"],
   noCaseYet: ["No case is on the screen yet: nothing was decided", "屏幕上还没有案件：未作任何裁决"],
   boxHelp: ["Drag the corners, or move with the arrows and size with Shift and the arrows; the new box goes with your confirmation.", "拖动角点，或用方向键移动、Shift+方向键调整大小；新框随确认一并提交。"],
+  boxDropped: ["A new picture has come; your box was for the one before: draw it anew", "新图片已到；您修正的目标框属于前一张，请重新修正"],
   layers: ["Overlays", "叠加层"], layer_zone: ["zone", "区域"], layer_frontage: ["frontage", "店面线"], layer_permit: ["permit", "许可区"], layer_box: ["box", "目标框"],
   shot_context: ["Context", "全景"], shot_first: ["First", "首次"], shot_middle: ["Middle", "中间"], shot_confirm: ["Confirmed", "确认时"], shot_crop: ["Crop", "特写"], shot_clip: ["Clip", "视频"],
   picture: ["Picture of the case", "案件图片"], strip: ["Pictures of the dwell", "停留过程图片"], map: ["Map of the place", "位置地图"], history: ["This place", "此地点"], why: ["How it was decided", "判定过程"], custody: ["Custody of the evidence", "证据保管"],
