@@ -238,11 +238,16 @@ def page_of(
     page = browser.new_context(locale=locale, viewport={"width": 1366, "height": 768}, **context).new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{centre.url}/{path}")
+    sign_in(page, centre, name)
+    return page
+
+
+def sign_in(page: Page, centre: Town, name: str | None = None) -> None:
+    """Sign in as `name` on the page that asks for it."""
     page.locator("input[name=username]").fill(name or centre.username)
     page.locator("input[name=password]").fill(centre.word(name or centre.username))
     page.keyboard.press("Enter")
     expect(page.locator("#logout")).to_be_visible()
-    return page
 
 
 def shown(page: Page) -> str:

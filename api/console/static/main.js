@@ -36,6 +36,7 @@ function menu() {
 // after that is drawn nowhere, and starts nothing.
 async function open() {
   if (!session) return;
+  $("still-in").hidden = true;
   const asked = shell.pageName(), name = allowed(asked) ? asked : Object.keys(PAGES).find(allowed);
   const before = now, visit = new AbortController(), mine = { name, page: null, entered: false, hash: location.hash, visit }, host = el("div", { class: "visit" });
   now = mine;
@@ -90,14 +91,26 @@ function listen() {
   });
 }
 
+// The page begins anew with the sign-in: what its parts remember is one person's, and the next may be of another tenant.
 function leave() {
+  if (!session) return;
   session = null;
   feed?.close();
   now?.visit.abort();
-  now?.page?.leave?.();
-  now = null;
-  review.leave();
   for (const id of ["review", "page", "logout", "help", "pages"]) $(id).hidden = true;
+  location.reload();
+}
+
+// On a cut line the session goes on: who believed to be signed out would leave the page to the next person.
+async function logout() {
+  await review.leave();
+  if (await shell.guarded(async () => { await api.logout(); return true; })) { leave(); return; }
+  if (!session) return;
+  if (now.name === "review") open();
+  $("still-in").hidden = false;
+}
+
+function signIn() {
   $("login").hidden = false;
   $("login-form").elements.username.focus();
   // Only a centre with a provider of its own has this way in; without an answer the password is the way that stays.
@@ -136,7 +149,7 @@ $("login-form").addEventListener("submit", async (event) => {
   }
 });
 $("help").addEventListener("click", () => document.dispatchEvent(new CustomEvent("sheet")));
-$("logout").addEventListener("click", async () => { await review.leave(); await shell.guarded(api.logout); leave(); });
+$("logout").addEventListener("click", logout);
 $("lang").addEventListener("click", () => { setLanguage(language() === "zh" ? "en" : "zh"); words(); });
 for (const kind of ["hashchange", "keydown", "pointerdown"]) addEventListener(kind, follow, true);
 addEventListener("pageshow", (event) => { if (event.persisted) open(); });
@@ -147,4 +160,4 @@ review.wire();
 sheet.wire();
 
 words();
-try { await enter(await api.me()); } catch (error) { if (error instanceof api.Offline) shell.online(false); leave(); }
+try { await enter(await api.me()); } catch (error) { if (error instanceof api.Offline) shell.online(false); signIn(); }

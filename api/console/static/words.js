@@ -3,6 +3,7 @@ export const WORDS = {
   skip: ["To the content", "跳到内容"], keys: ["Keys", "按键"], logout: ["Log out", "退出"], login: ["Log in", "登录"], lang: ["中文", "English"], cityLogin: ["Sign in with the city's account", "使用城市统一账号登录"],
   username: ["User name", "用户名"], password: ["Password", "密码"], wrong: ["Wrong name or password", "用户名或密码错误"], pages: ["Pages", "页面"],
   offline: ["No connection to the centre. This page tries again by itself. A key pressed now is not stored: press it again when this bar is gone.", "与中心的连接已断开，页面会自动重试。此时的按键不会保存：提示条消失后请再按一次。"],
+  stillIn: ["You are not signed out: the centre could not be asked. Press “Log out” again.", "您尚未退出：无法连接中心，请再按一次“退出”。"],
   p_review: ["Review", "审核"], p_labels: ["Label next", "优先标注"], p_wall: ["Live", "实时"], p_setup: ["Cameras", "摄像机"], p_stats: ["Statistics", "统计"], p_quality: ["Quality", "质量"], p_visits: ["At work", "处置中"], p_start: ["First steps", "入门"],
   queue: ["Queue", "待审队列"], waiting: ["waiting", "件待审"], allClasses: ["All classes", "全部类别"], heldBy: ["read by", "审核人："],
   isHeldBy: ["{name} is reading this case", "{name} 正在审核此案件"], hasLeft: ["This case has left the queue", "此案件已离开队列"],
