@@ -1,4 +1,4 @@
-"""One browser, one person after the other: nothing of the first is left for the second."""
+"""One browser, one person after the other: nothing of the first is left for the second, and no keys but one's own count."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, expect
 from api.security import add_user
 
 pytestmark = pytest.mark.browser
+
+KEYS = {"keys": {"confirm": "x", "unsure": "c"}, "hidden": []}
 
 
 def test_the_news_of_one_person_are_not_shown_to_the_next(browser: Browser, centre: Town) -> None:
@@ -38,6 +40,33 @@ def test_undo_takes_back_nothing_of_the_person_before(browser: Browser, centre: 
     page.keyboard.press("u")
     expect(page.locator("#empty")).to_be_visible()
     assert [centre.case(c)["state"] for c in ids] == ["confirmed", "second_review"]
+
+
+def test_no_keys_but_ones_own_count_while_they_do_not_come(browser: Browser, centre: Town) -> None:
+    case_id = centre.post_case(1)
+    for name in ("li", "wang"):
+        with centre.person(name) as person:
+            own = KEYS if name == "li" else {"keys": {"confirm": "g"}, "hidden": ["zone"]}
+            person.put("/session/preferences", json=own).raise_for_status()
+    page = page_of(browser, centre, name="li")
+    shown(page)
+    page.locator("#logout").click()
+    page.route("**/session/preferences", lambda route: route.fulfill(status=503, body="{}"))
+    with page.expect_response("**/session/preferences"):
+        sign_in(page, centre)
+    expect(page.locator("#offline")).to_be_visible()
+    expect(page.locator("#picture")).to_be_hidden()
+    for key in "co?":  # nothing is judged, and no layers are kept in place of the person's own
+        page.keyboard.press(key)
+    page.unroute("**/session/preferences")
+    shown(page)
+    expect(page.locator("#offline")).to_be_hidden()
+    expect(page.locator("#do-confirm kbd")).to_have_text("G")
+    expect(page.locator("#sheet")).to_be_visible()
+    page.keyboard.press("Escape")
+    assert centre.case(case_id)["state"] == "in_review"
+    with centre.person("wang") as wang:
+        assert wang.get("/session/preferences").json() == {"keys": {"confirm": "g"}, "hidden": ["zone"]}
 
 
 @pytest.mark.parametrize("path", ["review", "start"])

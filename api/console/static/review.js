@@ -16,8 +16,8 @@ import * as stage from "./stage.js";
 import { firstSteps } from "./start.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
-const state = { last: null, shownAt: 0, busy: false, sent: null, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false, ready: false, looked: false };
-const REFRESH_MS = 10_000, SETUP_MS = 5 * 60_000;
+const state = { last: null, shownAt: 0, busy: false, sent: null, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false, ready: false, looked: false, known: false };
+const REFRESH_MS = 10_000, RETRY_MS = 3000, SETUP_MS = 5 * 60_000;
 
 export const said = (text) => { $("said").textContent = text; };
 
@@ -243,13 +243,13 @@ function edit() {
   if (state.editing) said(t("boxHelp"));
 }
 function overlay() { stage.nextLayers(); stage.layers($("layers"), keepLayers); keepLayers(); }
-const keepLayers = () => api.keep({ keys: keys.changed(), hidden: stage.hiddenLayers() }).catch(() => {});
+const keepLayers = async () => { if (state.known) await api.keep({ keys: keys.changed(), hidden: stage.hiddenLayers() }).catch(() => {}); };
 
 const ACTIONS = {
   confirm: ofCase((task) => decide({ kind: "confirm" }, task)), fix: ofCase((task) => chooseClass((issue) => decide({ kind: "confirm", issue }, task))),
   reject: ofCase((task) => chooseReason((reason) => reject(task, reason))), unsure: ofCase((task) => decide({ kind: "unsure" }, task)),
   merge: ofCase(merge), defer: ofCase(defer), batch: ofCase(batch), undo: takeBack, next: () => step(1), previous: () => step(-1), play: stage.toggle, frameBack: () => stage.frame(-1), frameOn: () => stage.frame(1),
-  slower: () => stage.speed(-1), faster: () => stage.speed(1), overlay, loupe: stage.loupe, edit, sheet: () => sheet(() => { keepLayers(); words(); }),
+  slower: () => stage.speed(-1), faster: () => stage.speed(1), overlay, loupe: stage.loupe, edit, sheet: async () => { await state.own; if (state.active && state.known) sheet(() => { keepLayers(); words(); }); },
 };
 
 export function onKey(event) {
@@ -285,6 +285,17 @@ export function words() {
   if (leases.current()) { state.shown = null; show(); } else if (state.active) show();
 }
 
+// Asked for until they come: with any others a key would decide what its person does not mean, and they would be kept in place of the own.
+async function ownKeys(left) {
+  while (!left.aborted) {
+    const kept = await guarded(api.preferences);
+    if (left.aborted) return;
+    if (kept) { keys.use(kept.keys); stage.hideLayers(kept.hidden); state.known = true; }
+    if (state.known) return;
+    await new Promise((done) => { setTimeout(done, RETRY_MS); });
+  }
+}
+
 // No case is shown before the person's own keys are known, and a case of the address before all others.
 export async function enter(session, left) {
   const wanted = JSON.stringify(filters()), wish = params().get("case");
@@ -293,9 +304,9 @@ export async function enter(session, left) {
   state.wanted = wanted;
   leases.setFilters(filters());
   words();
-  const kept = await api.preferences().catch(() => null);
+  state.own = ownKeys(left);
+  await state.own;
   if (left.aborted) return;
-  if (kept) { keys.use(kept.keys); stage.hideLayers(kept.hidden); }
   words();
   leases.keepAlive((task, by) => {
     const was = leases.current() === task;
