@@ -33,6 +33,8 @@ LOG = structlog.get_logger("gb28181")
 Address = tuple[str, int]
 # Three keepalives of a minute missed: the device is gone.
 OFFLINE_S = 180.0
+# One and a half times the usual interval of keepalives.
+SILENT_S = 90.0
 _MAX_DEVICES = 4096
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>\s*")
 
@@ -298,7 +300,7 @@ class GbPlatform:
         logged_in, seen = self._devices[device]
         # Messages have no login. A device to which a NAT gave another port registers anew, as a 403 tells it to; for one that
         # does not, the port is taken when the old one has been silent for so long that it is nobody's.
-        silent = self._monotonic() - seen >= OFFLINE_S
+        silent = self._monotonic() - seen >= SILENT_S
         return address == logged_in or (silent and address[0] == logged_in[0])
 
 

@@ -39,7 +39,9 @@ def check_login(url: str) -> None:
         _ = parts.port
     except ValueError:
         parts = None
-    if parts is None or ("@" not in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}"):
+    # Where a user stands before an unescaped "/", what reads as the host is no name of one. Elsewhere an @ may be.
+    nobody = parts is not None and not re.search(r"[.:]|^localhost$", parts.hostname or "")
+    if parts is None or (nobody and "@" not in parts.netloc and "@" in url):
         raise ValueError(
             "cannot be taken apart; in a user or password write / as %2F, ? as %3F, # as %23, @ as %40, "
             "in a path @ as %40, and the port as a number up to 65535"

@@ -34,6 +34,10 @@ __all__ = ["Change", "Judge", "Observation", "SiteView"]
 SAVE_EVERY_S = 5.0
 # After the end of a dwell its object is looked for at once, so many times in a row; what hides it may stay.
 QUICK_LOOKS = 2
+# So long a place that looked like another's is believed to be one; a swap is told after three looks at the rarest rate.
+STRANGE_S = 45.0
+# So long without a fit picture, more than a missed look at the rarest rate, and the time is taken out of the dwells.
+BLIND_S = 30.0
 # Looks that are given up for the places that the disk does not give.
 MOST_READS = 5
 _ALERTS_HANG_ON = frozenset({"candidate", "confirmed", "cleared"})
@@ -76,8 +80,8 @@ class Judge:
         self._failed_reads, self._saved = 0, float("-inf")
         self._unsaved = self._durable = False
         self._now: Moment | None = None
-        # The last look before the view was lost.
-        self._blind_since: Moment | None = None
+        # The last look before the view was lost; a judge that follows this one is told.
+        self.blind_since: Moment | None = None
         self.refused_boxes = 0
 
     @property
@@ -99,10 +103,10 @@ class Judge:
             if site.state not in (SiteState.SEEN, SiteState.CANDIDATE) or site.zone_id not in self._zones:
                 continue
             end = site.first.mono_s + self._numbers(site).confirm_s
-            wanting = site.hits == LEAST_HITS - 1 or site.missed_in_row > 0 or site.strange_in_row > 0
+            wanting = site.hits == LEAST_HITS - 1 or site.missed_in_row > 0
             if end > now and site.hits >= LEAST_HITS - 1:
                 ends.append(end)
-            elif end <= now and wanting and max(site.missed_in_row, site.strange_in_row) <= QUICK_LOOKS:
+            elif end <= now and wanting and site.missed_in_row <= QUICK_LOOKS:
                 ends.append(now)
         return min(ends)
 
@@ -132,15 +136,18 @@ class Judge:
             self._load(now)
         self._now = now
         if not obs.view_ok:
-            if self._blind_since is None:
-                self._blind_since = before or now
+            if self.blind_since is None:
+                self.blind_since = before or now
             return []
-        if self._blind_since is not None:
+        if self.blind_since is not None:
+            lost = now.mono_s - self.blind_since.mono_s
             for waiting in self._places.open:
-                waiting.unseen(self._blind_since, now)
+                # A bus that filled the picture for a look is no time in which nobody watched.
+                if lost > BLIND_S:
+                    waiting.unseen(self.blind_since, now)
                 # The memory begins anew, as after a restart.
                 waiting.last, waiting.missed_in_row = _just_before(now), 0
-            self._blind_since = None
+            self.blind_since = None
         scene = self._scene(obs)
         self._changes = []
         seen: set[str] = set()
@@ -245,7 +252,8 @@ class Judge:
         """Return why a confirmation must wait, or None."""
         if site.still_share < rule.still_share:
             return f"the place changed in {1 - site.still_share:.0%} of the looks"
-        if rule.still_share and site.strange_in_row and site.count == 1 and site.key is None:
+        strange = site.strange_in_row > 0 and scene.mono_s - site.other_since < STRANGE_S
+        if rule.still_share and strange and site.count == 1 and site.key is None:
             return "the place looks different: another object, or something in front of it"
         return rule.hold(scene, site, numbers) or self._places.a_case_already(site)
 

@@ -135,6 +135,7 @@ class CameraPipeline:
                 self._left = None
             self._draw(camera)
             self._recorder.follow(camera)
+            judge.blind_since = self.judge_.blind_since
             self.judge_ = judge
 
     def finish(self, now: datetime, patience_s: float) -> None:

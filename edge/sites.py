@@ -259,6 +259,8 @@ class Site:
             return
         lost = now.mono_s - max(since.mono_s, self.first.mono_s)
         self.first = Moment(self.first.at + timedelta(seconds=lost), self.first.mono_s + lost)
+        if self.candidate is not None and self.candidate.mono_s < self.first.mono_s:
+            self.candidate = self.first
         if self.alone is not None:
             self.alone += lost
         self.say(now.at, f"not seen for {lost:.0f} s, which do not count")

@@ -9,7 +9,7 @@ import sqlite3
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,8 @@ GONE = 410
 ENROL_EVERY_S = 60.0
 # Whatever Retry-After says.
 LONGEST_WAIT_S = 3600.0
-# What the API fails at, while it takes other things, is tried again after so long.
-ASIDE_S = 600.0
+# What the API fails at, while it takes other things, is tried again after so long each time.
+ASIDE_S = (10.0, 60.0, 600.0)
 # A spool file that is gone, or that the disk cannot read any more.
 _UNREADABLE = frozenset({errno.ENOENT, errno.EIO, errno.EUCLEAN})
 
@@ -54,21 +54,62 @@ class CentreFailedError(RetryLaterError):
     """The API failed at a request (500): at this one alone, or at any."""
 
 
-@dataclass
-class _Pass:
-    """One turn at the outbox: what the API failed at first does not hold back the rest, a second failure is the API's own."""
+class _Aside:
+    """What the API failed at (500) waits, and so do later messages of its alert: all else goes on.
 
-    taken: int = 0
-    failed: tuple[str, CentreFailedError] | None = None
+    A second failure in a turn that has taken nothing is the API's own: it is asked for two things at most. What fails while
+    other things are taken waits longer each time.
+    """
 
-    def send(self, name: str, send: Callable[[], None]) -> None:
-        try:
-            send()
-            self.taken += 1
-        except CentreFailedError as exc:
-            if self.failed is not None:
-                raise
-            self.failed = (name, exc)
+    def __init__(self) -> None:
+        self._waits: dict[str, tuple[float, int]] = {}
+        self._failed: dict[str, CentreFailedError] = {}
+        self._held: set[str] = set()
+        self._now, self._taken = 0.0, 0
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def begin(self, now: float, names: Collection[str]) -> None:
+        """Begin a turn over what there is."""
+        self._waits = {name: wait for name, wait in self._waits.items() if name in names}
+        self._failed, self._held, self._now, self._taken = {}, set(), now, 0
+
+    def send(self, name: str, alert_id: str | None, send: Callable[[], None]) -> bool:
+        """Send one thing; False where it waits, or the API failed at it.
+
+        Raises:
+            CentreFailedError: the API fails at anything.
+        """
+        until, failures = self._waits.get(name, (0.0, 0))
+        if until <= self._now and alert_id not in self._held:
+            try:
+                send()
+            except CentreFailedError as exc:
+                self._waits[name] = (self._now + ASIDE_S[0], failures)
+                self._failed[name] = exc
+                if len(self._failed) > 1 and not self._taken:
+                    raise
+            else:
+                self._taken += 1
+                self._waits.pop(name, None)
+                return True
+        if alert_id is not None:
+            self._held.add(alert_id)
+        return False
+
+    def end(self) -> list[str]:
+        """End the turn; return what is set aside.
+
+        Raises:
+            CentreFailedError: the API failed at the only thing that it was asked for.
+        """
+        for name, exc in self._failed.items():
+            _, failures = self._waits.pop(name)
+            if not self._taken:
+                raise exc
+            self._waits[name] = (self._now + ASIDE_S[min(failures, len(ASIDE_S) - 1)], failures + 1)
+        return list(self._failed)
 
 
 @dataclass
@@ -108,8 +149,7 @@ class Uplink:
         self._outbox, self._client, self._log = outbox, client, log
         self._rate, self._uniform, self._cap = rate_cap_bytes_s, uniform, backoff_cap_s
         self.counts = UplinkCounts()
-        # Names of messages and files, and until when they wait (monotonic seconds).
-        self._aside: dict[str, float] = {}
+        self._aside = _Aside()
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set."""
@@ -150,28 +190,24 @@ class Uplink:
             RetryLaterError: the API is away or busy; what was not acknowledged stays.
         """
         self._enrol()
-        now = time.monotonic()
-        self._aside = {name: until for name, until in self._aside.items() if until > now}
-        once = _Pass()
-        alerts = [a for a in self._outbox.next_alerts(16 + len(self._aside)) if a.event_id not in self._aside]
+        aside = self._aside
+        alerts = self._outbox.next_alerts(16 + len(aside))
+        files = self._outbox.next_files(4 + len(aside))
+        aside.begin(time.monotonic(), {a.event_id for a in alerts} | {f.sha256 for f in files})
+        sent = False
         for alert in alerts:
-            once.send(alert.event_id, partial(self._send_alert, alert))
+            sent |= aside.send(alert.event_id, alert.alert_id, partial(self._send_alert, alert))
             if stop.is_set():
                 return True
         # One clip at a time between looks at the messages, so that a clip never holds an alert back for long.
-        files = [f for f in self._outbox.next_files(4 + len(self._aside)) if f.sha256 not in self._aside]
         for file in files:
-            once.send(file.sha256, partial(self._send_file, file))
-            if stop.is_set() or file.priority > Priority.PICTURE:
+            went = aside.send(file.sha256, None, partial(self._send_file, file))
+            sent |= went
+            if stop.is_set() or (went and file.priority > Priority.PICTURE):
                 break
-        if once.failed is not None:
-            if not once.taken:
-                raise once.failed[1]
-            self._aside[once.failed[0]] = now + ASIDE_S
-            self._log.error(
-                "uplink.set_aside", name=once.failed[0], reason=str(once.failed[1]), again_s=ASIDE_S
-            )
-        return bool(alerts or files)
+        for name in aside.end():
+            self._log.error("uplink.set_aside", name=name)
+        return sent
 
     def _send_alert(self, alert: QueuedAlert) -> None:
         headers = {"Content-Type": "application/json"}

@@ -147,7 +147,7 @@ def _construct(node: yaml.Node, path: Path, environ: Mapping[str, str]) -> Any:
             return n.value
         try:
             return yaml.SafeLoader("").construct_object(n)
-        except (yaml.YAMLError, ValueError, OverflowError):
+        except (yaml.YAMLError, ValueError, ArithmeticError, AttributeError, LookupError, TypeError):
             raise ConfigError(
                 [
                     f"{path}:{n.start_mark.line + 1}: {where}: not a value of the kind that it looks like or names; "

@@ -80,7 +80,17 @@ def test_what_stands_where_a_port_should_is_not_told() -> None:
         assert "Geheim" not in redact(text)
 
 
-@pytest.mark.parametrize("path", ["/srv/a@b.mp4", "file:///srv/a@b.mp4", "clip.mp4"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/srv/a@b.mp4",
+        "file:///srv/a@b.mp4",
+        "clip.mp4",
+        "rtsp://10.6.8.161:554/user=admin&password=a@123&channel=1&stream=0.sdp?",
+        "http://10.0.0.1/s.m3u8?user=op@site",
+        "rtsp://[fe80::1]/cam@1",
+    ],
+)
 def test_a_path_is_no_login(path: str) -> None:
     check_login(path)
 

@@ -17,6 +17,7 @@ from case_parts import KINDS, alert, jpegs, picture_item
 from fastapi import FastAPI, Request, Response
 
 from bench.ports import free_port
+from contract import AlertStage, new_id
 from contract.chain import LINK_HEADER, open_link
 from edge.identity import load_signer
 from edge.log import get_logger
@@ -224,24 +225,90 @@ def test_a_refused_message_does_not_hold_back_the_next_and_is_not_lost(
     assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]
 
 
-def test_a_message_at_which_the_centre_fails_does_not_hold_back_the_others(
-    tmp_path: Path, server: Server
+class Fussy(Server):
+    """Fails (500) at some messages, by their ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.poison: set[str] = set()
+
+    async def _alert(self, request: Request) -> Response:
+        if json.loads(await request.body())["id"] in self.poison:
+            self.log.append("poison")
+            return Response(status_code=500)
+        return await super()._alert(request)
+
+
+@pytest.fixture
+def fussy() -> Iterator[Fussy]:
+    running = Fussy()
+    yield running
+    running.server.should_exit = True
+    running.thread.join(60)
+
+
+@pytest.mark.parametrize("order", ["poison, poison, good", "good, poison, poison", "poison", "poison, good"])
+def test_messages_at_which_the_centre_fails_hold_back_no_others(
+    tmp_path: Path, fussy: Fussy, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    outbox = Outbox(tmp_path / "outbox")
-    poison, good = alert(), alert()
-    outbox.put_alert(poison)
-    outbox.put_alert(good)
+    monkeypatch.setattr("edge.uplink.ASIDE_S", (0.5, 600.0))
+    outbox, good = Outbox(tmp_path / "outbox"), []
+    for kind in order.split(", "):
+        event = alert()
+        outbox.put_alert(event)
+        if kind == "poison":
+            fussy.poison.add(event.id)
+        else:
+            good.append(event.id)
     sha256 = outbox.put_file(b"a" * 100, Priority.PICTURE, "image/jpeg", 1.0)
+    uplink, stop = uplink_of(outbox, fussy, backoff_cap_s=0.1), threading.Event()
+    thread = threading.Thread(target=uplink.run, args=(stop,))
+    thread.start()
+    end = time.monotonic() + 60
+    while time.monotonic() < end and (outbox.level().files or len(fussy.alerts) < len(good)):
+        time.sleep(0.02)
+    stop.set()
+    thread.join(60)
+    assert [json.loads(a)["id"] for a in fussy.alerts] == good
+    assert list(fussy.files) == [sha256]
+    assert outbox.level().alerts == len(fussy.poison), "none is lost"
+    fussy.poison.clear()
+    uplink._aside._waits.clear()
+    run_until(uplink, outbox)
+    assert outbox.level().alerts == 0
+
+
+def test_later_messages_of_an_alert_wait_for_the_one_that_failed(tmp_path: Path, fussy: Fussy) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    opened, other = alert(), alert()
+    updated = opened.model_copy(
+        update={
+            "id": new_id(),
+            "data": opened.data.model_copy(update={"stage": AlertStage.UPDATED, "revision": 2}),
+        }
+    )
+    for event in (opened, updated, other):
+        outbox.put_alert(event)
+    fussy.poison.add(opened.id)
+    uplink = uplink_of(outbox, fussy)
+    uplink.send_once(threading.Event())
+    assert [json.loads(a)["id"] for a in fussy.alerts] == [other.id]
+    fussy.poison.clear()
+    uplink._aside._waits.clear()
+    uplink.send_once(threading.Event())
+    assert [json.loads(a)["id"] for a in fussy.alerts] == [other.id, opened.id, updated.id]
+
+
+def test_a_clip_at_which_the_centre_fails_holds_back_no_other_clip(tmp_path: Path, server: Server) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    for n in range(3):
+        outbox.put_file(bytes([n]) * 100, Priority.CLIP, "video/mp4", float(n))
     server.answers = [(500, {})]
     uplink = uplink_of(outbox, server)
     uplink.send_once(threading.Event())
-    assert [json.loads(a)["id"] for a in server.alerts] == [good.id]
-    assert list(server.files) == [sha256]
-    assert not uplink.send_once(threading.Event()), "it waits"
-    assert outbox.level().alerts == 1
-    uplink._aside.clear()
+    assert outbox.level().files == 2, "the first one waits, the second one went"
     uplink.send_once(threading.Event())
-    assert [json.loads(a)["id"] for a in server.alerts] == [good.id, poison.id]
+    assert outbox.level().files == 1
 
 
 def test_a_centre_that_fails_at_everything_is_asked_twice_a_turn(tmp_path: Path, server: Server) -> None:

@@ -102,6 +102,51 @@ def test_time_in_which_the_view_was_lost_does_not_count(after: int) -> None:
     assert confirmed[0] == pytest.approx(700 + (240 if after == 7 else 304), abs=6)
 
 
+@pytest.mark.parametrize("every", [2, 4, 10])
+def test_single_pictures_that_are_not_fit_cost_no_dwell(every: int) -> None:
+    changes = play(judge([zone()], POLICY), 400, view_ok=lambda t: int(t / 2) % every != every - 1)
+    (at,) = [t for t, kind, _ in changes if kind == "confirmed"]
+    assert at == pytest.approx(300, abs=4)
+
+
+def test_the_times_of_an_alert_fit_its_dwell_after_a_lost_view() -> None:
+    subject, told = judge([zone()], POLICY), list[Any]()
+    real = subject.observe
+    subject.observe = lambda obs: [told.append(c) or c for c in real(obs)]  # type: ignore[method-assign, func-returns-value]
+    play(subject, 1300, view_ok=lambda t: not 100 <= t < 1000)
+    (site,) = [c.site for c in told if c.kind == "confirmed"]
+    assert site.confirmed_at is not None
+    assert (site.confirmed_at - site.first_seen_at).total_seconds() == pytest.approx(site.dwell_s, abs=1)
+    assert site.first_seen_at <= site.candidate_at <= site.confirmed_at
+
+
+def test_zones_that_are_drawn_anew_while_the_view_is_lost_count_none_of_it(tmp_path: Path) -> None:
+    store = SiteStore(tmp_path / "sites.db", "box")
+    before = judge([zone()], POLICY, store=store)
+    play(before, 400, view_ok=lambda t: t < 70)
+    after = judge([zone()], POLICY, store=store)
+    after.blind_since = before.blind_since
+    changes = play(after, 800, begin=400, view_ok=lambda t: t >= 700)
+    (confirmed,) = [(t, dwell) for t, kind, dwell in changes if kind == "confirmed"]
+    assert confirmed == (pytest.approx(932, abs=6), pytest.approx(300, abs=2))
+
+
+def test_one_strange_look_holds_nothing_for_long() -> None:
+    """Headlights for one look, and then a picture in which no look can be told from another."""
+    subject, rng, flat = judge([zone()], POLICY), np.random.default_rng(1), np.full((180, 320), 100, np.uint8)
+    confirmed = []
+    for t in np.arange(0.0, 600.0, 2.0).tolist():
+        grey = street(7, rng) if t < 200 else street(8, rng) if t < 202 else flat
+        found = Detections(
+            np.asarray([CAR], np.float32) * np.asarray([W, H, W, H], np.float32),
+            np.full(1, 0.6, np.float32), np.full(1, NAMES.index("car"), np.int32), NAMES,
+        )  # fmt: skip
+        look = Observation(EVENING + timedelta(seconds=t), 5000 + t, W, H, found, interval_s=2.0, grey=grey)
+        confirmed += [t for c in subject.observe(look) if c.kind == "confirmed"]
+        assert subject.next_end > 5000 + t or t > 298, "no look is asked for out of turn"
+    assert confirmed == [pytest.approx(300, abs=4)]
+
+
 def test_another_car_in_the_place_is_not_confirmed_by_the_first_look(tmp_path: Path) -> None:
     store = SiteStore(tmp_path / "sites.db", "box")
     play(judge([zone()], POLICY, store=store), 290)

@@ -42,7 +42,10 @@ class File(BaseModel):
         ("zones: []\ntitle: a\x07\n", [": not valid YAML"]),
         ("zones: []\ntitle: 2026-02-30\n", [":2: title: not a value of the kind"]),
         ("zones:\n- id: !foo 3\n", [":2: zones[0].id: not a value of the kind"]),
-        ("zones: []\ntitle: !!int abc\n", [":2: title: not a value of the kind"]),
+        *(
+            (f"zones: []\ntitle: {odd}\n", [":2: title: not a value of the kind"])
+            for odd in ("!!int abc", "!!int ''", "!!float ''", "!!bool maybe", "!!timestamp foo")
+        ),
         ("zones: &a [*a]\n", [": nested without end"]),
         ("zones: " + "[" * 2000 + "]" * 2000 + "\n", [": nested without end, or too deeply"]),
         ("", [": is empty"]),
