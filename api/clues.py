@@ -76,7 +76,7 @@ def ask(
         "alert": alert.id, "message": message.id, "device": alert.device_id, "hashes": hashes,
         "keyid": claim.keyid or "", "seq": claim.seq or 0, "previous": claim.previous or "",
         **merge.clue_values(alert, tenant, core.settings),
-        **recurrence.clue_values(case_id, place, core.pack.recurrence.radius_m, now),
+        **recurrence.clue_values(case_id, place, core.pack.recurrence.radius_m, recurrence.seen_at(alert, now)),
     }  # fmt: skip
     row = session.connection().execute(_ASKED, values).one()
     same = row.tenant != tenant or (row.lon is not None and row.name == alert.camera_name)

@@ -26,6 +26,7 @@ from api.machine import take
 from api.merge import Clues, Match, find_case, follow, lock_names
 from api.outbox import deliveries, hooks_above
 from api.priority import look_by, rank
+from api.recurrence import seen_at
 from api.tables import (
     AlertEvidence,
     AlertMessage,
@@ -172,7 +173,7 @@ def _open_case(
         source=CaseSource.CAMERA_AI.value, issue=alert.issue.value, street_class=alert.zone.street_class.value,
         camera_id=alert.camera_id, camera_name=alert.camera_name, lon=alert.place.lon, lat=alert.place.lat,
         place=alert.place.model_dump(mode="json"), opened_at=now, updated_at=now, dwell_s=alert.dwell.dwell_s,
-        priority=0, version=1, held={}, reworks=0, reopens=0,
+        seen_at=seen_at(alert, now), priority=0, version=1, held={}, reworks=0, reopens=0,
     )  # fmt: skip
     locate(session, case, core.areas, core.pack, alert.key.ground_cell, known.areas, known.recurs)
     case.priority = _priority(case, alert, core)

@@ -120,6 +120,10 @@ def _clock(case: CaseRow, told: StepIn, now: datetime, pack: CityPack) -> None:
     case.held = notes
 
 
+def _confirmed_at(alert: AlertRow) -> datetime:
+    return datetime.fromisoformat(alert.body["dwell"]["confirmed_at"])
+
+
 def split(session: Session, case: CaseRow, alert_ids: list[str], who: Principal, core: Core) -> CaseRow:
     """Move alerts out of a case into a new one in review; both remember it."""
     now = core.now()
@@ -136,7 +140,7 @@ def split(session: Session, case: CaseRow, alert_ids: list[str], who: Principal,
         issue=first.issue, street_class=first.body["zone"]["street_class"], camera_id=first.camera_id,
         camera_name=first.body.get("camera_name", ""), lon=first.lon, lat=first.lat, place=first.body["place"],
         opened_at=now, updated_at=now, dwell_s=max(a.body["dwell"]["dwell_s"] for a in moved),
-        priority=case.priority, version=1, held={},
+        priority=case.priority, version=1, held={}, seen_at=min(now, *map(_confirmed_at, moved)),
     )  # fmt: skip
     locate(session, new, core.areas, core.pack, first.ground_cell)
     session.add(new)

@@ -67,8 +67,8 @@ def hot_spots(
             CaseRow.lat.between((y - 0.5) * tall, (y + 0.5) * tall),
             CaseRow.lon.between((x - 0.5) * wide, (x + 0.5) * wide),
         )
-        query = select(CaseRow.opened_at).where(*found, CaseRow.issue == name, *inside)
-        moments = list(session.scalars(query.order_by(CaseRow.opened_at.desc()).limit(MAX_ROWS)))
+        query = select(CaseRow.seen_at).where(*found, CaseRow.issue == name, *inside)
+        moments = list(session.scalars(query.order_by(CaseRow.seen_at.desc()).limit(MAX_ROWS)))
         if moments:
             out.append(_spot(name, lon, lat, n, moments, scope, pack))
     return out

@@ -73,6 +73,8 @@ class Group(BaseModel):
     median_ahead_min: Annotated[float | None, Field(description="Minutes by which the machine was first, where somebody else reported too.")]  # fmt: skip
 
 
+# An alert may come so much later than its case was seen, and the span is of what came.
+LATE = timedelta(days=31)
 # Groupings to which no camera belongs as a whole.
 UNWATCHED = frozenset({"unit", "district", "grid"})
 
@@ -102,21 +104,21 @@ def inline(value: Any) -> Any:
 
 
 def local(session: Session, part: str, scope: Scope) -> ColumnElement[int]:
-    """Return `hour` (0-23) or `dow` (0 is Sunday) of a case's opening on the city's clock.
+    """Return `hour` (0-23) or `dow` (0 is Sunday) of when a case was seen, on the city's clock.
 
     SQLite knows no zones: there each stretch of the span between two changes of the clock has its own offset.
     """
     if session.get_bind().dialect.name == "postgresql":
-        return cast(extract(part, func.timezone(inline(scope.zone.key), CaseRow.opened_at)), types.Integer)
+        return cast(extract(part, func.timezone(inline(scope.zone.key), CaseRow.seen_at)), types.Integer)
     code = inline({"hour": "%H", "dow": "%w"}[part])
 
     def shifted(offset: timedelta) -> ColumnElement[Any]:
-        return func.strftime(code, CaseRow.opened_at, inline(f"{offset.total_seconds():+.0f} seconds"))
+        return func.strftime(code, CaseRow.seen_at, inline(f"{offset.total_seconds():+.0f} seconds"))
 
-    (_, first), *later = stretches(scope.since, scope.now, scope.zone)
+    (_, first), *later = stretches(scope.since - LATE, scope.now, scope.zone)
     if not later:
         return cast(shifted(first), types.Integer)
-    arms = [(CaseRow.opened_at >= at, shifted(offset)) for at, offset in reversed(later)]
+    arms = [(CaseRow.seen_at >= at, shifted(offset)) for at, offset in reversed(later)]
     return cast(sql_case(*arms, else_=shifted(first)), types.Integer)
 
 

@@ -40,7 +40,7 @@ def locate(
     if street is not None and case.place["source"] == "reported":
         case.street_class = street.value
     case.unit = responsible(pack, IssueClass(case.issue), StreetClass(case.street_class), found)
-    issue, when = IssueClass(case.issue), case.opened_at
+    issue, when = IssueClass(case.issue), case.seen_at
     held = [p.id for p, holds in pack.permits_at(issue, case.lon, case.lat, found.codes, when) if holds]
     notes = {k: v for k, v in (case.held or {}).items() if k != "permit"}
     case.held = notes | ({"permit": held[0]} if held else {})

@@ -57,14 +57,14 @@ def of_bands(scored: list[tuple[int, float, bool]]) -> list[tuple[tuple[int, int
 def _scored(session: Session, scope: Scope, camera: str, issue: str) -> list[tuple[int, float, bool]]:
     score = func.max(AlertRow.body["model"]["score"].as_float())
     rows = session.execute(
-        select(CaseRow.opened_at, CaseRow.state, score)
+        select(CaseRow.seen_at, CaseRow.state, score)
         .join(AlertRow, AlertRow.case_id == CaseRow.id)
         .where(
             *scope.cases(), CaseRow.source == MACHINE, CaseRow.camera_id == camera, CaseRow.issue == issue,
             CaseRow.state.in_(("rejected", *CONFIRMED)),
         )
-        .group_by(CaseRow.id, CaseRow.opened_at, CaseRow.state)
-        .order_by(CaseRow.opened_at.desc())
+        .group_by(CaseRow.id, CaseRow.seen_at, CaseRow.state)
+        .order_by(CaseRow.seen_at.desc())
         .limit(MAX_CASES)
     )  # fmt: skip
     return [

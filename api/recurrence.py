@@ -11,6 +11,7 @@ from api.geo import Spot, distance_m
 from api.pack import CityPack, Rung
 from api.tables import AlertRow, CaseRow
 from api.tiles import around, is_there, within
+from contract import Alert
 
 SPANS = {"1h": timedelta(hours=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 MAX_EARLIER = 200
@@ -22,10 +23,10 @@ _EARLIER = (
     select(CaseRow)
     .where(
         CaseRow.tenant == bindparam("tenant"), CaseRow.issue == bindparam("issue"),
-        CaseRow.id != bindparam("case"), CaseRow.opened_at < bindparam("before"),
-        CaseRow.opened_at >= bindparam("since"), CaseRow.state.not_in(_NOT),
+        CaseRow.id != bindparam("case"), CaseRow.seen_at < bindparam("before"),
+        CaseRow.seen_at >= bindparam("since"), CaseRow.state.not_in(_NOT),
     )
-    .order_by(CaseRow.opened_at.desc())
+    .order_by(CaseRow.seen_at.desc())
     .limit(MAX_EARLIER)
 )  # fmt: skip
 _ON_GROUND = _EARLIER.where(*within(CaseRow, "place"))
@@ -42,6 +43,11 @@ _IN_CELL = _EARLIER.where(
 CLUE = is_there(_ON_GROUND)
 
 
+def seen_at(alert: Alert, now: datetime) -> datetime:
+    """Return when the thing was confirmed on the street: an alert may come hours later, but none comes from the future."""
+    return min(alert.dwell.confirmed_at, now)
+
+
 def clue_values(case_id: str, spot: Spot, radius_m: float, at: datetime) -> dict[str, object]:
     """Return what `CLUE` is asked with, beside `tenant` and `issue`."""
     return {"case": case_id, "before": at, "since": at - SPANS["30d"], **around("place", spot, radius_m)}
@@ -54,8 +60,8 @@ def earlier(session: Session, case: CaseRow, radius_m: float, cell: str | None =
     cell of the same camera's picture; `cell` names it while the case has no alert yet.
     """
     values = {
-        "tenant": case.tenant, "issue": case.issue, "case": case.id, "before": case.opened_at,
-        "since": case.opened_at - SPANS["30d"],
+        "tenant": case.tenant, "issue": case.issue, "case": case.id, "before": case.seen_at,
+        "since": case.seen_at - SPANS["30d"],
     }  # fmt: skip
     if case.place["source"] == "camera_point":
         cells = [cell] if cell else list(

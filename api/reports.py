@@ -142,7 +142,7 @@ def _own_case(session: Session, told: ReportIn, tenant: str, now: datetime) -> C
         state=CaseState.CONFIRMED.value, source=told.channel.value, issue=told.issue.value,
         street_class=StreetClass.CONTROL.value, camera_id="", camera_name="", lon=told.lon, lat=told.lat,
         place={"lon": told.lon, "lat": told.lat, "error": error, "source": "reported"}, opened_at=now,
-        updated_at=now, dwell_s=0.0, priority=1, version=1, held={},
+        seen_at=min(told.reported_at, now), updated_at=now, dwell_s=0.0, priority=1, version=1, held={},
     )  # fmt: skip
     session.add(case)
     session.flush()

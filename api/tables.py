@@ -24,7 +24,7 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """A person who signs in."""
+    """A person who signs in; `subject` is of those whom a provider vouches for."""
 
     __tablename__ = "users"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -34,8 +34,7 @@ class User(Base):
     tenant: Mapped[str] = mapped_column(String(200), default="/")
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime]
-    # SHA-256 of issuer and subject for those whom a provider vouches for.
-    subject: Mapped[str | None] = mapped_column(String(64), default=None)
+    subject: Mapped[str | None] = mapped_column(String(64), default=None)  # SHA-256 of issuer and subject
     __table_args__ = (Index("ix_users_subject", "subject", unique=True),)
 
 
@@ -125,7 +124,7 @@ class Evidence(Base):
 
 
 class CaseRow(Base):
-    """A case. `held` keeps who did which step, for the rules that need another person."""
+    """A case. `held` keeps who did which step, for rules that need another; `seen_at` is when, `opened_at` when told."""
 
     __tablename__ = "cases"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -141,6 +140,7 @@ class CaseRow(Base):
     lat: Mapped[float]
     place: Mapped[Body]
     opened_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]

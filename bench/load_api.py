@@ -41,14 +41,14 @@ from edge.identity import public_key
 # Old cases as a city would have them: 20 km of streets, three years, most of them closed, 2 000 waiting.
 FILL = """
 INSERT INTO cases (id, number, tenant, state, source, issue, street_class, camera_id, camera_name, lon, lat, place,
-  opened_at, updated_at, ended_at, dwell_s, priority, version, held)
+  opened_at, seen_at, updated_at, ended_at, dwell_s, priority, version, held)
 SELECT overlay(gen_random_uuid()::text placing '7' from 15), 'old-' || i, '/',
   CASE WHEN i % (%(n)s / 2000) = 0 THEN 'in_review' WHEN i %% 4 = 0 THEN 'rejected' ELSE 'closed' END, 'camera_ai',
   (ARRAY['parking.motor','parking.non_motor','dumping.exposed','vendor.unlicensed'])[1 + i %% 4],
   (ARRAY['prohibit','control','regulate'])[1 + i %% 3], 'cam-' || (i %% 1000), '', lon, lat,
   jsonb_build_object('lon', lon, 'lat', lat, 'source', 'homography',
     'error', jsonb_build_object('semi_major_m', 2.0, 'semi_minor_m', 1.0, 'bearing_deg', 0)),
-  t, t, t, 200, i %% 3, 1, '{}'
+  t, t, t, t, 200, i %% 3, 1, '{}'
 FROM (SELECT i, 112.4 + random() * 0.2 AS lon, 37.8 + random() * 0.2 AS lat,
   now() - random() * interval '1000 days' AS t FROM generate_series(1, %(n)s) i) g
 """.replace("i % (", "i %% (")

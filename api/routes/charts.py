@@ -77,7 +77,7 @@ def heat(
     zone = zone_of(core)
     with core.db.read() as session:
         rows = session.execute(
-            select(getattr(CaseRow, by), CaseRow.camera_name, CaseRow.opened_at)
+            select(getattr(CaseRow, by), CaseRow.camera_name, CaseRow.seen_at)
             .where(who.sees(CaseRow.tenant), CaseRow.opened_at >= core.now() - timedelta(days=days))
             .order_by(CaseRow.opened_at.desc())
             .limit(MAX_ROWS)

@@ -171,7 +171,7 @@ def terms(case_id: Identifier, who: Annotated[Principal, needs("case.read")], co
         found = core.areas.locate(session, case.tenant, case.lon, case.lat)
     city, issue, street = core.pack, IssueClass(case.issue), StreetClass(case.street_class)
     told, limit, unit = city.issues[issue], city.limit(issue, street), city.units.get(case.unit or "")
-    permits = city.permits_at(issue, case.lon, case.lat, found.codes, case.opened_at)
+    permits = city.permits_at(issue, case.lon, case.lat, found.codes, case.seen_at)
     place = Resolved(
         codes=found.codes, names=found.names, unit=case.unit, street_class=found.street_class,
         component=NearComponent(**vars(found.component)) if found.component else None,

@@ -217,9 +217,9 @@ def _like(session: Session, case: CaseRow, who: Principal, now: datetime) -> lis
         .where(
             CaseRow.state == CaseState.IN_REVIEW.value, CaseRow.camera_id == case.camera_id,
             CaseRow.issue == case.issue, CaseRow.tenant == case.tenant, CaseRow.id != case.id,
-            CaseRow.opened_at.between(case.opened_at - span, case.opened_at + span),
+            CaseRow.seen_at.between(case.seen_at - span, case.seen_at + span),
         )
-        .order_by(CaseRow.opened_at, CaseRow.id)
+        .order_by(CaseRow.seen_at, CaseRow.id)
         .limit(49)
     )  # fmt: skip
     free = [

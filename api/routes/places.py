@@ -109,13 +109,13 @@ def place(case_id: Identifier, who: Reader, core: CoreDep) -> PlaceView:
                     select(CaseRow)
                     .where(
                         CaseRow.id.in_(ids), CaseRow.id != case.id, who.sees(CaseRow.tenant),
-                        CaseRow.opened_at.between(case.opened_at - timedelta(days=HISTORY_DAYS), case.opened_at),
+                        CaseRow.seen_at.between(case.seen_at - timedelta(days=HISTORY_DAYS), case.seen_at),
                     )
-                    .order_by(CaseRow.opened_at.desc())
+                    .order_by(CaseRow.seen_at.desc())
                     .limit(MAX_HISTORY)
                 )
             )  # fmt: skip
-    same = [case.opened_at - c.opened_at for c in earlier if c.issue == case.issue]
+    same = [case.seen_at - c.seen_at for c in earlier if c.issue == case.issue]
     return PlaceView(
         near=[_point(c) for c in near if distance_m(spot, Spot.of(c.place)) <= NEAR_M],
         history=[Earlier.model_validate({n: getattr(c, n) for n in Earlier.model_fields}) for c in earlier],

@@ -151,7 +151,7 @@ def suggestions(
             .where(
                 CaseRow.id != case.id, CaseRow.issue == case.issue, CaseRow.tenant == case.tenant,
                 *inside(CaseRow, box_around(spot, SUGGEST_M)),
-                CaseRow.opened_at.between(case.opened_at - span, case.opened_at + span),
+                CaseRow.seen_at.between(case.seen_at - span, case.seen_at + span),
                 CaseRow.state.in_([s.value for s in OPEN_STATES]),
             )
             .limit(100)
@@ -160,7 +160,7 @@ def suggestions(
         Suggestion(
             case_id=c.id, number=c.number, state=CaseState(c.state), camera_id=c.camera_id,
             distance_m=round(distance_m(spot, Spot.of(c.place)), 1),
-            hours_apart=round(abs((c.opened_at - case.opened_at).total_seconds()) / 3600, 2),
+            hours_apart=round(abs((c.seen_at - case.seen_at).total_seconds()) / 3600, 2),
         )
         for c in rows
     ]  # fmt: skip
@@ -175,7 +175,7 @@ def recurrence(
     with core.db.read() as session:
         case = find(session, case_id, who)
         before = earlier(session, case, core.pack.recurrence.radius_m)
-    within = counts([c.opened_at for c in before], case.opened_at)
+    within = counts([c.seen_at for c in before], case.seen_at)
     step = rung(within, core.pack)
     told = [
         EarlierCase(case_id=c.id, number=c.number, state=CaseState(c.state), opened_at=c.opened_at)
