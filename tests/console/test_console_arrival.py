@@ -297,7 +297,7 @@ def test_a_batch_from_which_the_shown_case_was_taken_out(browser: Browser, centr
     with centre.core.db.write() as session:
         for case_id, hours in zip(ids, (-40, -20, 0), strict=True):
             case = session.get_one(CaseRow, case_id)
-            case.opened_at += timedelta(hours=hours)
+            case.seen_at += timedelta(hours=hours)
     page = page_of(browser, centre, path=f"#/review?case={ids[1]}")
     title(page, "Street 2")
     page.keyboard.press("b")

@@ -225,7 +225,7 @@ def test_ten_thousand_cases_in_the_queue(browser: Browser, centre: Town) -> None
             {
                 "id": new_id(), "number": f"old-{i}", "tenant": "/", "state": "in_review", "source": "camera_ai", "issue": "parking.motor",
                 "street_class": "control", "camera_id": f"c{i % 500}", "camera_name": "", "lon": 116.0 + i * 1e-4, "lat": 39.0, "place": place,
-                "opened_at": now + timedelta(days=30), "updated_at": now, "dwell_s": 100.0, "priority": 2**31 - 1, "version": 1, "held": {},
+                "opened_at": now + timedelta(days=30), "seen_at": now, "updated_at": now, "dwell_s": 100.0, "priority": 2**31 - 1, "version": 1, "held": {},
             }
             for i in range(10_000)
         ]  # fmt: skip
