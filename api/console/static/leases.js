@@ -86,6 +86,7 @@ export function keepAlive(lost) {
     }
   }, EXTEND_MS);
 }
+export const over = () => ended;
 export function letGo(last = false) {
   clearInterval(timer);
   round += 1;

@@ -91,6 +91,7 @@ export async function refresh() {
     const [waiting, counts] = await Promise.all([api.waiting(filters()), api.counts()]);
     state.waiting = waiting;
     state.total = counts.waiting;
+    if (!state.active) return; // who has left takes no more
     await leases.fill();
     if (!state.active) return;
     state.looked = true;
