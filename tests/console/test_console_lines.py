@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from console_parts import Town, again, page_of, shown, title, town
-from playwright.sync_api import Browser, expect
+from console_parts import Town, again, page_of, said, shown, title, town
+from playwright.sync_api import Browser, Page, Route, expect
 from sqlalchemy import update
 
 from api.tables import User
@@ -105,3 +107,109 @@ def test_words_are_composed_without_a_verdict(browser: Browser, centre: Town) ->
     page.keyboard.press("Enter")
     expect(page.locator("#empty")).to_be_visible()
     assert centre.case(case_id)["verdicts"][0]["text"] == "拍摄现场"
+
+
+@contextmanager
+def answers_lost(page: Page, pattern: str) -> Iterator[None]:
+    """Let requests of `pattern` reach the centre, and cut the line before their answers."""
+
+    def cut(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route(pattern, cut)
+    with page.expect_event("requestfailed", lambda r: r.method == "POST"):
+        yield
+    page.unroute(pattern)
+
+
+def without_news(page: Page) -> None:
+    """Open the page anew with no live feed, which would tell of the verdict that the answer did not."""
+    page.route("**/events", lambda route: route.abort())
+    page.reload()
+    shown(page)
+
+
+def judge_two_the_second_without_an_answer(page: Page, centre: Town, key: str) -> list[str]:
+    ids = [centre.post_case(n) for n in (1, 2, 3)]
+    without_news(page)
+    page.keyboard.press("c")
+    title(page, "Street 2")
+    with answers_lost(page, "**/cases/*/verdicts"):
+        page.keyboard.press(key)
+    assert [centre.case(c)["state"] for c in ids[::2]] == ["confirmed", "in_review"]
+    assert len(centre.case(ids[1])["verdicts"]) == 1
+    return ids
+
+
+def test_undo_means_the_verdict_whose_answer_was_lost(browser: Browser, centre: Town) -> None:
+    page = page_of(browser, centre)
+    ids = judge_two_the_second_without_an_answer(page, centre, "c")
+    page.keyboard.press("z")
+    said(page, "000002: verdict taken back")
+    title(page, "Street 2")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]
+    expect(page.locator('[data-action="undo"]')).to_be_disabled()
+    page.keyboard.press("c")
+    title(page, "Street 3")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "confirmed", "in_review"]
+
+
+def test_a_verdict_given_again_after_its_answer_was_lost_counts_once_and_can_be_taken_back(
+    browser: Browser, centre: Town
+) -> None:
+    page = page_of(browser, centre)
+    ids = judge_two_the_second_without_an_answer(page, centre, "c")
+    page.keyboard.press("c")
+    said(page, "000002: confirmed")
+    title(page, "Street 3")
+    assert len(centre.case(ids[1])["verdicts"]) == 1
+    page.keyboard.press("z")
+    said(page, "000002: verdict taken back")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]
+
+
+def test_another_verdict_after_a_lost_answer_is_refused_and_the_stored_one_can_be_taken_back(
+    browser: Browser, centre: Town
+) -> None:
+    page = page_of(browser, centre)
+    ids = judge_two_the_second_without_an_answer(page, centre, "c")
+    for key in "r1":
+        page.keyboard.press(key)
+    said(page, "has changed while you looked (confirmed)")
+    title(page, "Street 3")
+    page.keyboard.press("z")
+    said(page, "000002: verdict taken back")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]
+
+
+def test_undo_after_a_verdict_that_never_reached_the_centre_takes_nothing_back(
+    browser: Browser, centre: Town
+) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    page = page_of(browser, centre)
+    shown(page)
+    page.keyboard.press("c")
+    title(page, "Street 2")
+    page.route("**/verdicts", lambda route: route.abort())
+    with page.expect_event("requestfailed"):
+        page.keyboard.press("c")
+    page.keyboard.press("z")
+    said(page, "no verdict was stored")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review"]
+
+
+def test_a_batch_whose_answer_was_lost_can_be_taken_back(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n, camera="busy") for n in (1, 2, 3)]
+    page = page_of(browser, centre)
+    without_news(page)
+    page.keyboard.press("c")
+    title(page, "Street 2")
+    page.keyboard.press("b")
+    expect(page.locator("#batch-items .one")).to_have_count(2)
+    with answers_lost(page, "**/queue/batch"):
+        page.locator("#batch-confirm").click()
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed"] * 3
+    page.keyboard.press("z")
+    said(page, "2 verdicts taken back")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review", "in_review"]

@@ -11,8 +11,8 @@ function item(c, first) {
   return el("label", { class: first ? "one first" : "one" }, picture, el("span", {}, box, ` ${c.number}`), el("small", { text: `${when(c.opened_at, { timeStyle: "short" })} · ${dwell(c.dwell_s)}` }));
 }
 
-// Resolves to what was judged, or null when the person went back, or on to another case (`there` is false) before the cluster came.
-export async function openBatch(whole, there) {
+// Resolves to what was judged by `send`, or null when the person went back, or on to another case (`there` is false) before the cluster came.
+export async function openBatch(whole, there, send) {
   const found = await guarded(() => api.cluster(whole.id));
   if (!found || !there()) return null;
   const dialog = $("batch");
@@ -27,7 +27,7 @@ export async function openBatch(whole, there) {
     const judge = async (verdict) => {
       const cases = [...$("batch-items").querySelectorAll("input:checked")].map((b) => ({ id: b.value, version: Number(b.dataset.version) }));
       if (!cases.length || sent) return;
-      sent = guarded(() => api.batch(whole.id, cases, verdict));
+      sent = guarded(() => send(cases, verdict));
       try { await sent; } catch (error) { sent = null; throw error; }
       dialog.close();
     };

@@ -115,13 +115,20 @@ async function advance() {
   refresh();
 }
 
+// Whether a verdict stands whose answer was lost is known to the centre alone: `last` is what z then asks for and takes back.
+const orLost = (work, last) => work.catch((error) => { if (error instanceof api.Offline) undoable(last); throw error; });
+const ownVerdict = (whole, before) => whole.verdicts.findLast((v) => v.reviewer === state.session.username && !before.some((old) => old.id === v.id));
+const same = (verdict, body) => body.kind !== "merge" && ["kind", "reason", "issue", "text", "box"].every((key) => String(verdict[key] ?? "") === String(body[key] ?? ""));
+
 // The verdict goes with the version that was on the screen. New pictures of the box alone make no new case of it.
 async function send(task, body) {
   for (let tries = 0; ; tries += 1) {
     try { return await api.verdict(task.whole.id, body, task.whole.version); } catch (error) {
       if (!(error instanceof api.Refused) || error.status !== 412) throw error;
-      const now = await api.oneCase(task.whole.id), was = task.whole;
+      const now = await api.oneCase(task.whole.id), was = task.whole, own = ownVerdict(now, was.verdicts);
       task.whole = now;
+      if (own && same(own, body)) return { verdict: own.id };
+      if (own) undoable({ task, verdict: own.id, at: leases.held.indexOf(task) });
       if (tries < 2 && now.state === was.state && now.issue === was.issue && now.verdicts.length === was.verdicts.length) continue;
       if (!["in_review", "second_review"].includes(now.state)) { leases.drop(task); await advance(); } else { state.shown = null; show(); }
       said(`${now.number}: ${t("changedMeanwhile").replace("{state}", t(`s_${now.state}`))}`);
@@ -135,16 +142,17 @@ async function decide(told, task) {
   if (state.busy || task !== seen()) return;
   const box = told.kind === "confirm" ? boxes.current() : null;
   const body = { ...told, ...(box ? { box } : {}), seconds: Math.round((performance.now() - state.shownAt) / 10) / 100 };
+  const lost = { task, at: leases.held.indexOf(task), before: task.whole.verdicts }, earlier = state.last;
+  undoable(null);
   state.busy = true;
-  state.sent = guarded(() => (task.reading ? api.read(task.reading, body).then(() => ({})) : send(task, body)), async (error) => {
-    // Judged by somebody else, or a reading whose first verdict was taken back meanwhile.
+  state.sent = guarded(() => orLost(task.reading ? api.read(task.reading, body).then(() => ({})) : send(task, body), lost), async (error) => {
+    // Judged by somebody else, or a reading whose first verdict was taken back meanwhile, or whose answer was lost.
     if (error.status === 409 || error.status === 404) { leases.drop(task); await advance(); }
+    if (error.status === 409 && earlier?.task === task) undoable(earlier);
   }).finally(() => { state.busy = false; });
   const done = await state.sent;
   if (!done) return;
-  const at = leases.held.indexOf(task);
-  state.last = { task, verdict: done.verdict, at };
-  offerUndo();
+  undoable({ task, verdict: done.verdict, at: leases.held.indexOf(task) });
   said(`${task.whole.number}: ${t(SAID[told.kind])}${told.reason ? ` (${t(`r${told.reason}`)})` : told.issue ? ` (${issueName(told.issue)})` : ""}`);
   leases.drop(task);
   state.waiting = state.waiting.filter((c) => c.id !== task.whole.id);
@@ -152,30 +160,33 @@ async function decide(told, task) {
 }
 
 let undoTimer = null;
+function undoable(last) { state.last = last; offerUndo(); }
 function offerUndo() {
   const b = document.querySelector('[data-action="undo"]');
   clearTimeout(undoTimer);
   if (!b) return;
   b.disabled = !state.last;
-  if (state.last) undoTimer = setTimeout(() => { state.last = null; b.disabled = true; }, (state.undoS ?? 30) * 1000);
+  if (state.last) undoTimer = setTimeout(() => undoable(null), (state.undoS ?? 30) * 1000);
 }
 
 // Pressed while a verdict is on its way, it is that verdict which is meant: none before it.
 async function takeBack() {
   if (state.busy && !(await state.sent)) return;
   if (!state.last) return;
-  const { task, verdict, at, batch: many } = state.last;
-  state.last = null;
-  offerUndo();
-  if (many) { await takeBackAll(Object.entries(many)); return; }
+  const { last } = state, { task, at, before } = last;
+  undoable(null);
+  if (last.batch) { await guarded(async () => takeBackAll(await orLost(last.batch(), last))); return; }
   await guarded(async () => {
-    if (task.reading) await api.unread(task.reading);
+    if (task.reading) await orLost(api.unread(task.reading), last);
     else {
-      task.whole = await api.undo(task.whole.id, verdict);
+      const verdict = last.verdict ?? ownVerdict(await orLost(api.oneCase(task.whole.id), last), before)?.id;
+      if (!verdict) { said(`${task.whole.number}: ${t("undoNone")}`); return; }
+      task.whole = await orLost(api.undo(task.whole.id, verdict), last);
       if (!state.active) return;
       await api.hold([task.whole.id]);
       if (!state.active) { await api.release([task.whole.id]); return; }
     }
+    leases.drop(task); // held still, when the answer of its verdict was lost
     leases.put(task, Math.max(0, Math.min(at, leases.held.length)));
     show();
     said(`${task.whole.number}: ${t("saidUndo")}`);
@@ -185,9 +196,9 @@ async function takeBack() {
 
 async function takeBackAll(verdicts) {
   let done = 0, why = "";
-  for (const [id, verdict] of verdicts) {
+  for (const [i, [id, verdict]] of verdicts.entries()) {
     try { await api.undo(id, verdict); done += 1; } catch (error) {
-      if (!(error instanceof api.Refused)) { await guarded(() => { throw error; }); break; }
+      if (!(error instanceof api.Refused)) { undoable({ batch: async () => verdicts.slice(i) }); await guarded(() => { throw error; }); break; }
       why = `; ${translated(error.message)}`;
     }
   }
@@ -212,11 +223,14 @@ async function merge(task) {
 
 async function batch(task) {
   if (task.reading) { said(t("batchAlone")); return; }
-  const done = await openBatch(task.whole, () => task === seen());
+  const done = await openBatch(task.whole, () => task === seen(), (cases, verdict) => {
+    const ids = cases.map((c) => c.id), stored = async () => (await Promise.all(ids.map(api.oneCase))).map((c) => [c.id, ownVerdict(c, [])?.id]).filter(([, id]) => id);
+    undoable(null);
+    return orLost(api.batch(task.whole.id, cases, verdict), { batch: stored });
+  });
   if (!done) return;
   for (const id of done.judged) { const held = leases.held.find((h) => h.whole.id === id); if (held) leases.drop(held); }
-  state.last = done.judged.length ? { batch: done.verdicts } : null;
-  offerUndo();
+  undoable(done.judged.length ? { batch: async () => Object.entries(done.verdicts) } : null);
   said(t("batchDone").replace("{n}", done.judged.length) + Object.values(done.refused).map((why) => `; ${why}`).join(""));
   await guarded(advance);
 }

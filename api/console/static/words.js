@@ -23,7 +23,7 @@ export const WORDS = {
   askMerge: ["Merge into which case? Press a digit, Esc goes back.", "合并到哪个案件？按数字键，Esc 返回。"], noNeighbour: ["No open case of this class within 50 m and 24 h", "50 米、24 小时内没有同类未结案件"],
   otherWhy: ["Why is it no case?", "为什么不成立？"], noNext: ["No further case waits", "没有更多待审案件"], noPrevious: ["No case before this one", "前面没有案件"],
   saidConfirm: ["confirmed", "已确认"], saidReject: ["rejected", "已驳回"], saidUnsure: ["goes to a second reader", "转二次复核"], saidMerge: ["merged", "已合并"],
-  saidUndo: ["verdict taken back", "裁决已撤销"], saidDefer: ["comes back at", "稍后再审："],
+  undoNone: ["no verdict was stored, none is taken back", "裁决未曾保存，无需撤销"], saidUndo: ["verdict taken back", "裁决已撤销"], saidDefer: ["comes back at", "稍后再审："],
   batchTitle: ["Cases that look alike", "同类案件"], batchHelp: ["{n} waiting cases of this class and camera within a day. Take out what differs.", "此摄像机一天内共有 {n} 件同类待审案件，请取消不同的。"],
   batchAlone: ["No other waiting case of this class and camera within a day", "此摄像机一天内没有其他同类待审案件"], batchConfirm: ["Confirm all marked", "全部确认"], batchReject: ["Reject all marked", "全部驳回"], batchDone: ["{n} cases judged", "已裁决 {n} 件"], batchUndone: ["{n} verdicts taken back", "已撤销 {n} 件裁决"],
   clipConverts: ["This browser does not play the clip (H.265 perhaps); a copy in H.264 is being made.", "此浏览器无法播放该视频(可能为H.265),正在转码。"],
