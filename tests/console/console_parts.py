@@ -34,6 +34,8 @@ from contract import new_id, utc_now
 PATIENCE_MS = 45_000
 expect.set_options(timeout=PATIENCE_MS)
 
+LOOK_MS = 260  # a case that is on the screen for less is not judged
+
 # A key in the very task of the page in which the test speaks; `page.keyboard` takes the way through the browser.
 PRESS = "(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
 
@@ -255,6 +257,7 @@ def shown(page: Page) -> str:
     page.wait_for_function(
         "() => { const i = document.getElementById('picture'); return i.checkVisibility() && i.complete && i.naturalWidth > 0 }"
     )
+    page.wait_for_timeout(LOOK_MS)
     return page.locator("#case-title").inner_text()
 
 
@@ -282,8 +285,10 @@ def until(ready: Callable[[], object]) -> None:
 
 
 def title(page: Page, words: str) -> None:
-    """Wait for words in the case's title."""
+    """Wait for words in the case's title, and until the case may be judged."""
     expect(page.locator("#case-title")).to_contain_text(words)
+    page.wait_for_function("() => document.getElementById('picture').complete")
+    page.wait_for_timeout(LOOK_MS)
 
 
 def said(page: Page, words: str) -> None:

@@ -132,7 +132,7 @@ def test_the_picture_before_is_not_shown_with_the_next_title(browser: Browser, c
         centre.post_case(2)
         until_waits(page, waiting)
         page.keyboard.press("j")
-        title(page, "Street 2")
+        expect(page.locator("#case-title")).to_contain_text("Street 2")
         assert page.locator("#picture").evaluate("(i) => i.naturalWidth") == 0
     shown(page)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from console_parts import Town, alert_event, go, page_of, said, shown
-from playwright.sync_api import Browser, Page, expect
+from console_parts import LOOK_MS, PRESS, Town, alert_event, go, page_of, said, shown, title
+from playwright.sync_api import Browser, Page, Route, expect
 
 pytestmark = pytest.mark.browser
 
@@ -70,7 +70,46 @@ def test_a_box_drawn_on_one_picture_does_not_go_with_the_next(browser: Browser, 
     said(page, "A new picture has come")
     expect(page.locator("#overlay .own")).to_have_count(0)
     expect(page.locator("#edit")).to_have_attribute("aria-pressed", "false")
-    page.wait_for_timeout(300)
+    shown(page)
     page.keyboard.press("c")
     expect(page.locator("#empty")).to_be_visible()
     assert "box" not in centre.case(case_id)["verdicts"][0]
+
+
+def test_a_double_press_judges_one_case(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    page = page_of(browser, centre)
+    shown(page)
+    page.keyboard.press("c")
+    # As soon as the next case is on the screen, which no eye has reached yet.
+    page.evaluate(
+        f"""() => new Promise((done) => {{
+            const title = document.getElementById('case-title');
+            new MutationObserver(() => {{ if (title.textContent.includes('Street 2')) setTimeout(() => {{ for (const key of 'cd') ({PRESS})(key); done(); }}, 50); }})
+                .observe(title, {{ childList: true, characterData: true, subtree: true }});
+        }})"""
+    )
+    title(page, "Street 2")
+    assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review"]
+    page.keyboard.press("c")
+    expect(page.locator("#empty")).to_be_visible()
+    assert centre.case(ids[1])["state"] == "confirmed"
+
+
+def test_a_case_whose_picture_is_on_its_way_is_not_judged(browser: Browser, centre: Town) -> None:
+    case_id = centre.post_case(1)
+    page = page_of(browser, centre, path="#/start")
+    waiting: list[Route] = []
+    page.route("**/evidence/*", lambda route: waiting.append(route))
+    page.evaluate("location.hash = '#/review'")
+    expect(page.locator("#case-title")).to_contain_text("Street 1")
+    page.wait_for_timeout(LOOK_MS)
+    page.keyboard.press("c")
+    expect(page.locator("#waiting")).to_contain_text("nothing was decided")
+    assert centre.case(case_id)["state"] == "in_review"
+    for route in waiting:  # a picture that fails comes no more
+        route.abort()
+    title(page, "Street 1")
+    page.keyboard.press("c")
+    expect(page.locator("#empty")).to_be_visible()
+    assert centre.case(case_id)["state"] == "confirmed"

@@ -17,13 +17,16 @@ import { firstSteps } from "./start.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
 const state = { last: null, shownAt: 0, busy: false, sent: null, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false, ready: false, looked: false, known: false };
-const REFRESH_MS = 10_000, RETRY_MS = 3000, SETUP_MS = 5 * 60_000;
+const REFRESH_MS = 10_000, RETRY_MS = 3000, LOOK_MS = 250, SETUP_MS = 5 * 60_000;
 
 export const said = (text) => { $("said").textContent = text; };
 
 // A key belongs to the case that is on the screen, never to one that is still on its way there.
 const seen = () => { const task = leases.current(); return task && leases.key(task) === state.shown ? task : null; };
-const ofCase = (act) => () => { const task = seen(); if (task) return act(task); $("waiting").textContent = t("noCaseYet"); return undefined; };
+const noCaseYet = () => { $("waiting").textContent = t("noCaseYet"); };
+const ofCase = (act) => () => { const task = seen(); return task ? act(task) : noCaseYet(); };
+// The second press of one key comes within a quarter of a second, and nobody has seen a picture that is on its way.
+const unseen = () => performance.now() - state.shownAt < LOOK_MS || stage.arriving();
 
 function show() {
   const task = leases.current(), none = task === null && state.looked;
@@ -140,6 +143,7 @@ async function send(task, body) {
 const SAID = { confirm: "saidConfirm", reject: "saidReject", unsure: "saidUnsure", merge: "saidMerge" };
 async function decide(told, task) {
   if (state.busy || task !== seen()) return;
+  if (unseen()) { noCaseYet(); return; }
   const box = told.kind === "confirm" ? boxes.current() : null;
   const body = { ...told, ...(box ? { box } : {}), seconds: Math.round((performance.now() - state.shownAt) / 10) / 100 };
   const lost = { task, at: leases.held.indexOf(task), before: task.whole.verdicts }, earlier = state.last;
@@ -207,6 +211,7 @@ async function takeBackAll(verdicts) {
 }
 
 async function defer(task) {
+  if (unseen()) { noCaseYet(); return; }
   const later = new Date(Date.now() + 30 * 60_000).toISOString(), done = task.reading ? { until: later } : await guarded(() => api.defer(task.whole.id, 30));
   if (!done) return;
   leases.drop(task);

@@ -112,6 +112,9 @@ export function pick(item, alert = shown?.alert) {
   for (const c of $("dwellline").querySelectorAll("circle")) c.classList.toggle("on", c.dataset.kind === item.kind);
 }
 
+// A picture that failed is complete too: it comes no more, and who judges sees that.
+export const arriving = () => { const picture = $("picture"); return !picture.hidden && picture.hasAttribute("src") && !picture.complete; };
+
 // A sealed original that a person has opened; false when another case is on the screen by now.
 export function original(id, url) {
   if (shown?.id !== id) return false;
