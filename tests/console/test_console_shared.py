@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from console_parts import Town, held_cases, page_of, said, shown, title, town, until
+from console_parts import Town, go, held_cases, page_of, said, shown, title, town, until
 from playwright.sync_api import Browser, expect
 from sqlalchemy import select
 
@@ -120,6 +120,29 @@ def test_a_reading_whose_first_verdict_was_taken_back_leaves_the_page(
         page.keyboard.press("c")
         said(page, "confirmed")
         assert centre.case(case_id)["state"] == "confirmed"
+
+
+def test_a_blind_reading_is_held_given_back_and_put_back_as_a_case(browser: Browser, tmp_path: Path) -> None:
+    with town(tmp_path, second_share=1.0) as centre:
+        case_id = centre.post_case(1)
+        with centre.person("li") as other:
+            other.post(f"/cases/{case_id}/verdicts", json={"kind": "confirm"}).raise_for_status()
+        page = page_of(browser, centre)
+        page.clock.install()
+        with page.expect_response(lambda r: "/queue/next" in r.url and r.status == 200) as came:
+            page.reload()
+        reading = came.value.headers["reading-id"]
+        shown(page)
+        with page.expect_request(lambda r: r.method == "DELETE" and f"case={reading}" in r.url):
+            go(page, "start")
+        go(page, "review")
+        page.route("**/queue/leases", lambda route: route.fulfill(json={"until": "", "refused": {}}))
+        with page.expect_request(lambda r: r.method == "POST" and "/queue/leases" in r.url) as held:
+            page.clock.fast_forward("00:31")
+        assert held.value.post_data_json == {"cases": [reading]}
+        with page.expect_request(f"**/cases/{case_id}/defer"):
+            page.keyboard.press("d")
+        said(page, "comes back at")
 
 
 def test_each_view_is_logged(browser: Browser, centre: Town) -> None:

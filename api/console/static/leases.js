@@ -11,7 +11,7 @@ let round = 0, ended = Promise.resolve();
 
 export const current = () => held[at] ?? null;
 export const key = (task) => task.reading ?? task.whole.id;
-const ids = (found) => found.filter((task) => !task.reading).map((task) => task.whole.id);
+const ids = (found) => found.map(key); // a reading goes by its own
 
 export function setFilters(found) { filters = found; }
 
@@ -53,7 +53,7 @@ export function step(by) {
   while (held.length > MOST && at > 0) {
     const [old] = held.splice(0, 1);
     at -= 1;
-    if (!old.reading) api.release([old.whole.id]).catch(() => {});
+    back([old]);
   }
   return true;
 }
@@ -81,7 +81,7 @@ export function keepAlive(lost) {
     if (!ids(held).length) return;
     const answer = await api.hold(ids(held)).catch(() => null);
     for (const [id, by] of Object.entries(answer?.refused ?? {})) {
-      const task = held.find((h) => h.whole.id === id && !h.reading);
+      const task = held.find((h) => key(h) === id);
       if (task) lost(task, by);
     }
   }, EXTEND_MS);

@@ -17,7 +17,7 @@ import { firstSteps } from "./start.js";
 import { ISSUES, issueName, t } from "./strings.js";
 
 const state = { last: null, shownAt: 0, busy: false, sent: null, waiting: [], total: 0, shown: null, setups: new Map(), editing: false, active: false, ready: false, looked: false, known: false };
-const REFRESH_MS = 10_000, RETRY_MS = 3000, LOOK_MS = 250, SETUP_MS = 5 * 60_000;
+const REFRESH_MS = 10_000, RETRY_MS = 3000, LOOK_MS = 250, DEFER_MIN = 30, SETUP_MS = 5 * 60_000;
 
 export const said = (text) => { $("said").textContent = text; };
 
@@ -212,7 +212,10 @@ async function takeBackAll(verdicts) {
 
 async function defer(task) {
   if (unseen()) { noCaseYet(); return; }
-  const later = new Date(Date.now() + 30 * 60_000).toISOString(), done = task.reading ? { until: later } : await guarded(() => api.defer(task.whole.id, 30));
+  const done = await guarded(() => api.defer(task.whole.id, DEFER_MIN).catch((error) => {
+    if (!task.reading || !(error instanceof api.Refused)) throw error;
+    return { until: new Date(Date.now() + DEFER_MIN * 60_000).toISOString() }; // the refusal would tell what nobody should: that it is a reading
+  }));
   if (!done) return;
   leases.drop(task);
   said(`${task.whole.number}: ${t("saidDefer")} ${facts.clock(done.until)}`);
