@@ -179,11 +179,27 @@ def test_compose_renders_hardened_services_with_secrets_in_files_alone(tmp_path:
         if v.startswith(str(tmp_path))
     }
     assert all(Path(m).exists() for m in mounted)
-    for name, kind in (("api", "api"), ("migrate", "api"), ("edge", "edge-cpu")):
+    for name, kind in (("api", "api"), ("edge", "edge-cpu")):
         build = services[name]["build"]
         assert Path(build["context"]) == tmp_path
         assert (tmp_path / build["dockerfile"]).name == f"{kind}.Dockerfile"
         assert (tmp_path / build["dockerfile"]).is_file()
+
+
+def test_no_two_services_of_the_compose_file_build_the_same_image(tmp_path: Path) -> None:
+    services = compose(tmp_path)["services"]
+    built = [s["image"] for s in services.values() if "build" in s]
+    assert len(built) == len(set(built))
+    # Without a build of its own a service starts only from an image that another builds, or that a registry has.
+    assert services["migrate"]["image"] == services["api"]["image"]
+    assert services["api"]["image"] in built
+
+
+def test_what_the_compose_file_keeps_secret_is_in_no_image_and_in_no_commit() -> None:
+    left_out = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in ("secrets.d", "box.d"):
+        assert f"deploy/compose/{name}" in left_out
+        assert f"{name}/" in (DEPLOY / "compose" / ".gitignore").read_text().splitlines()
 
 
 def test_the_box_of_the_compose_file_reads_its_file_and_its_passwords_where_they_are_mounted(
