@@ -90,6 +90,9 @@ def test_a_double_press_judges_one_case(browser: Browser, centre: Town) -> None:
         }})"""
     )
     title(page, "Street 2")
+    # The list is drawn anew with each case and each piece of news; what was said stays.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#said")).to_contain_text("Nothing was decided")
     assert [centre.case(c)["state"] for c in ids] == ["confirmed", "in_review"]
     page.keyboard.press("c")
     expect(page.locator("#empty")).to_be_visible()
@@ -105,7 +108,7 @@ def test_a_case_whose_picture_is_on_its_way_is_not_judged(browser: Browser, cent
     expect(page.locator("#case-title")).to_contain_text("Street 1")
     page.wait_for_timeout(LOOK_MS)
     page.keyboard.press("c")
-    expect(page.locator("#waiting")).to_contain_text("nothing was decided")
+    expect(page.locator("#said")).to_contain_text("Nothing was decided")
     assert centre.case(case_id)["state"] == "in_review"
     for route in waiting:  # a picture that fails comes no more
         route.abort()
@@ -113,3 +116,18 @@ def test_a_case_whose_picture_is_on_its_way_is_not_judged(browser: Browser, cent
     page.keyboard.press("c")
     expect(page.locator("#empty")).to_be_visible()
     assert centre.case(case_id)["state"] == "confirmed"
+
+
+def test_a_picture_that_stalls_does_not_stop_a_decision_for_ever(browser: Browser, centre: Town) -> None:
+    ids = [centre.post_case(n) for n in (1, 2)]
+    page = page_of(browser, centre, path="#/start")
+    page.route("**/evidence/*", lambda _: None)
+    page.evaluate("location.hash = '#/review'")
+    expect(page.locator("#case-title")).to_contain_text("Street 1")
+    page.wait_for_timeout(LOOK_MS)
+    page.keyboard.press("d")
+    expect(page.locator("#case-title")).to_contain_text("Street 2")
+    page.wait_for_timeout(10_500)
+    page.keyboard.press("c")
+    expect(page.locator("#said")).to_contain_text("confirmed")
+    assert centre.case(ids[1])["state"] == "confirmed"

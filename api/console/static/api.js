@@ -36,7 +36,7 @@ export const playableUrl = (sha256) => `/evidence/${sha256}/playable`;
 
 export const login = (username, password) => call("POST", "/session", { username, password });
 export const ways = () => call("GET", "/session/ways");
-export const logout = () => call("DELETE", "/session");
+export const logout = () => call("DELETE", "/session", undefined, {}, { signal: AbortSignal.timeout(10_000) });
 export const me = () => call("GET", "/session");
 export const preferences = () => call("GET", "/session/preferences");
 export const keep = (told) => call("PUT", "/session/preferences", told);

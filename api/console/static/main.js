@@ -103,8 +103,8 @@ function leave() {
 
 // On a cut line the session goes on: who believed to be signed out would leave the page to the next person.
 async function logout() {
-  await review.leave();
-  await leases.over(); // a case on its way goes back while there is a session to give it back with
+  // A case on its way goes back while there is a session to give it back with; an answer that never comes keeps nobody signed in.
+  await Promise.race([review.leave().then(leases.over), new Promise((done) => { setTimeout(done, 3000); })]);
   if (await shell.guarded(async () => { await api.logout(); return true; })) { leave(); return; }
   if (!session) return;
   if (now.name === "review") open();

@@ -26,7 +26,9 @@ const seen = () => { const task = leases.current(); return task && leases.key(ta
 const noCaseYet = () => { $("waiting").textContent = t("noCaseYet"); };
 const ofCase = (act) => () => { const task = seen(); return task ? act(task) : noCaseYet(); };
 // The second press of one key comes within a quarter of a second, and nobody has seen a picture that is on its way.
-const unseen = () => performance.now() - state.shownAt < LOOK_MS || stage.arriving();
+const justShown = () => performance.now() - state.shownAt < LOOK_MS;
+const unseen = () => justShown() || stage.arriving();
+const notSeenYet = () => said(t("notSeenYet"));
 
 function show() {
   const task = leases.current(), none = task === null && state.looked;
@@ -143,7 +145,7 @@ async function send(task, body) {
 const SAID = { confirm: "saidConfirm", reject: "saidReject", unsure: "saidUnsure", merge: "saidMerge" };
 async function decide(told, task) {
   if (state.busy || task !== seen()) return;
-  if (unseen()) { noCaseYet(); return; }
+  if (unseen()) { notSeenYet(); return; }
   const box = told.kind === "confirm" ? boxes.current() : null;
   const body = { ...told, ...(box ? { box } : {}), seconds: Math.round((performance.now() - state.shownAt) / 10) / 100 };
   const lost = { task, at: leases.held.indexOf(task), before: task.whole.verdicts }, earlier = state.last;
@@ -176,7 +178,7 @@ function offerUndo() {
 // Pressed while a verdict is on its way, it is that verdict which is meant: none before it.
 async function takeBack() {
   if (state.busy && !(await state.sent)) return;
-  if (!state.last) return;
+  if (!state.last) { said(t("undoNothing")); return; }
   const { last } = state, { task, at, before } = last;
   undoable(null);
   if (last.batch) { await guarded(async () => takeBackAll(await orLost(last.batch(), last))); return; }
@@ -211,7 +213,7 @@ async function takeBackAll(verdicts) {
 }
 
 async function defer(task) {
-  if (unseen()) { noCaseYet(); return; }
+  if (justShown()) { notSeenYet(); return; }
   const done = await guarded(() => api.defer(task.whole.id, DEFER_MIN).catch((error) => {
     if (!task.reading || !(error instanceof api.Refused)) throw error;
     return { until: new Date(Date.now() + DEFER_MIN * 60_000).toISOString() }; // the refusal would tell what nobody should: that it is a reading
@@ -229,10 +231,12 @@ async function merge(task) {
   chooseMerge(found, (into) => decide({ kind: "merge", into }, task));
 }
 
+// A case that may be read no more, such as one that was merged away, costs the others of a batch nothing.
+const there = (id) => api.oneCase(id).catch((error) => { if (error instanceof api.Refused) return null; throw error; });
 async function batch(task) {
   if (task.reading) { said(t("batchAlone")); return; }
   const done = await openBatch(task.whole, () => task === seen(), (cases, verdict) => {
-    const ids = cases.map((c) => c.id), stored = async () => (await Promise.all(ids.map(api.oneCase))).map((c) => [c.id, ownVerdict(c, [])?.id]).filter(([, id]) => id);
+    const ids = cases.map((c) => c.id), stored = async () => (await Promise.all(ids.map(there))).filter(Boolean).map((c) => [c.id, ownVerdict(c, [])?.id]).filter(([, id]) => id);
     undoable(null);
     return orLost(api.batch(task.whole.id, cases, verdict), { batch: stored });
   });
@@ -243,15 +247,18 @@ async function batch(task) {
   await guarded(advance);
 }
 
-async function reject(task, reason) {
+async function reject(task, reason, typed = "") {
   if (reason !== 9) { closeChoices(); await decide({ kind: "reject", reason }, task); return; }
   const dialog = $("other");
-  $("other-text").value = "";
+  $("other-text").value = typed;
   dialog.returnValue = "";
   dialog.showModal();
   dialog.addEventListener("close", () => {
     const text = $("other-text").value.trim();
-    if (dialog.returnValue === "ok" && text) { closeChoices(); decide({ kind: "reject", reason, text }, task); }
+    if (dialog.returnValue !== "ok" || !text) return;
+    if (task === seen() && unseen()) { notSeenYet(); reject(task, reason, text); return; }
+    closeChoices();
+    decide({ kind: "reject", reason, text }, task);
   }, { once: true });
 }
 

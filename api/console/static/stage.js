@@ -105,6 +105,7 @@ export function pick(item, alert = shown?.alert) {
   } else {
     video.pause();
     $("picture").src = fileUrl(item.sha256);
+    askedAt = performance.now();
     $("picture").alt = `${t("picture")}: ${issueName(alert.issue)}, ${alert.camera_name || alert.camera_id}`;
   }
   draw();
@@ -112,8 +113,10 @@ export function pick(item, alert = shown?.alert) {
   for (const c of $("dwellline").querySelectorAll("circle")) c.classList.toggle("on", c.dataset.kind === item.kind);
 }
 
-// A picture that failed is complete too: it comes no more, and who judges sees that.
-export const arriving = () => { const picture = $("picture"); return !picture.hidden && picture.hasAttribute("src") && !picture.complete; };
+// A picture that failed is complete too: it comes no more, and who judges sees that; one on a stalled line is not waited for without end.
+const ARRIVE_MS = 10_000;
+let askedAt = 0;
+export const arriving = () => { const picture = $("picture"); return !picture.hidden && picture.hasAttribute("src") && !picture.complete && performance.now() - askedAt < ARRIVE_MS; };
 
 // A sealed original that a person has opened; false when another case is on the screen by now.
 export function original(id, url) {

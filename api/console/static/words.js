@@ -31,6 +31,7 @@ export const WORDS = {
   clipFails: ["The clip cannot be played here; download it.", "此处无法播放该视频,请下载。"],
   play: ["Play / pause", "播放 / 暂停"], scrub: ["Position in the clip", "片段位置"], speed: ["Speed", "速度"], loupe: ["Loupe", "放大镜"], edit: ["Correct the box", "修正目标框"],
   stripPicture: ["Strip as one picture", "过程图合并下载"], stripNone: ["No picture of the dwell is at the centre yet", "中心尚无停留过程图片"],
+  notSeenYet: ["Nothing was decided: the case, or its picture, has only just come or is on its way", "未作任何裁决：案件或其图片刚刚显示，或仍在加载"], undoNothing: ["There is nothing to take back", "没有可撤销的裁决"],
   noCaseYet: ["No case is on the screen yet: nothing was decided", "屏幕上还没有案件：未作任何裁决"],
   boxHelp: ["Drag the corners, or move with the arrows and size with Shift and the arrows; the new box goes with your confirmation.", "拖动角点，或用方向键移动、Shift+方向键调整大小；新框随确认一并提交。"],
   boxDropped: ["A new picture has come; your box was for the one before: draw it anew", "新图片已到；您修正的目标框属于前一张，请重新修正"],
