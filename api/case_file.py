@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from api.core import Core
@@ -130,7 +130,7 @@ def named_files(session: Session, case_id: str) -> list[tuple[str, str, bool]]:
     rows = session.execute(
         select(AlertEvidence.sha256, AlertEvidence.kind, Evidence.sha256)
         .join(AlertRow, AlertRow.id == AlertEvidence.alert_id)
-        .outerjoin(Evidence, Evidence.sha256 == AlertEvidence.sha256)
+        .outerjoin(Evidence, and_(Evidence.sha256 == AlertEvidence.sha256, Evidence.size > 0))
         .where(AlertRow.case_id == case_id)
         .order_by(AlertEvidence.sha256)
     )

@@ -21,7 +21,9 @@ from api.tables_custody import ChainLink
 from contract import AlertEvent
 
 _ONE = select(literal(1).label("one")).subquery()
-_HERE = select(Evidence.sha256).where(Evidence.sha256.in_(bindparam("hashes", expanding=True)))
+_HERE = select(Evidence.sha256).where(
+    Evidence.sha256.in_(bindparam("hashes", expanding=True)), Evidence.size > 0
+)
 _MESSAGE = bindparam("message", type_=AlertMessage.id.type)
 
 

@@ -90,8 +90,10 @@ class Database:
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def add(self, model: type[DeclarativeBase], values: dict[str, Any], renewed: str | None = None) -> None:
-        """Insert one row in a transaction of its own; of a row that is there, only the column `renewed` is written."""
+    def add(
+        self, model: type[DeclarativeBase], values: dict[str, Any], renewed: tuple[str, ...] = ()
+    ) -> None:
+        """Insert one row in a transaction of its own; of a row that is there, only the columns `renewed` are written."""
         engine = self._writing if self._reading is self.engine else self._reading
         with engine.connect() as connection:
             connection.execute(insert_of(model, connection.dialect.name, renewed), values)
@@ -201,15 +203,17 @@ def counter_of(now: datetime) -> str:
 
 
 @cache
-def insert_of(model: type[DeclarativeBase], dialect: str, renewed: str | None = None) -> Insert:
-    """Return the insert of one row; of a row that is there, only the column `renewed` is written."""
+def insert_of(model: type[DeclarativeBase], dialect: str, renewed: tuple[str, ...] = ()) -> Insert:
+    """Return the insert of one row; of a row that is there, only the columns `renewed` are written."""
     insert = pg_insert if dialect == "postgresql" else sqlite_insert
     # `inline`: the ids that the database counts up are not asked back.
     made = insert(model).inline()
-    if renewed is None:
+    if not renewed:
         return made.on_conflict_do_nothing()
     key = inspect(model).primary_key
-    return made.on_conflict_do_update(index_elements=key, set_={renewed: made.excluded[renewed]})
+    return made.on_conflict_do_update(
+        index_elements=key, set_={name: made.excluded[name] for name in renewed}
+    )
 
 
 def columns_of(row: DeclarativeBase) -> dict[str, Any]:

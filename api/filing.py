@@ -67,7 +67,9 @@ def file_alert(session: Session, message: AlertEvent, link: str | None, tenant: 
     """File one message with its signed link, within the transaction."""
     alert, now, case_id = message.data, core.now(), new_id()
     envelope = envelope_of(link)
-    lock(session, [*lock_names(alert), f"chain:{alert.device_id}"])
+    # A sweep that deletes a file of the alert's comes before, and it is missing, or after, and the file is named.
+    files = {f"stored:{e.sha256}" for e in alert.evidence}
+    lock(session, [*lock_names(alert), f"chain:{alert.device_id}", *files])
     known = ask(session, message, claim_of(envelope or ""), case_id, tenant, core)
     judged = None if known.linked else judged_link(message, envelope, session, known.link, core.keys, now)
     fault = judged.fault if judged else None

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.audit import record, record_case
@@ -31,6 +31,8 @@ LOG = structlog.get_logger("retention")
 AT_ONCE = 200
 # A box that sends a part comes back within minutes; after two days it has begun anew or never will.
 UNFINISHED = timedelta(days=2)
+# A deletion that began longer ago than this was cut short.
+GOING = timedelta(minutes=5)
 RULES: Mapping[CaseState, str] = {
     **dict.fromkeys(REVIEW_STATES, "candidate"),
     **dict.fromkeys(OPEN_STATES - REVIEW_STATES, "filed"),
@@ -181,31 +183,37 @@ async def _delete(core: Core, sha256: str) -> int | None:
 
     The bytes go before their row: what fails or is killed between leaves a row, which the next sweep finds.
     """
-    unnamed, stored_at = await run_in_threadpool(_unnamed, core, sha256)
-    if not unnamed:
+    going_since = await run_in_threadpool(_unnamed, core, sha256)
+    if going_since is None:
         return None
     core.playable.forget(sha256)
     freed = await core.store.remove(sha256)
-    if stored_at is not None:
-        await run_in_threadpool(_forget, core, sha256, stored_at)
+    anew = await run_in_threadpool(_forget, core, sha256, going_since)
+    # What was stored anew before the bytes went has gone with them.
+    if anew is not None and await core.store.size(sha256) is None:
+        await run_in_threadpool(_forget, core, sha256, anew)
     return freed
 
 
-def _unnamed(core: Core, sha256: str) -> tuple[bool, datetime | None]:
-    """Say whether no alert names the file, and when it was stored."""
-    with core.db.write() as session:
-        lock(session, [f"evidence:{sha256}"])
-        named = session.scalar(select(AlertEvidence.alert_id).where(AlertEvidence.sha256 == sha256).limit(1))
-        return named is None, session.scalar(select(Evidence.stored_at).where(Evidence.sha256 == sha256))
+def _unnamed(core: Core, sha256: str) -> datetime | None:
+    """Mark a file that no alert names as going, and return since when; None when one names it.
 
-
-def _forget(core: Core, sha256: str, stored_at: datetime) -> None:
-    """Remove the row of a file whose bytes are gone, unless it was stored anew meanwhile.
-
-    An alert that has named it since is told that it is missing.
+    From then on it counts as not here: whoever names it is told that it is missing, and whoever sends it sends it whole.
     """
+    now = core.now()
+    with core.db.write() as session:
+        lock(session, [f"evidence:{sha256}", f"stored:{sha256}"])
+        if session.scalar(select(AlertEvidence.alert_id).where(AlertEvidence.sha256 == sha256).limit(1)):
+            return None
+        session.execute(update(Evidence).where(Evidence.sha256 == sha256).values(size=0, stored_at=now))
+    return now
+
+
+def _forget(core: Core, sha256: str, stored_at: datetime) -> datetime | None:
+    """Remove the row of a file whose bytes are gone; of one that was stored anew meanwhile, return when."""
     with core.db.write() as session:
         session.execute(delete(Evidence).where(Evidence.sha256 == sha256, Evidence.stored_at == stored_at))
+        return session.scalar(select(Evidence.stored_at).where(Evidence.sha256 == sha256))
 
 
 def _erased(core: Core, sha256: str, gone_now: bool) -> None:
@@ -231,7 +239,11 @@ def _lonely(core: Core, before: datetime) -> list[str]:
     named = exists().where(AlertEvidence.sha256 == Evidence.sha256)
     with core.db.write() as session:
         found = list(
-            session.scalars(select(Evidence.sha256).where(Evidence.stored_at < before, ~named).limit(AT_ONCE))
+            session.scalars(
+                select(Evidence.sha256)
+                .where(or_(Evidence.stored_at < before, Evidence.size == 0), ~named)
+                .limit(AT_ONCE)
+            )
         )
         if found:
             record(session, "retention", core.now(), "system:retention", "orphans.deleted", {"files": found})

@@ -113,7 +113,10 @@ class HeartbeatRow(Base):
 
 
 class Evidence(Base):
-    """A stored file. Its bytes lie in the evidence store under its hash."""
+    """A stored file. Its bytes lie in the evidence store under its hash.
+
+    With the size 0, which no upload has, it is going: a sweep deletes its bytes since `stored_at`, and it counts as not here.
+    """
 
     __tablename__ = "evidence"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -20,7 +20,7 @@ from api.examples import ALERT_EVENT, HEARTBEAT
 from api.filing import file_alert
 from api.fleet import desired_of
 from api.proposals import of_box
-from api.retention import gone
+from api.retention import GOING, gone
 from api.tables import Device, Evidence, HeartbeatRow
 from api.tables_custody import Tombstone
 from api.tracing import span
@@ -90,6 +90,8 @@ async def put_evidence(
     noted = await run_in_threadpool(_noted, core, sha256)
     # A sweep may have deleted the file between the two; then it is taken again.
     if noted is not None and await core.store.size(sha256) is not None:
+        if noted == 0:
+            raise ApiError(409, "this file is being deleted; retry later")
         response.status_code = 200
         return Held(sha256=sha256, received=noted, complete=True)
     declared = (request.headers.get("content-type") or "").split(";")[0].strip().lower() or None
@@ -107,16 +109,22 @@ async def put_evidence(
     return Held(sha256=sha256, received=got.size, complete=True)
 
 
-_SIZE = select(Evidence.size).where(Evidence.sha256 == bindparam("sha256"))
+_ROW = Evidence.sha256 == bindparam("sha256")
+_GOING = select(Evidence.sha256).where(_ROW, Evidence.size == 0)
 _BURIED = select(Tombstone.at).where(Tombstone.sha256 == bindparam("sha256")).limit(1)
-_ASKED = select(_SIZE.scalar_subquery().label("size"), _BURIED.scalar_subquery().label("buried"))
+_ASKED = select(
+    select(Evidence.size).where(_ROW).scalar_subquery().label("size"),
+    select(Evidence.stored_at).where(_ROW).scalar_subquery().label("stored_at"),
+    _BURIED.scalar_subquery().label("buried"),
+)
 
 
 def _noted(core: Core, sha256: str) -> int | None:
-    """Return the size of a stored file, or None when it is not here; 410 when it was deleted and nobody needs it."""
+    """Return the size of a stored file, 0 while it is deleted, None when it is not here; 410 when nobody needs it any more."""
     row = core.db.first(_ASKED, {"sha256": sha256})
     if row is not None and row.size is not None:
-        return int(row.size)
+        # A file whose deletion was cut short is taken again.
+        return None if row.size == 0 and core.now() - row.stored_at > GOING else int(row.size)
     if row is not None and row.buried is not None:
         with core.db.read() as session:
             told = gone(session, sha256)
@@ -134,7 +142,7 @@ def _note_evidence(core: Core, who: Principal, stored: Stored) -> None:
         "stored_at": core.now(),
     }  # fmt: skip
     # The row may be there without its bytes, when a deletion was cut short; it must not be taken for that old one.
-    core.db.add(Evidence, told, renewed="stored_at")
+    core.db.add(Evidence, told, renewed=("stored_at", "size"))
 
 
 @router.head(
@@ -146,7 +154,8 @@ async def head_evidence(
 ) -> Response:
     """Say whether a file is here (200), in part (200 with `Upload-Complete: ?0`), or not (404)."""
     size = await core.store.size(sha256)
-    if size is not None:
+    going = await run_in_threadpool(core.db.first, _GOING, {"sha256": sha256}) if size is not None else None
+    if size is not None and going is None:
         return Response(headers={"Upload-Offset": str(size), "Upload-Complete": "?1"})
     held = core.store.held(sha256)
     if held == 0:

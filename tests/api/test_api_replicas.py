@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
 from api_parts import JPEG, Centre, centre, event, evidence_item, sha, until_waiting
 
-from api import callouts, inspections, retention
+from api import callouts, filing, inspections, retention
 from api.access import ROLES, Principal
 from api.casebook import hold
 from api.examples import HEARTBEAT
@@ -255,3 +256,27 @@ def test_a_hold_that_comes_just_before_the_deletion_counts(pair: tuple[Centre, C
 
     assert _in_turn(two, case, lawyer, lambda: asyncio.run(retention.sweep(one.core)).cases) == [204, 0]
     assert [f["sha256"] for f in sue.get(f"/cases/{case}/custody").json()["files"]] == [sha(JPEG)]
+
+
+def test_an_alert_that_names_a_file_just_before_its_deletion_keeps_it(pair: tuple[Centre, Centre]) -> None:
+    """The box is told that the file is there, and the sweep waits until it can see that the alert names it."""
+    house = pair[0]
+    house.box().put(f"/evidence/{sha(JPEG)}", content=JPEG)
+    house.clock.pass_s(30 * 86400)
+    box, told, ask = house.box(), Event(), filing.ask
+
+    def slow(*asked: Any) -> Any:
+        known = ask(*asked)
+        told.set()
+        time.sleep(1)
+        return known
+
+    with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filing, "ask", slow)
+        message = event(house.clock(), evidence=[evidence_item(JPEG)])
+        sent = pool.submit(lambda: box.post("/alerts", json=message))
+        assert told.wait(10)
+        swept = pool.submit(lambda: asyncio.run(retention.sweep(house.core)))
+        assert sent.result(20).json()["missing_evidence"] == []
+        assert swept.result(20).orphans == 0
+    assert asyncio.run(house.core.store.size(sha(JPEG))) == len(JPEG)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_parts import Centre, centre, evidence_item, sha
+from api_parts import Centre, centre, event, evidence_item, sha
 from box_parts import SigningBox, picture
 from click.testing import CliRunner
 
@@ -252,6 +252,82 @@ def test_a_file_that_is_stored_anew_while_the_old_one_is_deleted_stays(
     assert house.case(evidence=[evidence_item(picture(1))])
     house.clock.pass_s(15 * DAY)
     assert run(house) == Swept()
+    assert here(house, picture(1))
+
+
+def test_a_file_that_is_named_while_it_is_deleted_is_told_as_missing(
+    house: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the bytes go, no upload and no alert is told that they are there; afterwards the box sends them again."""
+    path, remove, told = f"/evidence/{sha(picture(1))}", house.core.store.remove, []
+    box = house.box()
+    assert box.put(path, content=picture(1)).status_code == 201
+    house.clock.pass_s(15 * DAY)
+    box = house.box()
+
+    async def late(sha256: str) -> int:
+        told.append(await asyncio.to_thread(box.put, path, content=picture(1)))
+        told.append(await asyncio.to_thread(box.head, path))
+        message = event(house.clock(), evidence=[evidence_item(picture(1))])
+        told.append(await asyncio.to_thread(box.post, "/alerts", json=message))
+        return await remove(sha256)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.core.store, "remove", late)
+        assert run(house).orphans == 1
+    put, head, alert = told
+    assert (put.status_code, head.status_code, alert.status_code) == (409, 404, 201)
+    assert alert.json()["missing_evidence"] == [sha(picture(1))]
+    assert box.put(path, content=picture(1)).status_code == 201
+    assert box.put(path, content=picture(1)).status_code == 200
+    assert run(house) == Swept()
+    assert here(house, picture(1))
+
+
+def test_a_file_that_is_sent_again_is_not_told_as_here_when_its_bytes_went_all_the_same(
+    house: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload ends while the bytes go, and the deletion has the last word."""
+    path, remove = f"/evidence/{sha(picture(1))}", house.core.store.remove
+    house.box().put(path, content=picture(1))
+    house.clock.pass_s(15 * DAY)
+
+    async def late(sha256: str) -> int:
+        freed = await remove(sha256)
+        again = await asyncio.to_thread(house.box().put, path, content=picture(1))
+        assert again.status_code == 201
+        return freed + await remove(sha256)
+
+    monkeypatch.setattr(house.core.store, "remove", late)
+    assert run(house).orphans == 1
+    assert not here(house, picture(1))
+    answer = house.box().post("/alerts", json=event(house.clock(), evidence=[evidence_item(picture(1))]))
+    assert answer.json()["missing_evidence"] == [sha(picture(1))]
+
+
+def test_a_file_whose_deletion_was_cut_short_is_taken_again(
+    house: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/evidence/{sha(picture(1))}"
+    house.box().put(path, content=picture(1))
+    house.clock.pass_s(15 * DAY)
+
+    def die(*_: object) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.core.store, "remove", die)
+        with pytest.raises(_Killed):
+            run(house)
+    case = house.case(evidence=[evidence_item(picture(1))])
+    (file,) = house.person("rita").get(f"/cases/{case}/custody").json()["files"]
+    assert not file["here"]
+    assert house.box().put(path, content=picture(1)).status_code == 409
+    house.clock.pass_s(301)
+    assert house.box().put(path, content=picture(1)).status_code == 201
+    assert run(house) == Swept()
+    (file,) = house.person("rita").get(f"/cases/{case}/custody").json()["files"]
+    assert file["here"]
     assert here(house, picture(1))
 
 
