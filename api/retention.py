@@ -6,13 +6,15 @@ links of the chain stay: they count, and they hold hashes, not pictures. A file 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from fastapi.concurrency import run_in_threadpool
+from obstore.exceptions import BaseError
 from sqlalchemy import delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -53,6 +55,7 @@ class Swept:
     kept_for_others: int = 0
     orphans: int = 0
     unfinished: int = 0
+    failed: int = 0
 
 
 def limits(settings: Settings) -> dict[str, timedelta | None]:
@@ -81,7 +84,7 @@ async def sweep(core: Core) -> Swept:
     await _orphans(core, done)
     core.playable.sweep()
     done.unfinished = await run_in_threadpool(core.store.sweep_parts, core.now() - UNFINISHED)
-    if done.cases or done.orphans or done.unfinished:
+    if done.cases or done.orphans or done.unfinished or done.failed:
         LOG.info("retention.swept", **vars(done))
     return done
 
@@ -159,22 +162,38 @@ def _bury(core: Core, case_id: str, rule: str, before: datetime, done: Swept) ->
 
 async def _erase(core: Core, done: Swept) -> None:
     """Delete the bytes of what was buried. A kill before this leaves `doomed`, which the next sweep finds."""
-    while True:
-        doomed = await run_in_threadpool(_doomed, core)
+    after = ""
+    while doomed := await run_in_threadpool(_doomed, core, after):
+        after = doomed[-1]
         for sha256 in doomed:
-            freed = await _delete(core, sha256)
-            if freed is not None:
-                done.files += 1
-                done.bytes += freed
-            await run_in_threadpool(_erased, core, sha256, freed is not None)
-        if len(doomed) < AT_ONCE:
-            return
+            with _one_file(sha256, done):
+                freed = await _delete(core, sha256)
+                if freed is not None:
+                    done.files += 1
+                    done.bytes += freed
+                await run_in_threadpool(_erased, core, sha256, freed is not None)
 
 
-def _doomed(core: Core) -> list[str]:
+@contextmanager
+def _one_file(sha256: str, done: Swept) -> Iterator[None]:
+    """Go on with the others where the store keeps a file from being deleted; the next sweep tries it again."""
+    try:
+        yield
+    except (OSError, BaseError) as exc:
+        LOG.error("retention.file_failed", sha256=sha256, error=type(exc).__name__)  # noqa: TRY400 - its words may hold an address
+        done.failed += 1
+
+
+def _doomed(core: Core, after: str) -> list[str]:
     with core.db.read() as session:
         return list(
-            session.scalars(select(Tombstone.sha256).where(Tombstone.doomed).distinct().limit(AT_ONCE))
+            session.scalars(
+                select(Tombstone.sha256)
+                .where(Tombstone.doomed, Tombstone.sha256 > after)
+                .distinct()
+                .order_by(Tombstone.sha256)
+                .limit(AT_ONCE)
+            )
         )
 
 
@@ -228,26 +247,43 @@ def _erased(core: Core, sha256: str, gone_now: bool) -> None:
 async def _orphans(core: Core, done: Swept) -> None:
     """Delete files that no alert has named for a while: their alert was refused, or its case went before they came."""
     before = core.now() - timedelta(days=core.settings.keep_orphan_days)
-    for sha256 in await run_in_threadpool(_lonely, core, before):
-        freed = await _delete(core, sha256)
-        if freed is not None:
-            done.bytes += freed
-            done.orphans += 1
+    after = ""
+    while lonely := await run_in_threadpool(_lonely, core, before, after):
+        after = lonely[-1]
+        went = []
+        for sha256 in lonely:
+            with _one_file(sha256, done):
+                freed = await _delete(core, sha256)
+                if freed is not None:
+                    done.bytes += freed
+                    went.append(sha256)
+        done.orphans += len(went)
+        if went:
+            await run_in_threadpool(_note_orphans, core, went)
 
 
-def _lonely(core: Core, before: datetime) -> list[str]:
+def _lonely(core: Core, before: datetime, after: str) -> list[str]:
     named = exists().where(AlertEvidence.sha256 == Evidence.sha256)
-    with core.db.write() as session:
-        found = list(
+    buried = exists().where(Tombstone.sha256 == Evidence.sha256, Tombstone.doomed)
+    with core.db.read() as session:
+        return list(
             session.scalars(
                 select(Evidence.sha256)
-                .where(or_(Evidence.stored_at < before, Evidence.size == 0), ~named)
+                .where(
+                    or_(Evidence.stored_at < before, Evidence.size == 0),
+                    Evidence.sha256 > after,
+                    ~named,
+                    ~buried,
+                )
+                .order_by(Evidence.sha256)
                 .limit(AT_ONCE)
             )
         )
-        if found:
-            record(session, "retention", core.now(), "system:retention", "orphans.deleted", {"files": found})
-    return found
+
+
+def _note_orphans(core: Core, went: list[str]) -> None:
+    with core.db.write() as session:
+        record(session, "retention", core.now(), "system:retention", "orphans.deleted", {"files": went})
 
 
 def gone(session: Session, sha256: str) -> Tombstone | None:

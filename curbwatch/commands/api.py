@@ -216,6 +216,7 @@ def retention(data: Path, dry_run: bool) -> None:
     click.echo(
         f"{done.cases} cases, {done.files} files, {done.bytes} bytes; {done.kept_for_others} files stay for other "
         f"cases; {done.orphans} files that no alert named"
+        + (f"; {done.failed} files could not be deleted" if done.failed else "")
     )
 
 

@@ -11,6 +11,9 @@ import pytest
 from api_parts import Centre, centre, event, evidence_item, sha
 from box_parts import SigningBox, picture
 from click.testing import CliRunner
+from obstore.exceptions import GenericError
+from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from api import retention
 from api.audit import verify
@@ -18,6 +21,7 @@ from api.backup import back_up, bring_back
 from api.core import Core
 from api.retention import Swept, sweep
 from api.settings import Settings
+from api.tables import Audit
 from api.tables_custody import Tombstone
 from bench.servers import new_database
 from contract import new_id, utc_now
@@ -340,8 +344,8 @@ def test_a_tombstone_says_erased_only_of_bytes_that_are_gone(
     to_state(house, case, "rejected")
     house.clock.pass_s(31 * DAY)
 
-    def late(core: Core) -> list[str]:
-        found = doomed(core)
+    def late(core: Core, after: str) -> list[str]:
+        found = doomed(core, after)
         if found:
             house.case(evidence=[evidence_item(picture(1))])
         return found
@@ -352,6 +356,38 @@ def test_a_tombstone_says_erased_only_of_bytes_that_are_gone(
     with house.core.db.read() as session:
         stone = session.get_one(Tombstone, (case, sha(picture(1))))
         assert (stone.doomed, stone.erased_at) == (False, None)
+
+
+@pytest.mark.parametrize("fault", [OSError(5, "EIO"), GenericError("locked")])
+def test_a_file_that_cannot_be_deleted_keeps_no_other_from_it(
+    house: Centre, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    monkeypatch.setattr(retention, "AT_ONCE", 1)
+    first, second, third, fourth = sorted((picture(n) for n in range(4)), key=sha)
+    buried, lonely, remove = (first, second), (third, fourth), house.core.store.remove
+    for data in buried:
+        to_state(house, house.case(evidence=[evidence_item(data)]), "rejected")
+    for data in (*buried, *lonely):
+        assert house.box().put(f"/evidence/{sha(data)}", content=data).status_code == 201
+    house.clock.pass_s(31 * DAY)
+
+    async def stuck(sha256: str) -> int:
+        if sha256 in {sha(first), sha(third)}:
+            raise fault
+        return await remove(sha256)
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(house.core.store, "remove", stuck)
+        done = run(house)
+    assert (done.cases, done.files, done.orphans) == (2, 1, 1)
+    assert {e["sha256"] for e in logs if e["event"] == "retention.file_failed"} == {sha(first), sha(third)}
+    assert done.failed == 2
+    assert [here(house, data) for data in (*buried, *lonely)] == [True, False, True, False]
+    with house.core.db.read() as session:
+        told = session.scalars(select(Audit.body).where(Audit.action == "orphans.deleted")).all()
+    assert [t["files"] for t in told] == [[sha(fourth)]]
+    done = run(house)
+    assert (done.files, done.orphans, done.failed) == (1, 1, 0), "the next sweep makes it good"
 
 
 def test_an_upload_that_never_ends_is_swept(tmp_path: Path) -> None:
