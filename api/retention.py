@@ -71,7 +71,6 @@ def limits(settings: Settings) -> dict[str, timedelta | None]:
 
 async def sweep(core: Core) -> Swept:
     """Delete what has had its time, and return what was deleted. Safe on several replicas, and after a kill anywhere."""
-    await run_in_threadpool(shed, core)
     done = Swept()
     for rule, keep in limits(core.settings).items():
         while keep is not None:
@@ -86,6 +85,8 @@ async def sweep(core: Core) -> Swept:
     done.unfinished = await run_in_threadpool(core.store.sweep_parts, core.now() - UNFINISHED)
     if done.cases or done.orphans or done.unfinished or done.failed:
         LOG.info("retention.swept", **vars(done))
+    # Last: what it fails on must not keep evidence beyond its time.
+    await run_in_threadpool(shed, core)
     return done
 
 

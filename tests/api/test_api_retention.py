@@ -390,6 +390,21 @@ def test_a_file_that_cannot_be_deleted_keeps_no_other_from_it(
     assert (done.files, done.orphans, done.failed) == (1, 1, 0), "the next sweep makes it good"
 
 
+def test_evidence_goes_though_the_events_cannot_be_shed(
+    house: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.box().put(f"/evidence/{sha(picture(1))}", content=picture(1))
+    house.clock.pass_s(15 * DAY)
+
+    def fail(_core: Core) -> None:
+        raise OSError("no database")
+
+    monkeypatch.setattr(retention, "shed", fail)
+    with pytest.raises(OSError, match="no database"):
+        run(house)
+    assert not here(house, picture(1))
+
+
 def test_an_upload_that_never_ends_is_swept(tmp_path: Path) -> None:
     with centre(tmp_path / "data") as house:
         part = {"Content-Range": "bytes 0-9/2061"}
