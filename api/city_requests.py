@@ -177,13 +177,16 @@ def _note_fault(core: Core, case_id: str, exc: GeoReportError) -> None:
             row.state = "dead"
 
 
-def _note_lost(core: Core, case_id: str, exc: GeoReportError) -> None:
-    """Note why a request that the city took cannot be asked for; a key that is refused or a city that is away ends none."""
+def _note_lost(core: Core, case_id: str, exc: GeoReportError, tries: int = 1) -> None:
+    """Note why a request that the city took cannot be asked for; a key that is refused or a city that is away ends none.
+
+    A no that is final ends it after so many `tries`.
+    """
     with core.db.write() as session:
         row = session.get_one(CityRequest, case_id)
         row.error, row.tries = str(exc)[:500], row.tries + 1
         row.next_at = max(row.next_at, core.now() + timedelta(seconds=wait_s(row.tries)))
-        if exc.final and not exc.ours:
+        if exc.final and not exc.ours and row.tries >= tries:
             row.state = "dead"
 
 
@@ -221,7 +224,8 @@ def _mirror(core: Core, city: GeoReport) -> int:
 def _ask(core: Core, city: GeoReport, asked: dict[str, str]) -> list[Told]:
     """Ask for requests by their ids. Where a list gets a no, each is asked for alone: one may be what the city has lost.
 
-    Raises `GeoReportError` when it says no to all of them: then it is the endpoint, not a request.
+    Raises `GeoReportError` when it says no to all of them: then it is the endpoint, or the only one that is left is lost,
+    which time tells.
     """
     try:
         return city.requests(ids=list(asked))
@@ -236,10 +240,11 @@ def _ask(core: Core, city: GeoReport, asked: dict[str, str]) -> list[Told]:
             told += city.requests(ids=[remote_id])
         except GeoReportError as exc:
             lost.append((case_id, exc))
-    if len(lost) == len(asked):
-        raise whole
+    whole_fault = len(lost) == len(asked)
     for case_id, fault in lost:
-        _note_lost(core, case_id, fault)
+        _note_lost(core, case_id, fault, TRIES if whole_fault else 1)
+    if whole_fault:
+        raise whole
     return told
 
 

@@ -12,7 +12,7 @@ import pytest
 from api_parts import Centre, centre
 from open311_city import City, filed, key_of, row_of, served, services
 
-from api.city_requests import Round, exchange
+from api.city_requests import TRIES, Round, exchange
 from api.georeport import GeoReport, GeoReportError
 from api.tables_city import CityRequest as Row
 
@@ -79,6 +79,21 @@ def test_a_request_that_the_city_has_lost_holds_up_no_other(house: Centre, city:
     with httpx.Client(transport=KnowsNot()) as client:
         assert exchange(house.core, GeoReport(client, city.url, "secret-key")).changed == 1
         assert (row_of(house, lost).state, row_of(house, other).state) == ("dead", "closed")
+
+
+def test_a_lost_request_that_is_the_only_one_ends_after_its_tries(house: Centre, city: City) -> None:
+    services(house, parking__motor="007")
+    lost = posted(house, 112.1, remote_id="666")
+    with httpx.Client(transport=KnowsNot()) as client:
+        right = GeoReport(client, city.url, "secret-key")
+        for tries in range(1, TRIES + 1):
+            with pytest.raises(GeoReportError, match="404"):
+                exchange(house.core, right)
+            row = row_of(house, lost)
+            assert (row.tries, row.state) == (tries, "open" if tries < TRIES else "dead")
+            assert "404" in row.error
+            house.clock.pass_s(6 * 3600)
+        assert exchange(house.core, right).changed == 0, "nobody asks for it any more"
 
 
 def test_a_refused_key_kills_no_request_that_is_there(house: Centre, city: City) -> None:
