@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from api.access import KEYS, Principal
@@ -285,9 +285,11 @@ def _pull(core: Core, city: GeoReport) -> int:
 
 def _file(core: Core, told: Told, issue: IssueClass, now: datetime) -> bool:
     with core.db.write() as session:
-        # Our own, by the id, or by the case's number where the city still owes the id or its answer was lost.
+        # Our own, by the id, or by the case's number where the city still owes the id or its answer was lost. Once the id
+        # is known, another request with the number is a citizen's, who quotes it.
         numbers = _NUMBER.findall(told.description)[:20]
-        ours = or_(CityRequest.remote_id == told.id, CaseRow.number.in_(numbers))
+        owed = and_(CityRequest.remote_id == "", CaseRow.number.in_(numbers))
+        ours = or_(CityRequest.remote_id == told.id, owed)
         query = select(CityRequest.case_id).join(CaseRow, CaseRow.id == CityRequest.case_id)
         if session.scalar(query.where(ours).limit(1)) is not None:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,24 @@ def test_our_own_request_is_no_citizens_while_its_token_has_no_id(house: Centre,
         assert row_of(house, case).state == "token"
         city.instead["GET requests"] = (200, citizens_request(service_code="8", description="[1999-000001]"))
         assert exchange(house.core, right).pulled == 1, "a number that is none of ours"
+
+
+@pytest.mark.parametrize("state", ["open", "closed", "dead"])
+def test_a_citizen_who_quotes_our_number_is_heard(house: Centre, city: City, state: str) -> None:
+    services(house, parking__motor="007")
+    pulls(house)
+    case = posted(house, 112.1, remote_id="100293")
+    with house.core.db.write() as session:
+        row = session.get_one(Row, case)
+        row.state, row.next_at = state, house.clock() + timedelta(days=1)
+    number = house.person("root", "admin").get(f"/cases/{case}").json()["number"]
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        right = GeoReport(client, city.url, "secret-key")
+        quoted = f"still there, see [{number}]"
+        city.instead["GET requests"] = (200, citizens_request(description=quoted, service_request_id=100293))
+        assert exchange(house.core, right).pulled == 0, "that one is ours"
+        city.instead["GET requests"] = (200, citizens_request(description=quoted))
+        assert exchange(house.core, right).pulled == 1
 
 
 class SlowPosts(httpx.HTTPTransport):
