@@ -47,3 +47,18 @@ def take_back(
         row.reason = passed["before"]
     told = {"reason": "the merge was taken back", "from": source.id, "still": passed["before"]}
     record_case(session, target, now, by, "case.released", told)
+
+
+def held_at(session: Session, case: CaseRow) -> str | None:
+    """Return when the case's hold was put, or None where it has none."""
+    row = session.get(LegalHold, case.id)
+    return None if row is None else str(plain(row.at))
+
+
+def held_since(session: Session, case: CaseRow, since: datetime, before: str | None) -> bool:
+    """True when a person has put a hold on the case since; `before` is what `held_at` said then.
+
+    It was meant for all that the case had, so that it goes along with evidence that leaves the case again.
+    """
+    row = session.get(LegalHold, case.id)
+    return row is not None and row.at >= since and plain(row.at) != before

@@ -127,6 +127,7 @@ def give_verdict(
             "case": case.id, "alerts": before["moved"], "reports": before["reports"],
         })  # fmt: skip
         before["hold"] = holds.pass_on(session, case, target, f"user:{who.name}", now)
+        before["held_at"] = holds.held_at(session, target)
     if told.box:
         before["box_of"] = session.scalar(
             select(AlertRow.id)
@@ -190,6 +191,8 @@ def undo_verdict(
         record_case(session, target, now, f"user:{who.name}", "case.gave_back", {"case": case.id})
         if before.get("hold"):
             holds.take_back(session, case, target, before["hold"], f"user:{who.name}", now)
+        if holds.held_since(session, target, row.at, before.get("held_at")):
+            holds.pass_on(session, target, case, f"user:{who.name}", now)
     for alert in session.scalars(select(AlertRow).where(AlertRow.id.in_(before.get("moved", [])))):
         alert.case_id = case.id
     for report in session.scalars(select(Report).where(Report.id.in_(before.get("reports", [])))):

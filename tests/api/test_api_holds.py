@@ -83,6 +83,37 @@ def test_a_merge_that_is_taken_back_leaves_the_holds_as_they_were(house: Centre)
     assert held(sue, two) == "court 7", "a person has held it since"
 
 
+@pytest.mark.parametrize("of_its_own", [False, True])
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_hold_that_came_after_the_merge_goes_back_with_the_evidence(
+    house: Centre, of_its_own: bool, there_before: bool
+) -> None:
+    sue, one, two = house.person("sue", "supervisor"), house.case(), house.case()
+    if of_its_own:
+        hold(sue, one, "the city's auditor")
+    if there_before:
+        hold(sue, two, "court 1")
+    house.clock.pass_s(1)
+    verdict = merge(sue, one, two)
+    house.clock.pass_s(2)
+    if there_before:
+        assert sue.delete(f"/cases/{two}/hold", params={"reason": "judged"}).status_code == 204
+    hold(sue, two, "court 7")
+    assert sue.delete(f"/cases/{one}/verdicts/{verdict}").status_code == 200
+    assert held(sue, two) == "court 7"
+    assert held(sue, one) == ("the city's auditor; court 7" if of_its_own else "court 7")
+    assert acts(house, one)[-1] == ("verdict.undone", {"verdict": verdict})
+    assert ("case.held", {"reason": "court 7", "from": two}) in acts(house, one)
+
+
+def test_a_hold_that_the_target_had_before_stays_there_alone(house: Centre) -> None:
+    sue, one, two = house.person("sue", "supervisor"), house.case(), house.case()
+    hold(sue, two, "court 7")
+    verdict = merge(sue, one, two)
+    assert sue.delete(f"/cases/{one}/verdicts/{verdict}").status_code == 200
+    assert (held(sue, one), held(sue, two)) == (None, "court 7")
+
+
 def test_a_merged_case_cannot_be_held_in_place_of_the_one_with_its_evidence(house: Centre) -> None:
     sue, one, two = house.person("sue", "supervisor"), house.case(), house.case()
     merge(sue, one, two)
