@@ -115,7 +115,11 @@ def final_verdict(verdicts: Sequence[Verdict]) -> Verdict | None:
             last.clear()
         last[verdict.reviewer] = verdict.model_copy(update={"issue": verdict.issue or held})
     decided = [v for v in last.values() if v.kind is not VerdictKind.UNSURE]
-    if not decided or len({(v.kind, v.issue) for v in decided}) > 1:
+    # Which class it is not, two who reject it need not agree on.
+    if (
+        not decided
+        or len({(v.kind, v.issue if v.kind is VerdictKind.CONFIRM else None) for v in decided}) > 1
+    ):
         return None
     return max(decided, key=lambda v: v.at)
 

@@ -126,6 +126,21 @@ def test_a_changed_file_is_left_out(tmp_path: Path) -> None:
             None,
         ),
         ([{"kind": "confirm"}, {"kind": "unsure", "reviewer": "bo"}], "confirm"),
+        (
+            [
+                {"kind": "reject", "reason": 1},
+                {"kind": "confirm", "reviewer": "bo", "issue": "parking.fire_lane"},
+                {"kind": "reject", "reason": 1, "reviewer": "bo"},
+            ],
+            "reject",
+        ),
+        (
+            [
+                {"kind": "confirm", "issue": "parking.motor"},
+                {"kind": "confirm", "reviewer": "bo", "issue": "parking.fire_lane"},
+            ],
+            None,
+        ),
         ([{"kind": "merge"}], None),
         ([], None),
     ],
