@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from pydantic import ValidationError
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
@@ -29,6 +30,7 @@ from api.tables import CaseRow
 from api.tables_city import CityRequest
 from contract import CaseSource, CaseState, IssueClass
 
+LOG = structlog.get_logger("api")
 AT_ONCE = 50
 # Longer than a case's two questions take, each of 20 s for every one of its steps.
 CLAIM = timedelta(minutes=5)
@@ -60,6 +62,8 @@ def exchange(core: Core, city: GeoReport) -> Round:
     try:
         changed = _mirror(core, city)
     except GeoReportError as exc:
+        # Said now: when the pull fails too, the pull's fault is the one that is raised.
+        LOG.warning("open311.mirror_failed", error=str(exc))
         fault = exc
     pulled = _pull(core, city) if core.settings.open311_pull else 0
     if fault is not None:

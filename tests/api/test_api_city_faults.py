@@ -12,6 +12,7 @@ import httpx
 import pytest
 from api_parts import Centre, centre
 from open311_city import City, filed, key_of, row_of, served, services
+from structlog.testing import capture_logs
 
 from api.city_requests import TRIES, Round, exchange
 from api.georeport import GeoReport, GeoReportError
@@ -121,6 +122,21 @@ def test_the_pull_goes_on_when_the_mirror_cannot(house: Centre, city: City) -> N
         with pytest.raises(GeoReportError, match="ReadTimeout"):
             exchange(house.core, GeoReport(client, city.url, "secret-key"))
     assert [r["text"] for r in house.person("root", "admin").get("/reports").json()] == ["heap"]
+
+
+def test_the_mirrors_fault_is_said_when_the_pull_fails_too(house: Centre, city: City) -> None:
+    services(house, parking__motor="007")
+    posted(house, 112.1, remote_id="1")
+    pulls(house)
+    city.instead["GET requests"] = (500, b"")
+    with (
+        httpx.Client(transport=AwayForLists()) as client,
+        capture_logs() as logs,
+        pytest.raises(GeoReportError, match="500"),
+    ):
+        exchange(house.core, GeoReport(client, city.url, "secret-key"))
+    (said,) = [e for e in logs if e["event"] == "open311.mirror_failed"]
+    assert "ReadTimeout" in said["error"]
 
 
 class AwayForLists(httpx.HTTPTransport):
