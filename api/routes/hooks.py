@@ -97,7 +97,7 @@ def list_hooks(who: Keeper, core: CoreDep) -> list[HookView]:
 
 @router.delete("/hooks/{hook_id}", status_code=204, responses=refusals(401, 403, 404, 422))
 def stop_hook(hook_id: Identifier, who: Keeper, core: CoreDep) -> None:
-    """Stop a webhook; its deliveries stay to be read."""
+    """Stop a webhook; its deliveries, dead letters among them, stay to be read for `keep_delivery_days`."""
     with core.db.write() as session:
         _hook(session, hook_id, who).active = False
         record(session, "credentials", core.now(), f"user:{who.name}", "hook.stopped", {"id": hook_id})
