@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from api_parts import JPEG, Centre, centre, event, evidence_item, sha, until_waiting
 
-from api import callouts, filing, inspections, retention
+from api import callouts, clues, inspections, retention
 from api.access import ROLES, Principal
 from api.casebook import hold
 from api.examples import HEARTBEAT
@@ -263,7 +263,7 @@ def test_an_alert_that_names_a_file_just_before_its_deletion_keeps_it(pair: tupl
     house = pair[0]
     house.box().put(f"/evidence/{sha(JPEG)}", content=JPEG)
     house.clock.pass_s(30 * 86400)
-    box, told, ask = house.box(), Event(), filing.ask
+    box, told, ask = house.box(), Event(), clues.ask
 
     def slow(*asked: Any) -> Any:
         known = ask(*asked)
@@ -272,7 +272,7 @@ def test_an_alert_that_names_a_file_just_before_its_deletion_keeps_it(pair: tupl
         return known
 
     with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filing, "ask", slow)
+        patch.setattr("api.filing.ask", slow)
         message = event(house.clock(), evidence=[evidence_item(JPEG)])
         sent = pool.submit(lambda: box.post("/alerts", json=message))
         assert told.wait(10)
