@@ -114,7 +114,7 @@ def test_a_box_applies_what_was_saved_on_the_page(town: City, tmp_path: Path) ->
             applied.append(config)
             return Changes()
 
-        given.merged(config_of(tmp_path, camera("gate", "rtsp://127.0.0.1:1/x")))
+        given.base = config_of(tmp_path, camera("gate", "rtsp://127.0.0.1:1/x"))
         given.take(2, box, apply, lambda: Look(0.0, frozenset(), frozenset()), 60)
         assert given.refused == (0, "")
         assert [z.id for z in applied[0].cameras[0].zones] == ["kerb"]
