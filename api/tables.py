@@ -113,10 +113,7 @@ class HeartbeatRow(Base):
 
 
 class Evidence(Base):
-    """A stored file. Its bytes lie in the evidence store under its hash.
-
-    With the size 0, which no upload has, it is going: a sweep deletes its bytes since `stored_at`, and it counts as not here.
-    """
+    """A stored file, its bytes under its hash. Size 0: a sweep deletes them since `stored_at`, and it counts as not here."""
 
     __tablename__ = "evidence"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
