@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvicorn
@@ -23,6 +23,8 @@ from edge.identity import load_signer
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
 from edge.uplink import CHUNK, RetryLaterError, Uplink, client_for
+
+S = TypeVar("S", bound="Server")
 
 
 class Server:
@@ -95,12 +97,15 @@ class Server:
         return Response(status_code=201)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
+def until_done(running: S) -> Iterator[S]:
     yield running
     running.server.should_exit = True
     running.thread.join(60)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    yield from until_done(Server())
 
 
 def uplink_of(outbox: Outbox, server: Server, **options: Any) -> Uplink:
@@ -241,10 +246,7 @@ class Fussy(Server):
 
 @pytest.fixture
 def fussy() -> Iterator[Fussy]:
-    running = Fussy()
-    yield running
-    running.server.should_exit = True
-    running.thread.join(60)
+    yield from until_done(Fussy())
 
 
 @pytest.mark.parametrize("order", ["poison, poison, good", "good, poison, poison", "poison", "poison, good"])
