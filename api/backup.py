@@ -21,6 +21,7 @@ from api.evidence import EvidenceStore, make_store
 from api.migrate import current, migrate
 from api.settings import Settings
 from api.tables import Audit, CaseRow, Evidence
+from contract.durable import whole_file
 
 MANIFEST, SQLITE, TABLES = "manifest.json", "curbwatch.db", "tables"
 
@@ -83,16 +84,13 @@ def _fetch(store: ObjectStore, sha256: str, path: Path) -> bool:
     if path.exists() and _sha256(path) == sha256:
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
     try:
-        with part.open("wb") as out:
+        with whole_file(path) as out:
             for chunk in obstore.get(store, EvidenceStore.key(sha256)).stream(1 << 20):
                 out.write(chunk)
     except FileNotFoundError:
         # Retention deleted it since the database was copied; the copy must not promise it.
-        part.unlink()
         return False
-    part.replace(path)
     return True
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from api.access import Principal
 from api.areas import Areas
@@ -19,6 +17,7 @@ from api.playable import Playable
 from api.routes.exports import label_lines
 from api.settings import Settings
 from contract import EvidenceKind, utc_now
+from contract.durable import whole_file
 
 EVERYTHING = Principal("system", "system", "system", "system", "/", frozenset({"export.read"}))
 
@@ -33,7 +32,7 @@ async def write_labels(
     folder = out / "evidence"
     folder.mkdir(parents=True, exist_ok=True)
     cases = copied = 0
-    with _whole(out / "cases.jsonl") as lines:
+    with whole_file(out / "cases.jsonl") as lines:
         for line in label_lines(core, EVERYTHING, None, which):
             lines.write(line.encode())
             cases += 1
@@ -53,20 +52,8 @@ async def _copy(core: Core, folder: Path, line: str) -> int:
             # By its size too: what an earlier release was stopped in is there cut short.
             if target.exists() and target.stat().st_size == size:
                 continue
-            with _whole(target) as file:
+            with whole_file(target) as file:
                 async for chunk in core.store.stream(item["sha256"], 0, size):
                     file.write(chunk)
             copied += 1
     return copied
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write that is at `path` once it is whole; nothing of it is left when it cannot be made."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

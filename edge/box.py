@@ -301,8 +301,7 @@ class Box:
             main,
         )
         inspector = Inspector(
-            camera.id, self._facts, self._book, self._references, self._outbox, self._log, self._roles,
-            main,
+            camera.id, self._facts, self._book, self._references, self._outbox, self._log, main,
         )  # fmt: skip
         return CameraPipeline(
             camera, self._judge(camera), recorder, lambda: self._governor.stretch,

@@ -13,13 +13,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from camera_adapters.redact import check_login
 from contract import ZoneKind
 from contract.base import Slug
 from contract.datum import Datum, from_datum
 from contract.geo import ErrorEllipse, GeoPoint
 from edge.fleet.settings import FleetConfig
-from edge.keeping_config import IdentityConfig, OutboxConfig, PrivacyConfig, RetentionConfig, Section
+from edge.keeping_config import Address, IdentityConfig, OutboxConfig, PrivacyConfig, RetentionConfig, Section
 from edge.speaker_config import MessageConfig, SpeakerConfig
 from edge.supervise_config import SuperviseConfig
 from edge.yaml_source import load_yaml, read_env
@@ -195,11 +194,11 @@ class CameraConfig(Section):
     id: Slug
     name: Annotated[str, Field(max_length=120)] = ""
     url: Annotated[
-        SecretStr,
+        Address,
         Field(description="rtsp://, http(s)://, a file or a folder; never printed with its password."),
     ]
     sub_url: Annotated[
-        SecretStr | None,
+        Address | None,
         Field(
             description="The smaller stream of the same view. It is looked at; evidence is taken from `url`, which is then decoded only for that."
         ),
@@ -255,13 +254,6 @@ class CameraConfig(Section):
     def watched(self) -> tuple[ZoneConfig, ...]:
         """The zones that are looked at."""
         return tuple(z for z in self.zones if z.kind is not ZoneKind.PRIVACY_MASK)
-
-    @field_validator("url", "sub_url")
-    @classmethod
-    def _an_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_login(value.get_secret_value())
-        return value
 
     @field_validator("masks")
     @classmethod

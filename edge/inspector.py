@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +27,6 @@ from edge.recorder import BoxFacts
 from edge.references import ReferenceStore
 from edge.scene import things_of
 from models.detections import Detections
-from models.roles import Role
 
 GREY_WIDTH = 320
 
@@ -50,12 +48,12 @@ class Inspector:
 
     def __init__(
         self, camera_id: str, box: BoxFacts, book: OrderBook, references: ReferenceStore, outbox: Outbox, log: Any,
-        roles: Mapping[str, Role] | None = None, main: MainPictures | None = None,
+        main: MainPictures | None = None,
     ) -> None:  # fmt: skip
         """`main` finds the main stream's pictures, for a camera that is judged by its sub stream."""
         self._main = main
         self._camera_id, self._box, self._book = camera_id, box, book
-        self._references, self._outbox, self._log, self._roles = references, outbox, log, roles
+        self._references, self._outbox, self._log = references, outbox, log
         self._running: dict[str, _Running] = {}
 
     def due(self, frame: Frame) -> bool:
@@ -86,7 +84,7 @@ class Inspector:
             return
         shape = run.subject.grey.shape
         grey: NDArray[np.uint8] = frame.luma(shape[1], shape[0])
-        things, _ = things_of(detections, width, height, self._roles)
+        things, _ = things_of(detections, width, height, self._box.roles)
         run.looks.append(look(run.subject, grey, things, frame.meta.captured_at))
         run.next_s = frame.meta.mono_s + run.order.span_s / (run.order.samples - 1)
         # Bad views and buses in front are looked past for as long again, not for ever.
@@ -125,7 +123,7 @@ class Inspector:
         shown = Shown(frame) if self._main is None else self._main.near(frame)
         picture = shown.frame.rgb()
         if self._box.blur:
-            found = sensitive_of(detections, width, height, self._roles or {}) | shown.found
+            found = sensitive_of(detections, width, height, self._box.roles) | shown.found
             picture = blur(picture, found, order.box, subject_plate=self._box.sealer is not None)
         crop = pictures.crop(picture, order.box)
         return self._file(EvidenceKind.AFTER, crop, shown), self._file(EvidenceKind.CONTEXT, picture, shown)

@@ -209,13 +209,10 @@ class Judge:
         )
 
     def _sightings(self, rule: Rule, scene: Scene) -> list[Sighting]:
-        zones = [z for z in scene.zones if z.kind in rule.zones and (rule.lapsed or z.id in scene.active)]
         found: list[tuple[tuple[float, ...], Sighting]] = []
-        for zone in zones:
-            if zone.id not in scene.active and not zone.kind.permits:
-                continue
-            numbers = self._asked(rule.issue, zone.config.street_class)
-            if numbers.enabled:
+        for zone in scene.zones:
+            if zone.kind in rule.zones and self._in_force(rule, zone, scene):
+                numbers = self._asked(rule.issue, zone.config.street_class)
                 found += [(_rank(zone, s), s) for s in rule.find(scene, zone, numbers)]
         # An object in two zones is one issue.
         ranked = [sighting for _, sighting in sorted(found, key=lambda f: f[0])]
@@ -258,13 +255,16 @@ class Judge:
         return rule.hold(scene, site, numbers) or self._places.a_case_already(site)
 
     def _forbidden(self, site: Site, scene: Scene) -> bool:
-        """True while what stands at a site would be a sighting, were it seen: the zone holds, the rule is on, nothing permits it."""
+        """True while what stands at a site would be a sighting, were it seen: the rule is in force, and nothing permits it."""
         rule, zone = self._rule_of.get(site.issue), self._zones.get(site.zone_id)
         if rule is None or zone is None:
             return False
+        return self._in_force(rule, zone, scene) and permitted(site.box, scene, rule.permits) is None
+
+    def _in_force(self, rule: Rule, zone: ZoneShape, scene: Scene) -> bool:
+        """True while a zone of a rule's kind holds, or its permit has lapsed where that is what the rule is about, and the rule is on."""
         holds = zone.id in scene.active or (rule.lapsed and zone.kind.permits)
-        enabled = self._asked(site.issue, zone.config.street_class).enabled
-        return holds and enabled and permitted(site.box, scene, rule.permits) is None
+        return holds and self._asked(rule.issue, zone.config.street_class).enabled
 
     def _asked(self, issue: IssueClass, street: StreetClass) -> Numbers:
         return self._both_numbers(issue, street)[0]

@@ -5,13 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from camera_adapters.redact import check_login
 
 
 class Section(BaseModel):
     """A closed, immutable part of the configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _readable(value: SecretStr) -> SecretStr:
+    check_login(value.get_secret_value())
+    return value
+
+
+# Of a camera or a loudspeaker; may hold a login.
+Address = Annotated[SecretStr, AfterValidator(_readable)]
 
 
 class OutboxConfig(Section):

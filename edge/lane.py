@@ -59,7 +59,7 @@ class Rings:
     @property
     def masks(self) -> Masks:
         """The camera's privacy masks as they are now."""
-        return self._lane.camera.cuts
+        return self._lane.cuts
 
     def main_reason(self) -> str:
         """Return why the main stream gives nothing; empty while it is live."""
@@ -99,7 +99,7 @@ class Lane:
         """
         self.camera, self._slots, self._clock, self._log = camera, slots, clock, log
         self.sub: CameraStream | None = None
-        self.regions = zone_regions(camera)
+        self.regions, self.cuts = zone_regions(camera), camera.cuts
         self.first_frame_logged = self.closed = False
         self.eyes: Role = "main" if camera.sub_url is None else "sub"
         # Why the sub stream is not looked at; "" while it is, or where there is none.
@@ -128,7 +128,7 @@ class Lane:
 
     def redraw(self, camera: CameraConfig) -> None:
         """Take up other zones, masks or numbers; the streams go on. The pipeline is told by its owner."""
-        self.camera, self.regions = camera, zone_regions(camera)
+        self.camera, self.regions, self.cuts = camera, zone_regions(camera), camera.cuts
 
     def take(self, frame: Frame, role: Role) -> None:
         """Plan a frame, steer the streams, and hand the frame on when it is worth the detector."""
@@ -151,7 +151,7 @@ class Lane:
             self._last_mono = frame.meta.mono_s
             with METER.stage("gate"):
                 # Here, before the gate, the detector and the evidence see anything of it.
-                frame = frame.masked(self.camera.cuts)
+                frame = frame.masked(self.cuts)
                 plan = self.pipeline.offer(frame)
             self._steer(stream, plan.demand)
             if plan.judge:

@@ -97,7 +97,7 @@ class AlertRecorder:
         self._references, self._floor, self._trace = references, floor, trace or AlertTrace(None)
         self._camera, self._box = camera, box
         self._outbox, self._ledger, self._log = outbox, ledger, log
-        maker = clips or ClipMaker(box.blur, lambda: None, inline=True, roles=box.roles)
+        maker = clips or ClipMaker(box.blur, lambda: None, inline=True)
         self._clips = WaitingClips(
             camera, ring, maker, work / camera.id, outbox, log, self._revise_with, main
         )

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from camera_adapters.redact import check_login
-from edge.keeping_config import Section
+from edge.keeping_config import Address, Section
 
 
 class SpeakerConfig(Section):
@@ -20,17 +19,11 @@ class SpeakerConfig(Section):
         Field(description="`http`: a column; `onvif`: the camera's own audio output."),
     ]
     url: Annotated[
-        SecretStr,
+        Address,
         Field(
             description="http(s):// that takes the message, or the camera's rtsp://; never printed with its password."
         ),
     ]
-
-    @field_validator("url")
-    @classmethod
-    def _an_address(cls, value: SecretStr) -> SecretStr:
-        check_login(value.get_secret_value())
-        return value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -101,8 +101,8 @@ def read_cases(path: Path) -> Iterator[Case]:
 def final_verdict(verdicts: Sequence[Verdict]) -> Verdict | None:
     """The verdict that counts, or None while reviewers disagree or nobody was sure.
 
-    Each reviewer's last word counts; of those before the decision of an appeal, none. A merge says nothing about the picture. A verdict that names no class is about the
-    one that a confirmation before it has named.
+    Each reviewer's last word counts; of those before the decision of an appeal, none. A merge says nothing about the
+    picture. A verdict that names no class is about the one that a confirmation before it has named.
     """
     last: dict[str, Verdict] = {}
     held: IssueClass | None = None
