@@ -20,6 +20,10 @@ from models.session import Shape, available, choose, has_bfloat16, open_session
 
 # Fixed, warmed sizes: ONNX Runtime's memory grows with every new batch shape.
 BATCH_SIZES = (1, 2, 4, 8, 16)
+# One thread on a CPU gains little from a batch but the weights that it reads once. On ONNX Runtime it gains nothing: 4 at once take a
+# tenth more a picture. On OpenVINO it gains up to a tenth, but 3 % beyond four wide pictures of 640 x 384, and each size is a compiled
+# network of its own, of some 100 MB (docs/models.md).
+_PIXELS_AT_ONCE = {"cpu": 0, "openvino": 4 * 640 * 384}
 # A camera's 16:9 fills 360 of 640 rows. A network that leaves its sides free is given no more padding than its coarsest stride
 # asks for, as ultralytics' own `predict` does. This one shape beside the square, so that memory stays bounded.
 _WIDE = 9 / 16
@@ -57,7 +61,7 @@ class Detector:
             bundle: a verified bundle.
             provider: a name of `models.session.RUNTIMES`, or `auto`.
             threads: threads of one inference; 0 takes every core.
-            max_batch: most pictures of one run; memory is bounded by it.
+            max_batch: most pictures of one run, fewer where a batch gains nothing (`batches`); memory is bounded by it.
             engines: folder in which TensorRT's engines are kept, by default `models.gpu.engine_home`.
 
         Raises:
@@ -77,18 +81,29 @@ class Detector:
             self.input_size,
             int(self._channels.max()),
         )
-        self._batches = (fixed,) if fixed else tuple(b for b in BATCH_SIZES if b <= max(1, max_batch))
+        self._fixed, self._most = fixed, max(1, max_batch)
+        self._pixels = _PIXELS_AT_ONCE.get(self.provider) if threads == 1 else None
         self._thresholds: Floats = np.array([c.threshold for c in bundle.manifest.classes], np.float32)
         self._groups = _groups(bundle)
         self._row_of = np.full(int(self._channels.max()) + 1, -1, np.int32)
         self._row_of[self._channels] = np.arange(len(self._channels))
         inputs, stride = self._session.inputs[self._spec.name], coarsest_stride(self._session.metadata)
+        self._warmed: set[tuple[int, int]] = set()
         self._wide = _wide(inputs, self.input_size, self.provider, stride)
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Width and height of the model's input in pixels."""
         return self._spec.size
+
+    def batches(self, input_size: tuple[int, int]) -> tuple[int, ...]:
+        """Return the batch sizes that are run for an input of so many pixels (width, height), ascending."""
+        if self._fixed:
+            return (self._fixed,)
+        most = self._most
+        if self._pixels is not None:
+            most = min(most, self._pixels // (input_size[0] * input_size[1]))
+        return tuple(b for b in BATCH_SIZES if b <= max(1, most))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,13 +119,16 @@ class Detector:
     def warm(self) -> None:
         """Run every batch size once, so that no camera waits for the first frame and memory is at its height.
 
-        In the shape of wide pictures, where there is one: the square then costs its first pictures half a second each, and no
-        memory (200 MB of YOLO11n on OpenVINO) where no camera needs it.
+        In the shape of wide pictures, where there is one: the square is warmed by the first picture that needs it, which costs that one
+        up to two seconds, and no memory (130 MB of YOLO11n on OpenVINO) where no camera needs it.
         """
-        width, height = self._wide
-        blank = np.full((height, width, 3), self._spec.pad, np.uint8)
-        for size in self._batches:
-            self.detect([blank] * size)
+        self._warm(self._wide)
+
+    def _warm(self, input_size: tuple[int, int]) -> None:
+        self._warmed.add(input_size)
+        blank = np.full((input_size[1], input_size[0], 3), self._spec.pad, np.uint8)
+        for size in self.batches(input_size):
+            self._batch([blank] * size, input_size)
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture in that picture's own pixels.
@@ -120,8 +138,10 @@ class Detector:
         """
         sizes = [self._size_for(p) for p in pictures]
         found: dict[int, Detections] = {}
-        most = self._batches[-1]
         for size in dict.fromkeys(sizes):
+            if self._warmed and size not in self._warmed:
+                self._warm(size)
+            most = self.batches(size)[-1]
             own = [i for i, s in enumerate(sizes) if s == size]
             for start in range(0, len(own), most):
                 some = own[start : start + most]
@@ -181,7 +201,7 @@ class Detector:
         return self._wide if high <= self._wide[1] else self.input_size
 
     def _batch(self, pictures: Sequence[Picture], input_size: tuple[int, int]) -> list[Detections]:
-        size = next(b for b in self._batches if b >= len(pictures))
+        size = next(b for b in self.batches(input_size) if b >= len(pictures))
         tensor = self._session.room((size, 3, input_size[1], input_size[0]))
         tensor[len(pictures) :] = 0
         fits = [self._fill(target, picture) for target, picture in zip(tensor, pictures, strict=False)]

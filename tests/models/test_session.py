@@ -57,6 +57,42 @@ def test_openvino_in_batches(tmp_path: Path, count: int) -> None:
     assert np.array_equal(first, kept)
 
 
+@pytest.mark.parametrize(
+    ("provider", "threads", "wide", "square"),
+    [
+        ("cpu", 1, {1}, {1}),
+        ("cpu", 2, {1, 2, 4}, {1, 2, 4}),
+        pytest.param("openvino", 1, {1, 2, 4}, {1, 2}, marks=with_openvino),
+        pytest.param("openvino", 2, {1, 2, 4}, {1, 2, 4}, marks=with_openvino),
+    ],
+)
+def test_one_thread_of_a_cpu_takes_no_batch_that_gains_nothing(
+    tmp_path: Path, provider: str, threads: int, wide: set[int], square: set[int]
+) -> None:
+    boxes = [yolo_output([(320, 192, 64, 64)], [1], [0.9])]
+    bundle = bundle_of(tmp_path, boxes, size=(640, 640), free=True)
+    detector = Detector(bundle, provider, threads, max_batch=4)
+    assert (set(detector.batches((640, 384))), set(detector.batches((640, 640)))) == (wide, square)
+    pictures = [np.zeros((height, width, 3), np.uint8) for width, height in [(640, 360), (352, 288)] * 3]
+    assert [len(found) for found in detector.detect(pictures)] == [1] * 6
+
+
+@with_openvino
+def test_a_warmed_detector_makes_the_square_whole_with_its_first_picture(tmp_path: Path) -> None:
+    boxes = [yolo_output([(64, 64, 20, 20)], [1], [0.9])]
+    detector = Detector(bundle_of(tmp_path, boxes, size=(128, 128), free=True), "openvino", max_batch=2)
+    assert isinstance(detector._session, OpenVinoSession)
+    detector.warm()
+    assert set(detector._session._requests) == {(1, 3, 96, 128), (2, 3, 96, 128)}
+    found = detector.detect([np.zeros((128, 128, 3), np.uint8)])
+    assert len(found[0]) == 1
+    # No later picture waits for the batches of two.
+    assert {shape for shape in detector._session._requests if shape[2] == 128} == {
+        (1, 3, 128, 128),
+        (2, 3, 128, 128),
+    }
+
+
 @with_openvino
 def test_openvino_comes_without_its_usage_statistics() -> None:
     code = (
