@@ -20,7 +20,7 @@ from camera_adapters.redact import redact
 from contract import Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
-from edge.allocator import give_back
+from edge.allocator import Tidying
 from edge.changes import Changes, RefusedConfigError, check_addresses, compare
 from edge.checks import Checks, SnapshotLooker, Snapshots
 from edge.config import BoxConfig, CameraConfig
@@ -343,31 +343,34 @@ class Box:
     def _beat(self) -> None:
         process = psutil.Process()
         process.cpu_percent()
-        while True:
-            # A camera that was covered does not wait for the next beat.
-            self.view_log.changed.wait(self._config.api.heartbeat_s)
-            self.view_log.changed.clear()
-            if self._stop.is_set():
-                return
-            # What cameras and detector freed since lies in the heap between what they keep.
-            give_back()
-            try:
-                self._view_checks.renew(self.worker.lanes)
-                self._fleet.watch(self._signs.look(), self.apply)
-                beat = self._heartbeat(process)
-                asked = self._clock.now()
-                answer = self._client.post("/heartbeats", json=beat.wire())
-                if answer.is_success:
-                    self.view_log.sent(beat.camera_events)
-                    if (wanted := self._agent.obey(answer)) is not None:
-                        self._signs.heard(asked, wanted.server_time, self._clock.now())
-                        self._fleet.obey(wanted, self._client, self.apply, self._signs.look)
-            except (httpx.HTTPError, OSError, sqlite3.Error) as exc:
-                # A full disk or a locked file among them: the next beat tries again.
-                self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")
-            except Exception as exc:
-                # Without heartbeats there are no orders and nothing is taken back: the next one goes all the same.
-                self._log.error("heartbeat.broken", error=redact(f"{type(exc).__name__}: {exc}"))
+        with Tidying() as tidying:
+            while True:
+                # A camera that was covered does not wait for the next beat.
+                self.view_log.changed.wait(self._config.api.heartbeat_s)
+                self.view_log.changed.clear()
+                if self._stop.is_set():
+                    return
+                tidying.turn()
+                self._one_beat(process)
+
+    def _one_beat(self, process: psutil.Process) -> None:
+        try:
+            self._view_checks.renew(self.worker.lanes)
+            self._fleet.watch(self._signs.look(), self.apply)
+            beat = self._heartbeat(process)
+            asked = self._clock.now()
+            answer = self._client.post("/heartbeats", json=beat.wire())
+            if answer.is_success:
+                self.view_log.sent(beat.camera_events)
+                if (wanted := self._agent.obey(answer)) is not None:
+                    self._signs.heard(asked, wanted.server_time, self._clock.now())
+                    self._fleet.obey(wanted, self._client, self.apply, self._signs.look)
+        except (httpx.HTTPError, OSError, sqlite3.Error) as exc:
+            # A full disk or a locked file among them: the next beat tries again.
+            self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")
+        except Exception as exc:
+            # Without heartbeats there are no orders and nothing is taken back: the next one goes all the same.
+            self._log.error("heartbeat.broken", error=redact(f"{type(exc).__name__}: {exc}"))
 
     def _heartbeat(self, process: psutil.Process) -> Heartbeat:
         level = self._outbox.level()
