@@ -141,7 +141,7 @@ def simulate(
         demand = asked[camera]
         passed = now - delivered[camera]
         late = max(0.0, passed - demand.min_interval_s)
-        if not demand.early(passed) and (demand.urgent or slots.has_room(late)):
+        if not demand.early(passed) and (demand.urgent or slots.has_room(f"{camera}", late)):
             delivered[camera] = now
             cost = (costs.key_decode_s + costs.gate_s) / costs.decode_cores
             # The cores work through what came; a frame that comes while they are behind is late by the backlog.
@@ -149,6 +149,7 @@ def simulate(
             decoded += cost
             plan = plans[camera].plan(now, rng.random() < moving, True)
             asked[camera] = plan.demand
+            slots.arrived(f"{camera}")
             if plan.judge:
                 slots.offer(f"{camera}", now, plan.aimed)
         while detector_free <= now and (work := slots.take(costs.max_batch, 0)):

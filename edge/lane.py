@@ -132,6 +132,12 @@ class Lane:
 
     def take(self, frame: Frame, role: Role) -> None:
         """Plan a frame, steer the streams, and hand the frame on when it is worth the detector."""
+        try:
+            self._take(frame, role)
+        finally:
+            self._slots.arrived(self.camera.id)
+
+    def _take(self, frame: Frame, role: Role) -> None:
         with self._lock:
             stream = self.stream if role == "main" else self.sub
             if self.closed or stream is None:
@@ -174,8 +180,11 @@ class Lane:
             quiet = max(self.camera.sampling.quiet_interval_s, demand.min_interval_s)
             demand = replace(demand, mode="key", max_gap_s=2 * quiet)
         if demand.mode == "key" and not demand.urgent:
-            demand = replace(demand, room=self._slots.has_room)
+            demand = replace(demand, room=self._has_room)
         stream.demand = demand
+
+    def _has_room(self, late_s: float) -> bool:
+        return self._slots.has_room(self.camera.id, late_s)
 
     def event(self, event: StreamEvent, role: Role) -> None:
         """Take a change of a stream's state."""

@@ -14,6 +14,9 @@ T = TypeVar("T")
 # of 192 cameras on one core two of five pictures were decoded to be replaced, and those that were judged were six seconds old.
 # For a camera that is late the line may be that much longer with each `LATE_S`, so that luck keeps nobody waiting.
 LINE, LATE_S = 8, 2.0
+# A picture that is being decoded has its place in the line, or forty threads decode at once for eight places, twice as slowly (they
+# take each other's caches) and with one fortieth of the core for the detector. One that does not decode loses it after so long.
+COMING_S = 2.0
 
 
 class LatestSlots(Generic[T]):
@@ -30,6 +33,8 @@ class LatestSlots(Generic[T]):
         self._ready = threading.Condition()
         self._closed = False
         self._dropped: dict[str, int] = {}
+        # Until when each camera's picture that is being decoded is waited for.
+        self._coming: OrderedDict[str, float] = OrderedDict()
         # Key frames that were left in their streams because too many others waited.
         self.left_out = 0
 
@@ -51,12 +56,27 @@ class LatestSlots(Generic[T]):
             self._ready.notify()
             return fresh
 
-    def has_room(self, late_s: float) -> bool:
-        """Whether a camera should decode another frame, which it wanted `late_s` seconds ago; False is counted."""
+    def has_room(self, camera_id: str, late_s: float) -> bool:
+        """Whether a camera should decode another frame, which it wanted `late_s` seconds ago; False is counted.
+
+        The frame has its place in the line until it `arrived`.
+        """
         with self._ready:
-            room = len(self._slots) < LINE * (1 + late_s / LATE_S)
+            now = self._clock()
+            while self._coming and next(iter(self._coming.values())) <= now:
+                self._coming.popitem(last=False)
+            # Its own last one did not decode.
+            self._coming.pop(camera_id, None)
+            room = len(self._slots) + len(self._coming) < LINE * (1 + late_s / LATE_S)
+            if room:
+                self._coming[camera_id] = now + COMING_S
             self.left_out += not room
         return room
+
+    def arrived(self, camera_id: str) -> None:
+        """Note that the frame for which there was room is decoded, whether it will be judged or not."""
+        with self._ready:
+            self._coming.pop(camera_id, None)
 
     def take(self, most: int, timeout_s: float) -> list[tuple[str, T]]:
         """Return up to `most` frames, of the cameras whose last turn is longest ago; empty after `timeout_s` seconds without one.
@@ -100,6 +120,7 @@ class LatestSlots(Generic[T]):
             self._since.pop(camera_id, None)
             self._turn.pop(camera_id, None)
             self._urgent.discard(camera_id)
+            self._coming.pop(camera_id, None)
             self._dropped.pop(camera_id, None)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from edge.lane import Lane, Rings
 from edge.load import MAX_STRETCH
 from edge.log import get_logger
 from edge.pipeline import CameraPipeline, dense_pays
-from edge.pump import LatestSlots
+from edge.pump import LINE, LatestSlots
 from edge.scheduler import LATEST, PAST_END_S, CameraScheduler
 from models.detections import Detections
 
@@ -131,6 +131,23 @@ def test_one_look_that_sees_nothing_is_made_good_within_the_promise(
 ) -> None:
     confirmed = Street(dwell, gop).park(comes, comes + dwell + 60, missed)
     assert confirmed <= comes + dwell + PROMISE_S
+
+
+def test_a_picture_that_nobody_judges_makes_room_for_the_next_camera() -> None:
+    street = Street(30.0, 2.0)
+    room = street.lane.stream.demand.room
+    assert room is None, "the first picture of all"
+    street.step(0.0, van=False)
+    room = street.lane.stream.demand.room
+    assert room is not None
+    others = [street.slots.has_room(f"other {n}", 0.0) for n in range(LINE - 1)]
+    assert all(others)
+    assert room(0.0)
+    assert not street.slots.has_room("one more", 0.0)
+    # Not later than the one before, so it is not even planned.
+    meta = FrameMeta("cam", 1, START, 0.0, "rtcp_sender_report", 0.25, True, False, 0, W, H)
+    street.lane.take(Frame.from_rgb(np.full((H, W, 3), 90, np.uint8), meta), "main")
+    assert street.slots.has_room("one more", 0.0)
 
 
 def test_the_stream_hears_of_the_end_as_soon_as_the_look_is_judged() -> None:

@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.pump import LATE_S, LINE, LatestSlots
+from edge.pump import COMING_S, LATE_S, LINE, LatestSlots
 
 
 def test_newest_frame_wins_and_the_loss_is_counted() -> None:
@@ -61,14 +61,33 @@ def test_what_may_end_a_dwell_goes_first_and_so_does_what_takes_its_place() -> N
 def test_a_long_line_keeps_pictures_in_their_streams_but_not_those_of_a_camera_that_is_late() -> None:
     slots: LatestSlots[int] = LatestSlots()
     for n in range(LINE):
-        assert slots.has_room(0.0)
+        assert slots.has_room(str(n), 0.0)
+        slots.arrived(str(n))
         slots.offer(str(n), n)
-    assert not slots.has_room(0.0)
-    assert slots.has_room(LATE_S)
-    assert slots.has_room(float("inf")), "its first picture"
+    assert not slots.has_room("late", 0.0)
+    assert slots.has_room("late", LATE_S)
+    slots.arrived("late")
+    assert slots.has_room("new", float("inf")), "its first picture"
+    slots.arrived("new")
     assert slots.left_out == 1
     slots.take(1, 0)
-    assert slots.has_room(0.0)
+    assert slots.has_room("late", 0.0)
+
+
+def test_pictures_that_are_being_decoded_have_their_places_in_the_line() -> None:
+    now = [0.0]
+    slots: LatestSlots[int] = LatestSlots(lambda: now[0])
+    assert [slots.has_room(f"camera {n}", 0.0) for n in range(LINE + 2)] == [True] * LINE + [False] * 2
+    # Decoded, and not worth the detector.
+    slots.arrived("camera 0")
+    assert slots.has_room("camera 8", 0.0)
+    slots.forget("camera 8")
+    assert slots.has_room("camera 8", 0.0)
+    assert not slots.has_room("camera 9", 0.0)
+    # What never came out of its decoder holds no place for ever.
+    now[0] = COMING_S
+    assert slots.has_room("camera 9", 0.0)
+    assert [slots.has_room(f"camera {n}", 0.0) for n in range(LINE)] == [True] * (LINE - 1) + [False]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=200))
