@@ -70,7 +70,7 @@ class OnDemandDecoder:
         self._gop: list[tuple[av.Packet[av.VideoStream], Stamp]] = []
         self._mode = "none"
         self._tainted = True
-        self._last_mono = self._key_mono = float("-inf")
+        self._last_mono = self._key_mono = self._put_off_mono = float("-inf")
         # Seconds between the last two key frames; infinite at the first one.
         self._gop_s = 0.0
         self._stamps: deque[tuple[int, Stamp]] = deque(maxlen=64)
@@ -142,14 +142,18 @@ class OnDemandDecoder:
         interval = demand.min_interval_s
         if demand.early(passed) and (passed < interval / 2 or passed + self._gop_s <= interval + LATE_S):
             return False
-        return demand.room is None or demand.room(max(0.0, passed - interval))
+        if demand.room is None or demand.room(max(0.0, passed - interval)):
+            return True
+        self._put_off_mono = stamp.mono_s
+        return False
 
     def _wanted(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> str:
         if demand.mode != "key" or packet.is_keyframe:
             return demand.mode
-        # A gap in which key frames came was not for want of them: nobody asked.
+        # A gap in which key frames came was not for want of them: nobody asked, or there was no room for them.
         long_gop = stamp.mono_s - self._key_mono > demand.max_gap_s / 2
-        if self._mode == "bridge" or (long_gop and stamp.mono_s - self._last_mono > demand.max_gap_s):
+        gap_s = stamp.mono_s - max(self._last_mono, self._put_off_mono)
+        if self._mode == "bridge" or (long_gop and gap_s > demand.max_gap_s):
             return "bridge"
         return "key"
 
