@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from camera_adapters.frame import Frame, FrameMeta
@@ -24,6 +24,15 @@ AFTER = "taken after the dwell: no picture of it was left when the box came up a
 LATER = "main stream: its picture was no longer at hand when the place became a candidate"
 # What has stood for so many times longer is shown as well by a key frame that is so far from the moment, at most.
 KEY_SHARE, KEY_MOST_S = 15.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The picture of a confirmation: what it shows, as it may leave the box (RGB uint8 (H, W, 3)), and its JPEG."""
+
+    shown: Shown
+    picture: pictures.Picture
+    still: Still
 
 
 class Album:
@@ -92,14 +101,12 @@ class Album:
         if not self._stills.has(site.site_id, "middle"):
             self._keep(site, "middle", self.shown(frame, site.dwell_s), found, durable=True)
 
-    def confirmed(self, site: SiteView, frame: Frame, found: Sensitive) -> Shown:
-        """Keep the picture of a confirmation until its alert is written, and return what it shows.
+    def confirmed(self, site: SiteView, frame: Frame, found: Sensitive) -> Kept:
+        """Keep the picture of a confirmation until its alert is written, and return it.
 
         Synced, as the middle one is, and the first of a candidate; most places come to nothing before.
         """
-        shown = self.shown(frame, site.dwell_s)
-        self._keep(site, "confirm", shown, found, durable=True)
-        return shown
+        return self._keep(site, "confirm", self.shown(frame, site.dwell_s), found, durable=True)
 
     def earlier(self, site: SiteView, frame: Frame, shown: Shown) -> Still | None:
         """Return the kept picture that stands for a confirmation before the last start: the place may be empty by now.
@@ -135,12 +142,14 @@ class Album:
         with contextlib.suppress(OSError):
             self._stills.forget(site_id)
 
-    def _keep(self, site: SiteView, name: str, shown: Shown, found: Sensitive, durable: bool = False) -> None:
+    def _keep(self, site: SiteView, name: str, shown: Shown, found: Sensitive, durable: bool = False) -> Kept:
         picture = self.clean(shown, found, site.box)
+        kept = Kept(shown, picture, self.still(shown, picture))
         try:
-            self._stills.put(site.site_id, name, self.still(shown, picture), durable)
+            self._stills.put(site.site_id, name, kept.still, durable)
         except OSError as exc:
             self._missing(site, name, exc)
+        return kept
 
     def _missing(self, site: SiteView, name: str, exc: OSError) -> None:
         """A picture less; what else this frame changes must be recorded all the same."""

@@ -28,7 +28,7 @@ from contract import (
     new_id,
 )
 from edge import pictures
-from edge.album import Album
+from edge.album import Album, Kept
 from edge.config import CameraConfig
 from edge.evidence_clip import ClipMaker
 from edge.judge import Change, SiteView
@@ -103,7 +103,7 @@ class AlertRecorder:
         )
         self._owed: dict[str, tuple[SiteView, Frame, Shown, Sensitive]] = {}
         self._owed_clear: dict[str, tuple[SiteView, Frame]] = {}
-        self._prepared: dict[str, Shown] = {}
+        self._prepared: dict[str, Kept] = {}
         self._owed_next = datetime.min.replace(tzinfo=UTC) + OWED_EVERY
         # The stream's thread ends clips while the detector's thread clears alerts: one revision each.
         self._lock = threading.RLock()
@@ -121,7 +121,8 @@ class AlertRecorder:
         elif change.kind == "candidate":
             self._album.candidate(site, frame, found)
         elif change.kind == "confirmed":
-            self._open_or_owe(site, frame, self._prepared.pop(site.site_id, None), found)
+            kept = self._prepared.pop(site.site_id, None)
+            self._open_or_owe(site, frame, None if kept is None else kept.shown, found, kept)
         elif change.kind == "cleared":
             self._close_or_owe(site, frame)
         elif change.kind == "dropped":
@@ -134,6 +135,8 @@ class AlertRecorder:
 
         If the box is stopped before the alert is written, it is sent at the next start, when the place may be empty.
         """
+        # Of a frame whose judgement failed in between.
+        self._prepared.clear()
         for change in changes:
             if change.kind == "confirmed":
                 found = sensitive_of(detections, width, height, self._box.roles)
@@ -177,7 +180,9 @@ class AlertRecorder:
         done = [self._end(alert, frame) for alert in orphans]
         return all(done)
 
-    def _open_or_owe(self, site: SiteView, frame: Frame, shown: Shown | None, found: Sensitive) -> None:
+    def _open_or_owe(
+        self, site: SiteView, frame: Frame, shown: Shown | None, found: Sensitive, kept: Kept | None = None
+    ) -> None:
         if self._below_floor(site, frame.meta.captured_at):
             self._owed.pop(site.site_id, None)
             return
@@ -186,7 +191,7 @@ class AlertRecorder:
             if self._ledger.get(site.site_id) is None:
                 # Looked for once, by the detector's thread: later the ring has moved on.
                 shown = shown or self._album.shown(frame, site.dwell_s)
-                self._open(site, frame, shown, found)
+                self._open(site, frame, shown, found, kept)
             self._owed.pop(site.site_id, None)
         except (OSError, sqlite3.Error, OutboxFullError) as exc:
             # A full disk or a locked file: the alert waits in memory, and on disk as a confirmed site without an alert.
@@ -222,11 +227,16 @@ class AlertRecorder:
             while len(self._owed_clear) > MAX_OWED:
                 del self._owed_clear[next(iter(self._owed_clear))]
 
-    def _open(self, site: SiteView, frame: Frame, shown: Shown, found: Sensitive) -> None:
+    def _open(self, site: SiteView, frame: Frame, shown: Shown, found: Sensitive, kept: Kept | None) -> None:
         began = wall()
         earlier = self._album.earlier(site, frame, shown)
         shown = shown if earlier else self._album.now(site, frame, shown)
-        picture = pictures.read(earlier.jpeg) if earlier else self._album.clean(shown, found, site.box)
+        # Made a moment ago, and the same: neither cleaned nor encoded again.
+        same = kept if earlier is None and kept is not None and kept.shown is shown else None
+        if earlier is not None:
+            picture = pictures.read(earlier.jpeg)
+        else:
+            picture = same.picture if same else self._album.clean(shown, found, site.box)
 
         def shot(of: pictures.Picture) -> Still:
             return earlier.showing(of) if earlier else self._album.still(shown, of)
@@ -237,7 +247,7 @@ class AlertRecorder:
             still = self._album.get(site.site_id, kind.value)
             if still is not None:
                 shots.append((kind, still))
-        shots.append((EvidenceKind.CONFIRM, earlier or shot(picture)))
+        shots.append((EvidenceKind.CONFIRM, earlier or (same.still if same else shot(picture))))
         shots.append((EvidenceKind.CROP, shot(pictures.crop(picture, site.box))))
         items = tuple(self._file(kind, still) for kind, still in shots)
         if self._box.sealer is not None and earlier is None:
