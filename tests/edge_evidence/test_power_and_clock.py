@@ -24,6 +24,7 @@ from edge.ledger import AlertLedger
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
 from edge.pictures import jpeg, read
+from edge.privacy import blur
 from edge.recorder import AlertRecorder, BoxFacts
 from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore, boot_id
@@ -337,3 +338,36 @@ def test_what_an_alert_needs_is_synced_before_its_place_is_confirmed(
     synced.clear()
     house.recorder.prepare([Change("confirmed", site)], frame_of(7, AT), NOTHING, 320, 180)
     assert [n.removesuffix(".part") for n in synced] == [*[f"{site.site_id}.confirm"] * 2, "stills"]
+
+
+def test_the_picture_of_a_confirmation_is_cleaned_once_and_is_the_one_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaned: list[int] = []
+
+    def counted(picture: Any, *args: Any, **more: Any) -> Any:
+        cleaned.append(1)
+        return blur(picture, *args, **more)
+
+    monkeypatch.setattr("edge.album.blur", counted)
+    house, site, frame = House(tmp_path, blur=True), site_view(new_id(), 1, AT), frame_of(7, AT)
+    person = Detections(
+        np.array([[80, 40, 120, 140]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32), ("person",)
+    )
+    change = Change("confirmed", site)
+    # Its judgement failed after that; another frame confirms it.
+    house.recorder.prepare([change], frame_of(6, AT), person, 320, 180)
+    house.recorder.prepare([change], frame, person, 320, 180)
+    kept = house.stills.get(site.site_id, "confirm")
+    assert kept is not None
+    house.recorder.record(change, frame, person, 320, 180)
+    assert len(cleaned) == 2
+    (event,) = (AlertEvent.model_validate_json(a.body) for a in house.outbox.next_alerts(5))
+    sent = {e.kind: e for e in event.data.evidence}
+    (path,) = (f.path for f in house.outbox.next_files(9) if f.sha256 == sent[EvidenceKind.CONFIRM].sha256)
+    assert path.read_bytes() == kept.jpeg
+    head = read(kept.jpeg)[36:60, 84:116].astype(int)
+    assert np.abs(head - frame.rgb()[36:60, 84:116]).mean() > 30, "noise is averaged away"
+    # An alert without a kept picture, such as an owed one, is cleaned as it always was.
+    house.recorder.record(Change("confirmed", site_view(new_id(), 2, AT)), frame, person, 320, 180)
+    assert len(cleaned) == 3
