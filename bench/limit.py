@@ -246,6 +246,10 @@ def detecting(
     for batch in batches:
         detector = Detector(bundle, provider, 1, batch)
         detector.warm()
+        height, width = detector.tensor([picture_for(frames[0], detector.input_size)]).shape[2:]
+        if batch > detector.batches((width, height))[-1]:
+            # It would be taken apart, and there is no such call to compare it with.
+            continue
         clock = time.perf_counter if detector.provider in GPU else time.process_time
         some = [frames[i % len(frames)] for i in range(batch)]
         pictures = [picture_for(f, detector.input_size) for f in some]

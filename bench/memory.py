@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def watch(
     detector = Detector(load_bundle(model), provider, threads, max_batch)
     detector.warm()
     begun, pictures = time.monotonic(), 0
-    run = MemoryRun(model, detector.provider, max_batch, loaded, rss(), ())
+    run = MemoryRun(model, detector.provider, detector.largest_batch, loaded, rss(), ())
     samples: list[Sample] = []
     while (now := time.monotonic() - begun) < minutes * 60 or not samples:
         if now >= len(samples) * every:
@@ -92,7 +92,7 @@ def watch(
         pictures += len(sizes)
         time.sleep((time.monotonic() - at_work) * (1 / duty - 1))
     samples.append(Sample(round(time.monotonic() - begun, 1), pictures, rss()))
-    return MemoryRun(run.model, run.provider, max_batch, loaded, run.warmed, tuple(samples))
+    return replace(run, samples=tuple(samples))
 
 
 def plot(runs: list[MemoryRun], path: Path) -> None:

@@ -10,8 +10,8 @@ import time
 from typing import Self
 
 # Python's collector looks at whatever outlives a moment, and goes through all of it again for each quarter more. A camera's ring alone
-# holds 2 500 packets, none of which is ever in a cycle: it took a tenth of a full core while 190 rings filled, with the
-# interpreter's lock held. So it looks for itself only after so many objects, and otherwise by the clock.
+# holds 1 250 packets of two objects each, none of which is ever in a cycle, and it holds the interpreter's lock: of 190 cameras on one
+# core 120 were in time, and 188 without it. So it looks for itself only after so many objects, and else with a heartbeat.
 _OBJECTS = (50_000, 20, 1_000)
 _YOUNG_EVERY_S, _ALL_EVERY_S = 20.0, 600.0
 GIVE_BACK_EVERY_S = 20.0
@@ -34,7 +34,7 @@ def give_back() -> None:
 
 
 class Tidying:
-    """Gives memory back by the clock: what lies in cycles, and the heap's free pages. A context manager, for one thread of a box."""
+    """Gives memory back now and then: what lies in cycles, and the heap's free pages. A context manager, for one thread of a box."""
 
     def __init__(self) -> None:
         self._before = gc.get_threshold()

@@ -116,7 +116,7 @@ class ModelConfig(Section):
         ),
     ] = Field(default_factory=dict)
     threads: Annotated[int, Field(ge=1, le=64, description="CPU threads of the detector.")] = 1
-    max_batch: Annotated[int, Field(ge=1, le=16, description="Frames in one call of the detector.")] = 4
+    max_batch: Annotated[int, Field(ge=1, le=16, description="Most frames in one call of the detector.")] = 4
 
 
 class SamplingConfig(Section):

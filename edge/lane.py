@@ -35,6 +35,9 @@ CLIP_PREFERS_SUB_S = 3.0
 # What a ring holds beyond a clip: a long GOP before its first second, and the look that finds it due. Each second of a camera's
 # 4 Mbit/s is half a megabyte of memory. A clip that waits longer for the maker begins that much later.
 RING_SPARE_S = 10.0
+# So long a sub stream's pictures wait for the main stream's shape, which its first key frame tells. Judged in their own shape, of CIF the
+# first ones were squeezed, and the detector made its network for squares as well, some 180 MB that no later picture asks for.
+SHAPE_S = 5.0
 _AWAY = frozenset({StreamState.STALLED, StreamState.BACKING_OFF, StreamState.FAILED})
 
 
@@ -105,7 +108,7 @@ class Lane:
         # Why the sub stream is not looked at; "" while it is, or where there is none.
         self.sub_refused = ""
         self._lock = threading.Lock()
-        self._last_mono = float("-inf")
+        self._last_mono = self._shape_by = float("-inf")
         self._shape: tuple[int, int] | None = None
         self.pipeline = pipeline_of(camera, Rings(self))
         demand = self.pipeline.scheduler.demand(clock.monotonic())
@@ -123,6 +126,7 @@ class Lane:
 
     def start(self) -> None:
         """Connect."""
+        self._shape_by = self._clock.monotonic() + SHAPE_S
         for stream in self.streams:
             stream.start()
 
@@ -143,6 +147,8 @@ class Lane:
             if self.closed or stream is None:
                 return
             if role == "sub":
+                if self._waits_for_shape():
+                    return
                 fitted = self._fitted(frame)
                 if fitted is None:
                     stream.demand = RECHECK
@@ -245,6 +251,10 @@ class Lane:
             " set both to one shape, or sub_stretched: true if both show the whole view",
         )
         return None
+
+    def _waits_for_shape(self) -> bool:
+        young = self._clock.monotonic() < self._shape_by
+        return young and self.stream.state not in _AWAY and self._main_shape() is None
 
     def _main_shape(self) -> tuple[int, int] | None:
         ring = self.stream.ring

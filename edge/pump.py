@@ -35,6 +35,8 @@ class LatestSlots(Generic[T]):
         self._dropped: dict[str, int] = {}
         # Until when each camera's picture that is being decoded is waited for.
         self._coming: OrderedDict[str, float] = OrderedDict()
+        # Cameras whose last such picture never came: they are let in, but hold no place against the others.
+        self._lost: set[str] = set()
         # Key frames that were left in their streams because too many others waited.
         self.left_out = 0
 
@@ -59,16 +61,16 @@ class LatestSlots(Generic[T]):
     def has_room(self, camera_id: str, late_s: float) -> bool:
         """Whether a camera should decode another frame, which it wanted `late_s` seconds ago; False is counted.
 
-        The frame has its place in the line until it `arrived`.
+        The frame has its place in the line until it `arrived`, unless the camera's last one never did.
         """
         with self._ready:
             now = self._clock()
             while self._coming and next(iter(self._coming.values())) <= now:
-                self._coming.popitem(last=False)
-            # Its own last one did not decode.
-            self._coming.pop(camera_id, None)
-            room = len(self._slots) + len(self._coming) < LINE * (1 + late_s / LATE_S)
-            if room:
+                self._lost.add(self._coming.popitem(last=False)[0])
+            if self._coming.pop(camera_id, None) is not None:
+                self._lost.add(camera_id)
+            room = len(self._slots.keys() | self._coming.keys()) < LINE * (1 + late_s / LATE_S)
+            if room and camera_id not in self._lost:
                 self._coming[camera_id] = now + COMING_S
             self.left_out += not room
         return room
@@ -77,6 +79,7 @@ class LatestSlots(Generic[T]):
         """Note that the frame for which there was room is decoded, whether it will be judged or not."""
         with self._ready:
             self._coming.pop(camera_id, None)
+            self._lost.discard(camera_id)
 
     def take(self, most: int, timeout_s: float) -> list[tuple[str, T]]:
         """Return up to `most` frames, of the cameras whose last turn is longest ago; empty after `timeout_s` seconds without one.
@@ -121,6 +124,7 @@ class LatestSlots(Generic[T]):
             self._turn.pop(camera_id, None)
             self._urgent.discard(camera_id)
             self._coming.pop(camera_id, None)
+            self._lost.discard(camera_id)
             self._dropped.pop(camera_id, None)
 
     def close(self) -> None:

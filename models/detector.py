@@ -88,7 +88,6 @@ class Detector:
         self._row_of = np.full(int(self._channels.max()) + 1, -1, np.int32)
         self._row_of[self._channels] = np.arange(len(self._channels))
         inputs, stride = self._session.inputs[self._spec.name], coarsest_stride(self._session.metadata)
-        self._warmed: set[tuple[int, int]] = set()
         self._wide = _wide(inputs, self.input_size, self.provider, stride)
 
     @property
@@ -106,6 +105,11 @@ class Detector:
         return tuple(b for b in BATCH_SIZES if b <= max(1, most))
 
     @property
+    def largest_batch(self) -> int:
+        """Most pictures of one run, of whatever shape."""
+        return max(self.batches(size)[-1] for size in (self._wide, self.input_size))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Class names of the returned detections."""
         return self.bundle.names
@@ -119,16 +123,13 @@ class Detector:
     def warm(self) -> None:
         """Run every batch size once, so that no camera waits for the first frame and memory is at its height.
 
-        In the shape of wide pictures, where there is one: the square is warmed by the first picture that needs it, which costs that one
-        up to two seconds, and no memory (130 MB of YOLO11n on OpenVINO) where no camera needs it.
+        In the shape of wide pictures, where there is one: the square then costs its first pictures half a second each, and no
+        memory (130 MB of YOLO11n on OpenVINO) where no camera needs it.
         """
-        self._warm(self._wide)
-
-    def _warm(self, input_size: tuple[int, int]) -> None:
-        self._warmed.add(input_size)
-        blank = np.full((input_size[1], input_size[0], 3), self._spec.pad, np.uint8)
-        for size in self.batches(input_size):
-            self._batch([blank] * size, input_size)
+        width, height = self._wide
+        blank = np.full((height, width, 3), self._spec.pad, np.uint8)
+        for size in self.batches(self._wide):
+            self.detect([blank] * size)
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture in that picture's own pixels.
@@ -139,8 +140,6 @@ class Detector:
         sizes = [self._size_for(p) for p in pictures]
         found: dict[int, Detections] = {}
         for size in dict.fromkeys(sizes):
-            if self._warmed and size not in self._warmed:
-                self._warm(size)
             most = self.batches(size)[-1]
             own = [i for i, s in enumerate(sizes) if s == size]
             for start in range(0, len(own), most):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +22,8 @@ class Thing:
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     told = [1000.0]
-    monkeypatch.setattr(allocator.time, "monotonic", lambda: told[0])
+    monkeypatch.setattr(allocator, "time", SimpleNamespace(monotonic=lambda: told[0]))
+    monkeypatch.setattr(allocator._Given, "at", float("-inf"))
     return told
 
 
@@ -62,7 +64,6 @@ def test_pages_are_given_back_some_seconds_apart(now: list[float], monkeypatch: 
             return 1
 
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _name: Library())
-    monkeypatch.setattr(allocator._Given, "at", float("-inf"))
     for at in (1000.0, 1001.0, 1019.9, 1020.0, 1030.0, 1041.0):
         now[0] = at
         give_back()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,11 @@ from hypothesis import strategies as st
 
 from camera_adapters.clock import SystemClock
 from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.ring import RingPacket, StreamParams
 from camera_adapters.stream import StreamEvent, StreamState
 from edge.config import CameraConfig, SamplingConfig
 from edge.judge import Change, Judge
-from edge.lane import Lane, Rings
+from edge.lane import SHAPE_S, Lane, Rings
 from edge.load import MAX_STRETCH
 from edge.log import get_logger
 from edge.pipeline import CameraPipeline, dense_pays
@@ -226,3 +229,32 @@ def test_a_torn_picture_at_the_end_of_a_dwell_is_asked_for_again_at_once() -> No
     asked = plan.demand(6.0)
     assert (asked.min_interval_s, asked.urgent) == (QUIET_S, True)
     assert plan.plan(8.0, False, True).aimed
+
+
+@pytest.mark.parametrize("main_tells", [True, False], ids=["its shape comes", "it gives nothing"])
+def test_the_first_pictures_of_a_sub_stream_wait_for_the_main_streams_shape(
+    monkeypatch: pytest.MonkeyPatch, main_tells: bool
+) -> None:
+    street = Street(30.0, 2.0, sub_url="rtsp://127.0.0.1:9/sub", sub_stretched=True)
+    lane, now = street.lane, [1000.0]
+    for stream in lane.streams:
+        monkeypatch.setattr(stream, "start", lambda: None)
+    monkeypatch.setattr(lane, "_clock", SimpleNamespace(monotonic=lambda: now[0]))
+    lane.start()
+
+    def shapes() -> list[tuple[int, int]]:
+        meta = FrameMeta("cam", 1, START, now[0], "rtcp_sender_report", 0.25, True, False, 0, 352, 288)
+        lane.take(Frame.from_rgb(np.full((288, 352, 3), 90, np.uint8), meta), "sub")
+        return [(look.frame.meta.width, look.frame.meta.height) for _, look in street.slots.take(9, 0)]
+
+    assert shapes() == []
+    now[0] += SHAPE_S - 0.1
+    assert shapes() == []
+    if main_tells:
+        params = StreamParams("h264", 1920, 1080, Fraction(1, 90_000), None, 1)
+        assert lane.stream.ring is not None
+        lane.stream.ring.push(RingPacket(START, True, 0, 0, b"\0", params, now[0]))
+    else:
+        now[0] += 0.1
+    now[0] += 0.01
+    assert shapes() == [(512, 288) if main_tells else (352, 288)]

@@ -87,7 +87,31 @@ def test_pictures_that_are_being_decoded_have_their_places_in_the_line() -> None
     # What never came out of its decoder holds no place for ever.
     now[0] = COMING_S
     assert slots.has_room("camera 9", 0.0)
-    assert [slots.has_room(f"camera {n}", 0.0) for n in range(LINE)] == [True] * (LINE - 1) + [False]
+
+
+def test_cameras_whose_pictures_never_decode_hold_no_places_against_the_others() -> None:
+    now = [0.0]
+    slots: LatestSlots[int] = LatestSlots(lambda: now[0])
+    broken = [f"broken {n}" for n in range(5 * LINE)]
+    for now[0] in (0.0, 2.0, 4.0, 6.0):
+        let_in = [slots.has_room(camera, float("inf")) for camera in broken]
+        assert all(let_in), "each may show that it is well again"
+    assert slots.has_room("healthy", 0.0)
+    slots.arrived("healthy")
+    # One that decodes again has its place again.
+    for camera in broken[:LINE]:
+        slots.arrived(camera)
+        assert slots.has_room(camera, 0.0)
+    assert not slots.has_room("healthy", 0.0)
+
+
+def test_a_camera_that_waits_and_decodes_the_next_picture_has_one_place() -> None:
+    slots: LatestSlots[int] = LatestSlots()
+    for n in range(LINE - 1):
+        slots.offer(f"camera {n}", n)
+    assert slots.has_room("camera 0", 0.0)
+    assert slots.has_room("one more", 0.0)
+    assert not slots.has_room("too many", 0.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=200))

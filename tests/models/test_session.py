@@ -78,22 +78,6 @@ def test_one_thread_of_a_cpu_takes_no_batch_that_gains_nothing(
 
 
 @with_openvino
-def test_a_warmed_detector_makes_the_square_whole_with_its_first_picture(tmp_path: Path) -> None:
-    boxes = [yolo_output([(64, 64, 20, 20)], [1], [0.9])]
-    detector = Detector(bundle_of(tmp_path, boxes, size=(128, 128), free=True), "openvino", max_batch=2)
-    assert isinstance(detector._session, OpenVinoSession)
-    detector.warm()
-    assert set(detector._session._requests) == {(1, 3, 96, 128), (2, 3, 96, 128)}
-    found = detector.detect([np.zeros((128, 128, 3), np.uint8)])
-    assert len(found[0]) == 1
-    # No later picture waits for the batches of two.
-    assert {shape for shape in detector._session._requests if shape[2] == 128} == {
-        (1, 3, 128, 128),
-        (2, 3, 128, 128),
-    }
-
-
-@with_openvino
 def test_openvino_comes_without_its_usage_statistics() -> None:
     code = (
         "import sys; from models.bundle import load_bundle; from models.session import open_session; "

@@ -48,7 +48,7 @@ def cli(
     except (BundleError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(
-        f"{run.model}, {run.provider}, batches to {max_batch}: {run.loaded:.0f} MB before, {run.warmed:.0f} warmed, "
+        f"{run.model}, {run.provider}, batches to {run.max_batch}: {run.loaded:.0f} MB before, {run.warmed:.0f} warmed, "
         f"most {run.most:.0f}, last {run.samples[-1].rss:.0f}; drift in the second half {run.drift:+.1f} MB an hour; "
         f"{run.samples[-1].pictures} pictures"
     )
