@@ -246,14 +246,14 @@ def detecting(
     for batch in batches:
         detector = Detector(bundle, provider, 1, batch)
         detector.warm()
-        height, width = detector.tensor([picture_for(frames[0], detector.input_size)]).shape[2:]
-        if batch > detector.batches((width, height))[-1]:
+        some = [frames[i % len(frames)] for i in range(batch)]
+        pictures = [picture_for(f, detector.input_size) for f in some]
+        tensor = detector.tensor(pictures)
+        if batch > detector.batches((tensor.shape[3], tensor.shape[2]))[-1]:
             # It would be taken apart, and there is no such call to compare it with.
             continue
         clock = time.perf_counter if detector.provider in GPU else time.process_time
-        some = [frames[i % len(frames)] for i in range(batch)]
-        pictures = [picture_for(f, detector.input_size) for f in some]
-        bare = bare_session(bundle, detector.provider, detector.tensor(pictures))
+        bare = bare_session(bundle, detector.provider, tensor)
 
         name = f"{bundle.manifest.name}, {detector.provider}, {batch} at once"
         bare_ms = _timed(bare, clock, batch)

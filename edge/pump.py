@@ -14,8 +14,8 @@ T = TypeVar("T")
 # of 192 cameras on one core two of five pictures were decoded to be replaced, and those that were judged were six seconds old.
 # For a camera that is late the line may be that much longer with each `LATE_S`, so that luck keeps nobody waiting.
 LINE, LATE_S = 8, 2.0
-# A picture that is being decoded has its place in the line, or forty threads decode at once for eight places, twice as slowly (they
-# take each other's caches) and with one fortieth of the core for the detector. One that does not decode loses it after so long.
+# A picture that is being decoded has its place in the line. Else all who ask meanwhile are told that there is room, and decode beside the
+# detector's one thread (docs/decisions/0004). One that does not decode loses its place after so many seconds.
 COMING_S = 2.0
 
 

@@ -231,12 +231,14 @@ class AlertRecorder:
         began = wall()
         earlier = self._album.earlier(site, frame, shown)
         shown = shown if earlier else self._album.now(site, frame, shown)
-        # Made a moment ago, and the same: neither cleaned nor encoded again.
-        same = kept if earlier is None and kept is not None and kept.shown is shown else None
         if earlier is not None:
-            picture = pictures.read(earlier.jpeg)
+            picture, confirm = pictures.read(earlier.jpeg), earlier
+        elif kept is not None and kept.shown is shown:
+            # Made a moment ago: neither cleaned nor encoded again.
+            picture, confirm = kept.picture, kept.still
         else:
-            picture = same.picture if same else self._album.clean(shown, found, site.box)
+            picture = self._album.clean(shown, found, site.box)
+            confirm = self._album.still(shown, picture)
 
         def shot(of: pictures.Picture) -> Still:
             return earlier.showing(of) if earlier else self._album.still(shown, of)
@@ -247,7 +249,7 @@ class AlertRecorder:
             still = self._album.get(site.site_id, kind.value)
             if still is not None:
                 shots.append((kind, still))
-        shots.append((EvidenceKind.CONFIRM, earlier or (same.still if same else shot(picture))))
+        shots.append((EvidenceKind.CONFIRM, confirm))
         shots.append((EvidenceKind.CROP, shot(pictures.crop(picture, site.box))))
         items = tuple(self._file(kind, still) for kind, still in shots)
         if self._box.sealer is not None and earlier is None:
