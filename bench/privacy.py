@@ -168,7 +168,7 @@ def _one(
         np.uint8,
     )
     found = sensitive_of(detector.detect([small])[0], small.shape[1], small.shape[0], detector.bundle.roles)
-    sent = blur(picture, found)
+    sent = blur(picture.copy(), found)
     count.pictures += 1
     again = faces.find(sent)
     for box in faces.find(picture):

@@ -227,7 +227,7 @@ def _sampled(
             if at >= due:
                 due = max(due + step, at - step / 2)
                 small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
-                yield at, cut(np.array(small.to_ndarray(), np.uint8, order="C"), masks)
+                yield at, cut(np.ascontiguousarray(small.to_ndarray(), np.uint8), masks)
 
 
 def _blurred(

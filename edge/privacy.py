@@ -122,7 +122,7 @@ def _put_back(
 
 
 def blur(rgb: Picture, found: Sensitive, subject: Box | None = None, subject_plate: bool = False) -> Picture:
-    """Return a copy of a picture with heads and plates made unreadable.
+    """Make heads and plates of a picture unreadable, in place, and return it.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -132,8 +132,8 @@ def blur(rgb: Picture, found: Sensitive, subject: Box | None = None, subject_pla
     wanted = regions(found, subject, subject_plate)
     plates = [w for w in wanted if w[1] == PLATE_CELLS]
     heads = [w for w in wanted if w[1] == HEAD_CELLS]
-    copy = pixelate(rgb.copy(), plates, None if subject_plate else subject)
-    return pixelate(copy, heads)
+    pixelate(rgb, plates, None if subject_plate else subject)
+    return pixelate(rgb, heads)
 
 
 class Sealer:

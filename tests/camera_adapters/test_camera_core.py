@@ -292,6 +292,17 @@ def test_two_threads_may_ask_one_frame_for_its_picture(clips: dict[str, Path]) -
             assert all(np.array_equal(g, right) for g in got)
 
 
+@pytest.mark.parametrize("width", [64, 97, 702])
+def test_a_picture_is_the_callers_own(width: int) -> None:
+    meta = FrameMeta("c", 0, datetime.now(UTC), 0.0, "file", None, True, False, 1, 640, 360)
+    frame = Frame(meta, av.VideoFrame.from_ndarray(np.full((360, 640), 90, np.uint8), format="gray"))
+    picture, other = frame.rgb(width, 54), frame.rgb(width, 54)
+    picture[:] = 7
+    assert picture.flags.c_contiguous
+    assert (other > 80).all()
+    assert (frame.rgb(width, 54) == other).all()
+
+
 def test_a_frame_scales(clips: dict[str, Path]) -> None:
     meta = FrameMeta("c", 0, T0, 0.0, "file", None, True, False, 1, 40, 20)
     frame = Frame.from_rgb(np.full((20, 40, 3), 128, np.uint8), meta)
