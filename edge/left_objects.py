@@ -8,6 +8,7 @@ is the value at which each pixel settled and the moment since). All times are se
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ GRID, LOOKED_AT, DARK = 3, 64, 8.0
 # More than this share of the open view changing at once is light, a night switch or a moved camera.
 LIGHT_SHARE = 0.35
 MAX_OBJECTS = 64
+# Pictures of a city's cameras have three or four shapes; room is kept for so many.
+MAX_SHAPES = 8
 RIM = 3
 # Nobody puts down so many things at once: the camera was nudged, or the light changed in patches.
 TOO_MANY, AT_ONCE_S = 6, 1.6
@@ -98,6 +101,7 @@ class LeftObjectDetector:
     def __init__(self, width: int, height: int) -> None:
         self.shape = self._shape = (height, width)
         self._stride = max(1, max(width, height) // LOOKED_AT)
+        self._cells = _Cells(-(-height // self._stride), -(-width // self._stride))
         self._slow, self._settled = np.zeros(self._shape, np.float32), np.zeros(self._shape, np.float32)
         self._since = np.zeros(self._shape, np.float32)
         # The look before this one. It and the present one change places, so that no picture is ever made anew.
@@ -110,9 +114,6 @@ class LeftObjectDetector:
         self._last = float("-inf")
         self._candidates: list[_Candidate] = []
         self._next_key = 1
-        self._limits = np.zeros(self._shape, np.float32)
-        # Room for what lives as long as a line.
-        self._a, self._b = np.zeros(self._shape, np.float32), np.zeros(self._shape, np.float32)
 
     def observe(
         self, luma: Grey, mono_s: float, occupied: NDArray[np.floating] | Sequence[Box]
@@ -128,18 +129,19 @@ class LeftObjectDetector:
             self._zero = mono_s
         # float32 keeps milliseconds only near zero, so times count from the first frame.
         now = mono_s - self._zero
-        grey = self._grey
-        np.copyto(grey, cv2.GaussianBlur(luma, (3, 3), 0))
+        grey, room = self._grey, _ROOMS.of(self._shape)
+        # All models lie this much above the picture: only their ratios mind, and those do not run away in the dark.
+        np.add(cv2.GaussianBlur(luma, (3, 3), 0), DARK, out=grey, casting="unsafe", dtype=np.float32)
         busy = self._mark_busy(occupied, now)
         if now - self._last > GAP_S:
             self._restart(grey, now, busy)
             return []
         step, self._last = max(now - self._last, 1e-3), now
         free = np.asarray(cv2.bitwise_not(busy), np.uint8)
-        self._level(grey, free)
-        limit = self._limit()
-        cv2.absdiff(grey, self._slow, dst=self._a)
-        changed = np.asarray(cv2.compare(self._a, limit, cv2.CMP_GT), np.uint8)
+        self._level(grey, free, room)
+        limit = self._limit(room)
+        cv2.absdiff(grey, self._slow, dst=room.a)
+        changed = np.asarray(cv2.compare(room.a, limit, cv2.CMP_GT), np.uint8)
         # A nudged camera brings new scenery in at its rim.
         changed[:RIM] = changed[-RIM:] = 0
         changed[:, :RIM] = changed[:, -RIM:] = 0
@@ -147,15 +149,15 @@ class LeftObjectDetector:
             self._restart(grey, now, busy)
             return []
         self._show(grey, changed, busy, free)
-        still = self._settle(grey, limit, busy, now - step)
+        still = self._settle(grey, limit, busy, now - step, room)
         there = cv2.bitwise_and(cv2.bitwise_and(changed, still), free)
-        np.subtract(now, self._since, out=self._a)
-        static = cv2.bitwise_and(there, cv2.compare(self._a, STILL_S, cv2.CMP_GE))  # type: ignore[call-overload]
+        lasting = cv2.compare(self._since, now - STILL_S, cv2.CMP_LE)  # type: ignore[call-overload]
+        static = cv2.bitwise_and(there, lasting)
         background = Background(self._slow, limit, grey, self._since)
         if self._associate(np.asarray(static, np.uint8), background, busy, now) > TOO_MANY:
             self._restart(grey, now, busy)
             return []
-        self._learn(grey, changed, free, step)
+        self._learn(grey, changed, free, step, room)
         return [
             LeftObject(c.box, c.born + self._zero, c.area, now - c.born, c.key, c.had_owner, c.seen)
             for c in self._candidates
@@ -172,41 +174,28 @@ class LeftObjectDetector:
         side = max(3, self._shape[1] // CARRIED)
         self._unknown = np.asarray(cv2.dilate(busy, np.ones((side, side), np.uint8)), np.uint8)
 
-    def _level(self, grey: Floats, free: Mask) -> None:
+    def _level(self, grey: Floats, free: Mask, room: _Room) -> None:
         """Take out changes of light and exposure, fitted over a grid of the picture by the places that nobody covers.
 
         Medians of ratios pixel by pixel, not the ratio of medians: two people close to the camera halved the median of
         a hall, and its exposure was taken for a change of light.
         """
         step = self._stride
-        ratio = (self._slow[::step, ::step] + DARK) / (grey[::step, ::step] + DARK)
-        open_ = free[::step, ::step] > 0
-        if not open_.any():
+        ratio = self._slow[::step, ::step] / grey[::step, ::step]
+        gains = self._cells.medians(ratio, free[::step, ::step] > 0)
+        if gains is None:
             return
-        gains = np.full((GRID, GRID), _median(ratio[open_]), np.float32)
-        rows, cols = ([n * i // GRID for i in range(GRID + 1)] for n in ratio.shape)
-        for i in range(GRID):
-            for j in range(GRID):
-                part = slice(rows[i], rows[i + 1]), slice(cols[j], cols[j + 1])
-                here = open_[part]
-                values = ratio[part][here]
-                if 2 * values.size > here.size:
-                    gains[i, j] = _median(values)
         height, width = self._shape
         np.clip(gains, 0.5, 2.0, out=gains)
-        cv2.resize(gains, (width, height), dst=self._a, interpolation=cv2.INTER_LINEAR)
-        np.add(grey, DARK, out=grey)
-        np.multiply(grey, self._a, out=grey)
-        np.subtract(grey, DARK, out=grey)
+        cv2.resize(gains, (width, height), dst=room.a, interpolation=cv2.INTER_LINEAR)
+        np.multiply(grey, room.a, out=grey)
 
-    def _limit(self) -> Floats:
+    def _limit(self, room: _Room) -> Floats:
         some = np.ascontiguousarray(self._slow[:: self._stride, :: self._stride])
         spread = float(cv2.meanStdDev(some)[1][0, 0])
         least = max(DIFFERENT * min(1.0, spread / USUAL_SPREAD), LEAST_DIFFERENT)
-        limit = self._limits
-        np.multiply(self._noise, NOISE_FACTOR, out=limit)
-        np.maximum(limit, least, out=limit)
-        return np.minimum(limit, NOISIEST, out=limit)
+        np.multiply(self._noise, NOISE_FACTOR, out=room.limit)
+        return np.clip(room.limit, least, NOISIEST, out=room.limit)
 
     def _mark_busy(self, boxes: NDArray[np.floating] | Sequence[Box], now: float) -> Mask:
         height, width = self._shape
@@ -234,41 +223,43 @@ class LeftObjectDetector:
         if not cv2.countNonZero(self._unknown):
             self._unknown = None
 
-    def _settle(self, grey: Floats, limit: Floats, busy: Mask, last: float) -> Mask:
+    def _settle(self, grey: Floats, limit: Floats, busy: Mask, last: float, room: _Room) -> Mask:
         """Note where the picture took another value, and since when it has kept it; returns where it keeps it now.
 
         Two looks must agree that a value is gone: a raindrop or a grain of noise is one look. A covered place is not
         looked at.
         """
-        settled, close, off = self._settled, self._a, self._b
+        settled, off, both, close = self._settled, room.a, room.b, room.c
         cv2.absdiff(grey, settled, dst=off)
-        cv2.absdiff(self._before, settled, dst=close)
-        cv2.min(off, close, dst=off)
+        cv2.absdiff(self._before, settled, dst=both)
+        cv2.min(off, both, dst=both)
         np.multiply(limit, STILL_SHARE, out=close)
-        moved = np.asarray(cv2.compare(off, close, cv2.CMP_GT), np.uint8)
-        off.fill(last)
-        cv2.copyTo(off, moved, self._since)
-        off.fill(self._last)
-        cv2.copyTo(off, busy, self._since)
+        moved = np.asarray(cv2.compare(both, close, cv2.CMP_GT), np.uint8)
+        still = np.asarray(cv2.compare(off, close, cv2.CMP_LE), np.uint8)
+        _put(self._since, moved, last, both)
+        _put(self._since, busy, self._last, both)
+        # There it takes the present value, so it is still by definition.
         cv2.bitwise_or(moved, busy, dst=moved)
         cv2.copyTo(grey, moved, settled)
-        cv2.absdiff(grey, settled, dst=off)
-        still = np.asarray(cv2.compare(off, close, cv2.CMP_LE), np.uint8)
+        cv2.bitwise_or(still, moved, dst=still)
         cv2.accumulateWeighted(grey, settled, 0.2, still)
         return still
 
-    def _learn(self, grey: Floats, changed: Mask, free: Mask, step: float) -> None:
-        differs = cv2.bitwise_and(changed, free)
+    def _learn(self, grey: Floats, changed: Mask, free: Mask, step: float, room: _Room) -> None:
+        differs = np.asarray(cv2.bitwise_and(changed, free), np.uint8)
         # While a place is covered the background waits.
-        cv2.accumulateWeighted(grey, self._slow, 1 - math.exp(-step / FOREGROUND_S), differs)
+        x, y, w, h = cv2.boundingRect(differs)
+        part = slice(y, y + h), slice(x, x + w)
+        if w and h:
+            slowly = 1 - math.exp(-step / FOREGROUND_S)
+            cv2.accumulateWeighted(grey[part], self._slow[part], slowly, differs[part])
         cv2.accumulateWeighted(
             grey, self._slow, 1 - math.exp(-step / BACKGROUND_S), cv2.bitwise_xor(differs, free)
         )
         # One step to another value, such as an object that is put down, is no noise: it counts three times the usual.
-        flicker, most = self._a, self._b
+        flicker, most = room.a, room.b
         cv2.absdiff(grey, self._before, dst=flicker)
-        np.multiply(self._noise, 3, out=most)
-        np.add(most, 1, out=most)
+        cv2.addWeighted(self._noise, 3, self._noise, 0, 1, dst=most)
         cv2.min(flicker, most, dst=flicker)
         cv2.accumulateWeighted(flicker, self._noise, 1 - math.exp(-step / NOISE_S), free)
         self._before, self._grey = grey, self._before
@@ -356,8 +347,71 @@ class LeftObjectDetector:
         ]
 
 
-def _median(values: NDArray[np.floating]) -> float:
-    """Return the upper median of a vector, which is put into another order: `np.median` takes five times as long."""
-    middle = values.size // 2
-    values.partition(middle)
-    return float(values[middle])
+class _Room:
+    """Pictures that live as long as a look: one set for all cameras of a thread, so that they stay in the processor's cache."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.a, self.b, self.c, self.limit = (np.zeros(shape, np.float32) for _ in range(4))
+
+
+class _Rooms(threading.local):
+    """Each thread's room by the picture's shape (height, width)."""
+
+    def __init__(self) -> None:
+        self._by: dict[tuple[int, int], _Room] = {}
+
+    def of(self, shape: tuple[int, int]) -> _Room:
+        """Return room for pictures of a shape; what it holds means nothing."""
+        if shape not in self._by:
+            if len(self._by) >= MAX_SHAPES:
+                self._by.clear()
+            self._by[shape] = _Room(shape)
+        return self._by[shape]
+
+
+_ROOMS = _Rooms()
+
+
+class _Cells:
+    """The cells of the grid over which light is levelled, on a picture of `rows` x `cols` pixels."""
+
+    def __init__(self, rows: int, cols: int) -> None:
+        numbers = np.arange(rows * cols).reshape(rows, cols)
+        parts = [
+            part.ravel()
+            for band in np.array_split(numbers, [rows * i // GRID for i in range(1, GRID)])
+            for part in np.array_split(band, [cols * i // GRID for i in range(1, GRID)], axis=1)
+        ]
+        self._sizes = np.asarray([p.size for p in parts])
+        # The pixel behind the last one is infinite and fills the shorter cells.
+        self._where = np.full((len(parts), int(self._sizes.max())), rows * cols)
+        for row, part in zip(self._where, parts, strict=True):
+            row[: part.size] = part
+        self._values = np.full(rows * cols + 1, np.inf, np.float32)
+
+    def medians(self, values: Floats, open_: NDArray[np.bool_]) -> Floats | None:
+        """Return the upper median of each cell's open pixels, of all of them where less than half are open; None without any."""
+        flat, open_flat = self._values[:-1], open_.ravel()
+        flat[:] = values.ravel()
+        flat[~open_flat] = np.inf
+        cells = self._values[self._where]
+        cells.sort(axis=1)
+        counts = np.count_nonzero(cells < np.inf, axis=1)
+        out = cells[np.arange(len(cells)), np.minimum(counts // 2, cells.shape[1] - 1)]
+        few = 2 * counts <= self._sizes
+        if few.any():
+            some = flat[open_flat]
+            if not some.size:
+                return None
+            some.partition(some.size // 2)
+            out[few] = some[some.size // 2]
+        return np.asarray(out.reshape(GRID, GRID), np.float32)
+
+
+def _put(into: Floats, where: Mask, value: float, room: Floats) -> None:
+    """Write a value into the pixels of a mask."""
+    x, y, w, h = cv2.boundingRect(where)
+    if w and h:
+        part = slice(y, y + h), slice(x, x + w)
+        room[part].fill(value)
+        cv2.copyTo(room[part], where[part], into[part])

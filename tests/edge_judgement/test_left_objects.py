@@ -7,9 +7,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge.left_objects import LeftObject, LeftObjectDetector
+from edge.left_objects import GRID, LeftObject, LeftObjectDetector, _Cells
+from edge.left_regions import middle
 
 W, H = 320, 180
 
@@ -113,3 +116,37 @@ def test_what_was_there_at_the_start_and_left_is_no_object() -> None:
         return []
 
     assert run(paint, 30) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(3, 40),
+    cols=st.integers(3, 70),
+    open_share=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_the_light_of_each_cell_is_the_median_of_its_open_pixels(
+    rows: int, cols: int, open_share: float, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    values, open_ = random.random((rows, cols), np.float32), random.random((rows, cols)) < open_share
+    got = _Cells(rows, cols).medians(values, open_)
+    if not open_.any():
+        assert got is None
+        return
+    assert got is not None
+    for i in range(GRID):
+        for j in range(GRID):
+            part = (
+                slice(rows * i // GRID, rows * (i + 1) // GRID),
+                slice(cols * j // GRID, cols * (j + 1) // GRID),
+            )
+            mine = values[part][open_[part]]
+            some = np.sort(mine if 2 * mine.size > open_[part].size else values[open_])
+            assert got[i, j] == some[some.size // 2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 400])
+def test_the_middle_is_the_median(size: int) -> None:
+    values = np.random.default_rng(size).random(size, np.float32)
+    assert middle(values) == pytest.approx(float(np.median(values)), abs=1e-6)
