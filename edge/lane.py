@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -186,11 +187,13 @@ class Lane:
             quiet = max(self.camera.sampling.quiet_interval_s, demand.min_interval_s)
             demand = replace(demand, mode="key", max_gap_s=2 * quiet)
         if demand.mode == "key" and not demand.urgent:
-            demand = replace(demand, room=self._has_room)
+            # Under load a camera may wait for its longest interval, however short the one still is that was planned.
+            slack = max(0.0, self.pipeline.scheduler.latest_s - demand.min_interval_s)
+            demand = replace(demand, room=partial(self._has_room, slack))
         stream.demand = demand
 
-    def _has_room(self, late_s: float) -> bool:
-        return self._slots.has_room(self.camera.id, late_s)
+    def _has_room(self, slack_s: float, late_s: float) -> bool:
+        return self._slots.has_room(self.camera.id, max(0.0, late_s - slack_s))
 
     def event(self, event: StreamEvent, role: Role) -> None:
         """Take a change of a stream's state."""

@@ -81,6 +81,11 @@ class CameraScheduler:
         self._seen_at = float("-inf")
         self._aim = float("inf")
 
+    @property
+    def latest_s(self) -> float:
+        """The longest interval to which load may stretch another, in seconds."""
+        return self._latest
+
     def aim(self, end_s: float) -> None:
         """Take the time at which the next look can end a dwell (`Judge.next_end`), infinity for none; it holds until it is told anew."""
         self._aim = end_s + PAST_END_S

@@ -22,7 +22,7 @@ from edge.lane import SHAPE_S, Lane, Rings
 from edge.load import MAX_STRETCH
 from edge.log import get_logger
 from edge.pipeline import CameraPipeline, dense_pays
-from edge.pump import LINE, LatestSlots
+from edge.pump import LATE_S, LINE, LatestSlots
 from edge.scheduler import LATEST, PAST_END_S, CameraScheduler
 from models.detections import Detections
 
@@ -151,6 +151,19 @@ def test_a_picture_that_nobody_judges_makes_room_for_the_next_camera() -> None:
     meta = FrameMeta("cam", 1, START, 0.0, "rtcp_sender_report", 0.25, True, False, 0, W, H)
     street.lane.take(Frame.from_rgb(np.full((H, W, 3), 90, np.uint8), meta), "main")
     assert street.slots.has_room("one more", 0.0)
+
+
+@pytest.mark.parametrize("stretch", [1.0, MAX_STRETCH])
+def test_a_camera_is_late_after_the_longest_interval_however_short_its_own_is(stretch: float) -> None:
+    """A start, or a stall: the factor is still 1 and all are later than they planned. All would decode beside the detector."""
+    street = Street(30.0, 2.0, stretch)
+    street.step(0.0, van=False)
+    for n in range(LINE):
+        assert street.slots.has_room(f"other {n}", 0.0)
+    asked, longest = street.lane.stream.demand, LATEST * PROMISE_S
+    assert asked.room is not None
+    assert not asked.room(longest - asked.min_interval_s)
+    assert asked.room(longest - asked.min_interval_s + LATE_S)
 
 
 def test_the_stream_hears_of_the_end_as_soon_as_the_look_is_judged() -> None:
