@@ -23,6 +23,7 @@ from camera_adapters.decoder import OnDemandDecoder, Stamp, software
 from camera_adapters.hosts import SHARED_GATE, HostGate
 from camera_adapters.hwaccel import SOFTWARE, Accelerator
 from camera_adapters.live import REASON_LENGTH, LiveStream
+from camera_adapters.meter import METER
 from camera_adapters.parameter_sets import sequence_parameter_set
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import redact, secrets_of
@@ -139,6 +140,7 @@ class RtspStream(LiveStream):
             if not self._reads and connection.keys >= _KEYS:
                 self._proved = self._reads = True
             if not more:
+                METER.lap()
                 stop.wait(
                     REST_S if self.demand.mode in _SPARSE and connection.settled(mono) else DENSE_REST_S
                 )
@@ -160,6 +162,7 @@ class RtspStream(LiveStream):
                 if packet.size:
                     self._packet(packet, connection, mono)
                     if self._may_rest(connection, mono):
+                        METER.lap()
                         stop.wait(REST_S)
                         last = self._clock.monotonic()
         if not stop.is_set():

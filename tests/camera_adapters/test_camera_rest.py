@@ -15,6 +15,7 @@ from camera_parts import QUICK, Memory, wait_for
 from camera_adapters.clock import SystemClock
 from camera_adapters.demand import Demand
 from camera_adapters.hosts import HostGate
+from camera_adapters.meter import METER
 from camera_adapters.ring import StreamParams
 from camera_adapters.rtsp import REST_S, RtspStream, _camera_time, _Connection
 from camera_adapters.testing.loopcam import Camera
@@ -53,7 +54,10 @@ def test_where_key_frames_are_enough_the_thread_rests_and_misses_no_packet(
         thread = threading.Thread(target=stream.run, args=(stop,))
         thread.start()
         wait_for(lambda: stream.health().packets >= 40)
+        # Nothing is decoded inside it, and it is counted all the same while the connection lasts.
+        received = METER.seconds()["network"]
         wait_for(lambda: stop.count > 3 or not rests)
+        wait_for(lambda: METER.seconds()["network"] > received)
         stop.set()
         thread.join(8)
     assert not thread.is_alive()

@@ -141,6 +141,21 @@ def test_an_inner_stage_stops_the_outer_ones_clock_and_threads_add_up() -> None:
         meter.stage("paint")
 
 
+def test_a_stage_that_goes_on_is_counted_by_the_lap() -> None:
+    meter = StageMeter()
+    meter.lap()
+    with meter.stage("network"):
+        spin(100_000)
+        assert meter.seconds()["network"] == 0
+        meter.lap()
+        first = meter.seconds()["network"]
+        with meter.stage("decode"):
+            meter.lap()
+        spin(100_000)
+    assert first > 0
+    assert 1.2 * first < meter.seconds()["network"] < 20 * first
+
+
 def test_the_metrics_page_names_cameras_and_never_their_passwords(tmp_path: Path) -> None:
     port, gone = free_port(), free_port()
     config = BoxConfig.model_validate(
