@@ -187,13 +187,13 @@ class Lane:
             quiet = max(self.camera.sampling.quiet_interval_s, demand.min_interval_s)
             demand = replace(demand, mode="key", max_gap_s=2 * quiet)
         if demand.mode == "key" and not demand.urgent:
-            # Under load a camera may wait for its longest interval, however short the one still is that was planned.
-            slack = max(0.0, self.pipeline.scheduler.latest_s - demand.min_interval_s)
-            demand = replace(demand, room=partial(self._has_room, slack))
+            demand = replace(demand, room=partial(self._has_room, demand.min_interval_s))
         stream.demand = demand
 
-    def _has_room(self, slack_s: float, late_s: float) -> bool:
-        return self._slots.has_room(self.camera.id, max(0.0, late_s - slack_s))
+    def _has_room(self, interval_s: float, late_s: float) -> bool:
+        # Under load a camera may wait for its longest interval, however short the one still is that was planned.
+        slack = max(0.0, self.pipeline.scheduler.longest_s - interval_s)
+        return self._slots.has_room(self.camera.id, max(0.0, late_s - slack))
 
     def event(self, event: StreamEvent, role: Role) -> None:
         """Take a change of a stream's state."""

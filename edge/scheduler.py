@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from camera_adapters.demand import EARLY_S, Demand
+from edge.load import MAX_STRETCH
 
 # Stretched intervals end sooner by up to this share, drawn anew at each look. Cameras that waited together in the line
 # would otherwise come together again ever after, and a burst every ten seconds looks like too much work at two fifths of it.
@@ -82,9 +83,9 @@ class CameraScheduler:
         self._aim = float("inf")
 
     @property
-    def latest_s(self) -> float:
-        """The longest interval to which load may stretch another, in seconds."""
-        return self._latest
+    def longest_s(self) -> float:
+        """The longest interval to which load may stretch that between quiet looks, in seconds."""
+        return max(self._n.quiet_interval_s, min(self._n.quiet_interval_s * MAX_STRETCH, self._latest))
 
     def aim(self, end_s: float) -> None:
         """Take the time at which the next look can end a dwell (`Judge.next_end`), infinity for none; it holds until it is told anew."""

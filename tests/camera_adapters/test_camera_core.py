@@ -292,15 +292,19 @@ def test_two_threads_may_ask_one_frame_for_its_picture(clips: dict[str, Path]) -
             assert all(np.array_equal(g, right) for g in got)
 
 
-@pytest.mark.parametrize("width", [64, 97, 702])
-def test_a_picture_is_the_callers_own(width: int) -> None:
+@pytest.mark.parametrize("given", ["gray", "rgb24"])
+@pytest.mark.parametrize(("width", "height"), [(64, 54), (97, 54), (702, 54), (640, 360)])
+def test_a_picture_is_the_callers_own(given: str, width: int, height: int) -> None:
     meta = FrameMeta("c", 0, datetime.now(UTC), 0.0, "file", None, True, False, 1, 640, 360)
-    frame = Frame(meta, av.VideoFrame.from_ndarray(np.full((360, 640), 90, np.uint8), format="gray"))
-    picture, other = frame.rgb(width, 54), frame.rgb(width, 54)
+    shape = (360, 640, 3) if given == "rgb24" else (360, 640)
+    frame = Frame(meta, av.VideoFrame.from_ndarray(np.full(shape, 90, np.uint8), format=given))
+    picture, other = frame.rgb(width, height), frame.rgb(width, height)
     picture[:] = 7
     assert picture.flags.c_contiguous
     assert (other > 80).all()
-    assert (frame.rgb(width, 54) == other).all()
+    assert (frame.rgb(width, height) == other).all()
+    assert (frame.masked(((((0, 0), (1, 0), (1, 1), (0, 1))),)).luma() == 0).all()
+    assert (frame.rgb(width, height) == other).all()
 
 
 def test_a_frame_scales(clips: dict[str, Path]) -> None:

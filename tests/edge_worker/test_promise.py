@@ -153,17 +153,35 @@ def test_a_picture_that_nobody_judges_makes_room_for_the_next_camera() -> None:
     assert street.slots.has_room("one more", 0.0)
 
 
+@pytest.mark.parametrize(("promise", "longest"), [(PROMISE_S, LATEST * PROMISE_S), (600.0, 2 * MAX_STRETCH)])
 @pytest.mark.parametrize("stretch", [1.0, MAX_STRETCH])
-def test_a_camera_is_late_after_the_longest_interval_however_short_its_own_is(stretch: float) -> None:
+def test_a_camera_is_late_after_the_longest_interval_however_short_its_own_is(
+    stretch: float, promise: float, longest: float
+) -> None:
     """A start, or a stall: the factor is still 1 and all are later than they planned. All would decode beside the detector."""
-    street = Street(30.0, 2.0, stretch)
+    street = Street(30.0, 2.0, stretch, sampling={"promise_s": promise})
     street.step(0.0, van=False)
     for n in range(LINE):
         assert street.slots.has_room(f"other {n}", 0.0)
-    asked, longest = street.lane.stream.demand, LATEST * PROMISE_S
+    asked = street.lane.stream.demand
     assert asked.room is not None
     assert not asked.room(longest - asked.min_interval_s)
     assert asked.room(longest - asked.min_interval_s + LATE_S)
+
+
+def test_a_shorter_promise_holds_for_what_was_asked_before_it() -> None:
+    street = Street(300.0, 2.0, 1.0, sampling={"promise_s": 600.0, "quiet_interval_s": 20.0})
+    street.step(0.0, van=False)
+    for n in range(LINE):
+        assert street.slots.has_room(f"other {n}", 0.0)
+    room = street.lane.stream.demand.room
+    assert room is not None
+    assert not room(LATE_S)
+    camera = street.lane.camera
+    shorter = camera.model_copy(update={"sampling": camera.sampling.model_copy(update={"promise_s": 30.0})})
+    street.lane.redraw(shorter)
+    street.lane.pipeline.redraw(shorter, Judge("cam", camera.zones, camera.policy, camera.place.point()))
+    assert room(LATE_S)
 
 
 def test_the_stream_hears_of_the_end_as_soon_as_the_look_is_judged() -> None:
