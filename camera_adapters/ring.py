@@ -212,9 +212,8 @@ class PacketRing:
         connections: dict[int, list[RingPacket]] = {}
         with self._lock:
             for p in self._packets:
-                if p.at <= t1:
-                    connections.setdefault(p.params.epoch, []).append(p)
-        playable = [c for held in connections.values() if (c := _from_key(held, t0))]
+                connections.setdefault(p.params.epoch, []).append(p)
+        playable = [c for held in connections.values() if (c := _from_key(_until(held, t1), t0))]
         if not playable:
             raise NoPicturesError(f"no pictures from {t0.isoformat()} to {t1.isoformat()} in the ring")
         return min(playable, key=lambda c: (_missed_s(c, moment or c[0].at), -_shown_s(c, t0)))
@@ -250,7 +249,14 @@ class PacketRing:
         Raises:
             NoPicturesError: the ring has none of that time.
         """
-        return [(at, frame) for at, frame in decode(self.packets(t0, t1)) if at >= t0]
+        return [(at, frame) for at, frame in decode(self.packets(t0, t1)) if t0 <= at <= t1]
+
+
+def _until(packets: Sequence[RingPacket], t1: datetime) -> list[RingPacket]:
+    """Return one connection's packets up to `t1`, and those later ones of which a picture before it may be made (B-frames)."""
+    last = max((i for i, p in enumerate(packets) if p.at <= t1), default=-1)
+    late = t1 + timedelta(seconds=_MOST_REORDERED_S)
+    return [p for p in packets[: last + 1] if p.at <= late]
 
 
 def _from_key(packets: list[RingPacket], t0: datetime) -> list[RingPacket]:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import psutil
 import pytest
 from camera_parts import Memory, handles_of
@@ -180,3 +182,31 @@ def test_a_time_line_that_was_set_back_is_no_reordering() -> None:
     assert made[0] == (0, 0)
     assert all(b[1] > a[1] and b[0] >= b[1] for a, b in itertools.pairwise(made))
     assert max(pts for pts, _ in made) < 3 * 90_000
+
+
+def test_the_end_of_a_clip_with_b_frames_has_the_pictures_that_they_refer_to(tmp_path: Path) -> None:
+    path, noise = tmp_path / "b.mp4", np.random.default_rng(1).integers(0, 255, (60, 100, 3), np.uint8)
+    with av.open(str(path), "w") as made:
+        stream = made.add_stream("libx264", rate=25, options={"bf": "3", "b_strategy": "0", "g": "50"})
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+        for i in range(40):
+            picture = np.repeat(np.repeat(noise[i // 2 : i // 2 + 32, i : i + 40], 4, 0), 4, 1)
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        made.mux(stream.encode(None))
+    ring = PacketRing()
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        params = StreamParams(
+            "h264", 160, 128, Fraction(video.time_base or 1), video.codec_context.extradata, 1
+        )
+        for p in container.demux(video):
+            if p.size:
+                at = T0 + timedelta(seconds=float(p.pts * p.time_base))
+                ring.push(RingPacket(at, p.is_keyframe, p.pts, p.dts, bytes(p), params))
+    times = sorted(p.at for p in ring.held())
+    whole = {at: frame.to_ndarray(format="gray") for at, frame in ring.frames(times[0], times[-1])}
+    assert len(whole) == 40
+    for end in times[20:36]:
+        shown = ring.frames(times[0], end)
+        assert [at for at, _ in shown] == [at for at in times if at <= end]
+        assert all((frame.to_ndarray(format="gray") == whole[at]).all() for at, frame in shown)
