@@ -61,6 +61,8 @@ class RtpUnpacker:
         self.units: list[AccessUnit] = []
         self._codec, self._type, (self._channel, self._control) = codec, payload_type, channels
         self._parts: list[bytes | memoryview] = []
+        # So many of them lie in the buffer no more.
+        self._settled = 0
         # Of the last packet of a fragmented unit: what is before its number, and what is between that and its payload.
         self._head = self._middle = b""
         self._size = self._misfits = self._packets = self._gaps = 0
@@ -72,6 +74,7 @@ class RtpUnpacker:
         self._pts = self._last = self._key_pts = 0
         self._longest_gop = _GOP
         self._first: int | None = None
+        # The last sender report: UTC and the RTP time, counted as the pictures' is once there is one.
         self._report: tuple[datetime, int] | None = None
 
     def take(self, buffer: bytearray, view: memoryview, begin: int, end: int) -> int:
@@ -118,7 +121,10 @@ class RtpUnpacker:
 
     def settle(self) -> None:
         """Let go of the buffer: keep copies of the parts of a picture that is not whole yet."""
-        self._parts = [part if isinstance(part, bytes) else bytes(part) for part in self._parts]
+        parts = self._parts
+        for i in range(self._settled, len(parts)):
+            parts[i] = bytes(parts[i])
+        self._settled = len(parts)
 
     def lost(self) -> None:
         """Note that bytes were passed over."""
@@ -128,9 +134,9 @@ class RtpUnpacker:
         """Return the UTC of a picture by the last sender report (RFC 3550 6.4.1); None before the first one."""
         if self._report is None or self._first is None:
             return None
-        at, stamp = self._report
+        at, then = self._report
         try:
-            return at + timedelta(seconds=_signed(self._first + pts - stamp) / CLOCK)
+            return at + timedelta(seconds=(pts - then) / CLOCK)
         except OverflowError:
             return None
 
@@ -164,7 +170,8 @@ class RtpUnpacker:
         if self._middle:
             self._middle = self._middle if buffer[begin] == 0x80 else b""
             self._head = bytes(view[begin - 4 : begin + 2])
-        if buffer[begin + 1] & 0x80 and self._picture and self._marked:
+        # Some mark each packet: in the middle of a unit that is no end.
+        if buffer[begin + 1] & 0x80 and self._picture and self._marked and not self._open:
             self._emit()
 
     def _grown(self, size: int) -> None:
@@ -177,6 +184,7 @@ class RtpUnpacker:
         kind = head & 31
         if kind == 28:
             if end - at < 3:
+                self._open = self._open and end - at == 2 and not buffer[at + 1] & 0x40
                 return
             fragment = buffer[at + 1]
             if fragment & 0x80:
@@ -202,8 +210,14 @@ class RtpUnpacker:
         if not 0 < kind < 24:
             self._misfits += 1
             return
+        self._single()
         self._begin_h264(kind, end - at > 1 and buffer[at + 1] >= 0x80, view[at + 1 : end])
         self._parts += (_START, view[at:end])
+
+    def _single(self) -> None:
+        """Note a whole unit: what was open has lost its end, and each unit of a packet of many takes its own room."""
+        self._open = False
+        self._grown(_OVERHEAD)
 
     def _begin_h264(self, kind: int, first: bool, body: memoryview) -> None:
         """Note a unit that begins. `first`: were it a slice, it would be a picture's first (first_mb_in_slice is 0)."""
@@ -242,6 +256,7 @@ class RtpUnpacker:
         if kind >= 48:
             self._misfits += 1
             return
+        self._single()
         self._begin_hevc(kind, end - at > 2 and buffer[at + 2] >= 0x80)
         self._parts += (_START, view[at:end])
 
@@ -270,6 +285,8 @@ class RtpUnpacker:
         stamp = self._stamp
         if self._first is None:
             self._first = self._last = stamp
+            if self._report is not None:
+                self._report = (self._report[0], _signed(self._report[1] - stamp))
         self._pts += _signed(stamp - self._last)
         self._last = self._sent = stamp
         # Numbers that hardly ever follow one another say nothing of losses.
@@ -277,7 +294,7 @@ class RtpUnpacker:
         ahead = self._parts[self._tail :] if self._tail >= 0 else []
         whole = self._parts[: -len(ahead)] if ahead else self._parts
         self.units.append(AccessUnit(b"".join(whole), self._key, self._pts, torn))
-        self._parts, self._tail = ahead, -1
+        self._parts, self._tail, self._settled, self._middle = ahead, -1, 0, b""
         self._size = sum(map(len, ahead))
         if self._key:
             self._longest_gop = max(self._longest_gop, self._pts - self._key_pts)
@@ -295,7 +312,8 @@ class RtpUnpacker:
                 seconds, share, stamp = struct.unpack_from("!III", data, at + 8)
                 # A camera that does not know the time says 0.
                 if seconds:
-                    self._report = (_EPOCH + timedelta(seconds=seconds + share / 2**32), stamp)
+                    then = stamp if self._first is None else self._pts + _signed(stamp - self._last)
+                    self._report = (_EPOCH + timedelta(seconds=seconds + share / 2**32), then)
             at += 4 * (words + 1)
 
 

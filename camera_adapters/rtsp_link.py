@@ -16,7 +16,7 @@ from camera_adapters.sip import digest_fields
 
 MAX_ANSWER = 64 * 1024
 _SESSION_S, _PATIENCE_S = 60.0, 20.0
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(r"(?i)RTSP/\d\.\d\s+(\d{3})\s*(.*)")
 _REQUEST = re.compile(r"(?i)[a-z_]+ \S+ RTSP/\d\.\d$")
 _BEFORE = frozenset({b"$", b"\r", b"\n"})
@@ -175,7 +175,7 @@ class RtspLink:
                 if self._buffer[:1] == b"$":
                     self._take(int.from_bytes(self._take(4)[2:], "big"))
                 self._buffer = self._buffer.lstrip(b"\r\n")
-            found = _HEAD_END.search(self._buffer)
+            found = HEAD_END.search(self._buffer)
             if found:
                 head, self._buffer = self._buffer[: found.start()], self._buffer[found.end() :]
                 return head

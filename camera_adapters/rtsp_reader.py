@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.rtp import AccessUnit, RtpUnpacker, UnreadableError
 from camera_adapters.rtsp_link import (
+    HEAD_END,
     MAX_ANSWER,
     RtspError,
     RtspLink,
@@ -195,13 +196,13 @@ class RtspReader:
         if at >= end or self._buffer[at] == 0x24:
             return at
         if _WORDS.match(self._buffer, at, end) or end - at < 20:
-            head_end = self._buffer.find(b"\r\n\r\n", at, end)
-            if head_end < 0 and end - at <= MAX_ANSWER:
+            over = HEAD_END.search(self._buffer, at, end)
+            if over is None and end - at <= MAX_ANSWER:
                 return at
-            if head_end >= 0:
-                head = bytes(self._view[at:head_end])
+            if over is not None:
+                head = bytes(self._view[at : over.start()])
                 with contextlib.suppress(RtspError):
-                    after = head_end + 4 + length_of(headers_of(head.decode("utf-8", "replace")))
+                    after = over.end() + length_of(headers_of(head.decode("utf-8", "replace")))
                     if after > end:
                         return at
                     if self._link.heard(head):

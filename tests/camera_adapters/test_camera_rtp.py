@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 
 from camera_adapters.reasons import StreamFaultError
-from camera_adapters.rtp import CLOCK, AccessUnit, RtpUnpacker, UnreadableError
+from camera_adapters.rtp import CLOCK, MAX_UNIT, AccessUnit, RtpUnpacker, UnreadableError
 from camera_adapters.testing.rtp_clip import RtpClip
 
 Codec = Literal["h264", "hevc"]
@@ -131,6 +131,46 @@ def test_a_camera_that_misuses_the_marker(markers: str) -> None:
     units = unpacked(data)
     assert len(units) >= 5
     assert all(u.data.count(START) == 2 for u in units[2:]), "both slices of a picture are together"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_marker_on_each_fragment_ends_no_picture(at_once: bool) -> None:
+    s, packets = Sender(), []
+    for _ in range(5):
+        packets += [s.packet(f, marker=True) for f in fragments(KEY)]
+        s.tick()
+    taken = RtpUnpacker("h264", 96, (0, 1))
+    for data in [b"".join(packets)] if at_once else packets:
+        buffer = bytearray(data)
+        taken.take(buffer, memoryview(buffer), 0, len(buffer))
+        taken.settle()
+    assert [u.data for u in taken.units] == [START + KEY] * 5
+    assert not any(u.torn for u in taken.units)
+
+
+def test_units_of_a_byte_take_their_room() -> None:
+    s, many = Sender(), b"\x18" + b"\x00\x01\x09" * 450
+    # Each takes an object of Python beside its byte; the whole is less than two megabytes on the wire.
+    data = b"".join(s.packet(many) for _ in range(1 + MAX_UNIT // (450 * 64)))
+    with pytest.raises(StreamFaultError, match="a picture of more than"):
+        unpacked(data)
+
+
+def test_a_report_that_is_not_renewed_holds_when_the_rtp_time_comes_round_again() -> None:
+    s, taken = Sender(), RtpUnpacker("h264", 96, (0, 1))
+    report = struct.pack("!BBHIIIIII", 0x80, 200, 6, 1, 2_208_988_800 + 1000, 0, s.stamp, 0, 0)
+    data = bytearray(b"$\x01" + struct.pack("!H", len(report)) + report)
+    taken.take(data, memoryview(data), 0, len(data))
+    for _ in range(9):
+        for f in fragments(KEY):
+            buffer = bytearray(s.packet(f, marker=f[1] & 0x40 > 0))
+            taken.take(buffer, memoryview(buffer), 0, len(buffer))
+            taken.settle()
+        s.stamp = (s.stamp + 3600 * 90_000) & 0xFFFFFFFF
+    last = taken.units[-1]
+    told = taken.camera_time(last.pts)
+    assert told is not None
+    assert told.timestamp() == pytest.approx(1000 + 8 * 3600, abs=0.01)
 
 
 def test_a_lost_packet_tears_its_picture_alone() -> None:
