@@ -19,6 +19,8 @@ from contract.mqtt import ANSWER_HEADERS, MAX_PAYLOAD, REQUEST_HEADERS, down_top
 
 QOS = 1
 EXPIRY_S = 60
+# Requests on their way and waiting at once: the uplink, the heartbeat and whoever else of a box asks.
+MOST_ASKING = 8
 
 
 class MqttTransport(httpx.BaseTransport):
@@ -44,12 +46,17 @@ class MqttTransport(httpx.BaseTransport):
         session = uuid4().hex
         self._up, self._down, self._wait_s = up_topic(device), down_topic(device, session), wait_s
         self._waiting: dict[bytes, _Answer] = {}
+        # Why the broker lets this box ask, but not hear.
+        self._refused = ""
         self._lock, self._online = threading.Lock(), threading.Event()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"{device}-{session[:8]}", protocol=paho.MQTTv5
         )
-        # What waits for the broker waits in the outbox, not in a second queue.
-        self._client.max_queued_messages_set(1)
+        # What waits for the broker waits in the outbox, not in a second queue: each thread that asks waits for its one answer.
+        # What is on its way counts among these, so with one the heartbeat was lost while a file was sent.
+        self._client.max_queued_messages_set(MOST_ASKING)
+        # An answer that cannot be read must not end the client's thread, which nobody would start again.
+        self._client.suppress_exceptions = True
         self._client.reconnect_delay_set(1, 30)
         if username is not None:
             self._client.username_pw_set(username, password)
@@ -76,12 +83,14 @@ class MqttTransport(httpx.BaseTransport):
             raise httpx.WriteError(f"{len(body)} bytes do not fit into one message", request=request)
         until = time.monotonic() + self._wait_s
         if not self._online.wait(self._wait_s):
-            raise httpx.ConnectTimeout("the broker is away", request=request)
+            raise httpx.ConnectTimeout(self._refused or "the broker is away", request=request)
         name, answer = uuid4().bytes, _Answer()
         with self._lock:
             self._waiting[name] = answer
         try:
-            self._client.publish(self._up, body, QOS, properties=self._properties(request, name))
+            sent = self._client.publish(self._up, body, QOS, properties=self._properties(request, name))
+            if sent.rc == paho.MQTT_ERR_QUEUE_SIZE:
+                raise httpx.WriteError("too many requests wait for the broker", request=request)
             if not answer.here.wait(max(0.0, until - time.monotonic())):
                 raise httpx.ReadTimeout("no answer through the broker; is the bridge up?", request=request)
         finally:
@@ -107,8 +116,14 @@ class MqttTransport(httpx.BaseTransport):
         if not reason.is_failure:
             client.subscribe(self._down, QOS)
 
-    def _on_subscribe(self, *_told: Any) -> None:
-        self._online.set()
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _props: Any) -> None:
+        # Where it may not listen no answer can come, and what is asked would wait for one.
+        refused = [str(r) for r in reasons if r.is_failure]
+        self._refused = (
+            f"the broker refuses the subscription to {self._down}: {refused[0]}" if refused else ""
+        )
+        if not refused:
+            self._online.set()
 
     def _on_disconnect(self, *_told: Any) -> None:
         self._online.clear()
@@ -120,8 +135,8 @@ class MqttTransport(httpx.BaseTransport):
         if answer is None:
             return  # it came too late; the request was sent again, and the API knows it
         status = told.get("status", "")
-        answer.status = int(status) if status.isdigit() and len(status) == 3 else 0
-        answer.headers = {k: v for k, v in told.items() if k in ANSWER_HEADERS}
+        answer.status = int(status) if status.isascii() and status.isdigit() and len(status) == 3 else 0
+        answer.headers = {k: v for k, v in told.items() if k in ANSWER_HEADERS and v.isascii()}
         answer.body = bytes(message.payload)
         answer.here.set()
 

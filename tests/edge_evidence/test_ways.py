@@ -14,11 +14,16 @@ import pytest
 from case_parts import KINDS, alert, jpegs, picture_item
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from real_centre import Broker, RealCentre, certificate, real_centre, until
 
 from api.bridge import Bridge
 from bench.ports import free_port
-from contract.mqtt import PART_BYTES, allowed
+from contract.mqtt import PART_BYTES, allowed, up_topic
 from edge.config import ApiConfig, MqttConfig
 from edge.identity import load_signer, public_key
 from edge.log import get_logger
@@ -176,6 +181,58 @@ def test_a_stranger_at_the_broker_gets_no_further_than_at_the_api(broker: Broker
             assert client.request(method, path, json={}).status_code == status
         with pytest.raises(httpx.WriteError, match="do not fit"):
             client.put("/evidence/" + "0" * 64, content=b"x" * (2**20 + 1))
+        transport.close()
+
+
+def test_an_answer_that_nobody_can_read_ends_one_request_and_not_the_way(broker: Broker) -> None:
+    """Whoever may publish to the box's topic can send anything."""
+    told, statuses = (
+        paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5),
+        ["\u00b2\u2070\u2074", "204"],
+    )
+    told.tls_set(ca_certs=str(broker.ca))
+    told.on_connect = lambda client, *_: client.subscribe(up_topic("box-1"), 1)
+
+    def answer(client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        asked = message.properties
+        assert asked is not None
+        told = Properties(PacketTypes.PUBLISH)
+        told.CorrelationData = asked.CorrelationData
+        told.UserProperty = [("status", statuses.pop(0)), ("retry-after", "\u00b2")]
+        client.publish(asked.ResponseTopic, b"", 1, properties=told)
+
+    ready = threading.Event()
+    told.on_message, told.on_subscribe = answer, lambda *_: ready.set()
+    told.connect("127.0.0.1", broker.port)
+    told.loop_start()
+    transport = MqttTransport("127.0.0.1", broker.port, "box-1", ca_file=broker.ca, wait_s=8)
+    try:
+        assert ready.wait(8)
+        with httpx.Client(transport=transport, base_url="https://api") as client:
+            with pytest.raises(httpx.ReadError, match="without a status"):
+                client.post("/alerts")
+            answered = client.post("/alerts")
+        assert answered.status_code == 204
+        assert "retry-after" not in answered.headers
+    finally:
+        transport.close()
+        told.disconnect()
+        told.loop_stop()
+
+
+def test_a_subscription_that_the_broker_refuses_is_named(broker: Broker) -> None:
+    transport = MqttTransport("127.0.0.1", broker.port, "box-1", ca_file=broker.ca, wait_s=0.5)
+    try:
+        until(transport._online.is_set)
+        transport._online.clear()
+        refused = ReasonCode(PacketTypes.SUBACK, identifier=0x87)
+        transport._on_subscribe(transport._client, None, 1, [refused], None)
+        with (
+            httpx.Client(transport=transport, base_url="https://api") as client,
+            pytest.raises(httpx.ConnectTimeout, match=r"refuses the subscription to .*: Not authorized"),
+        ):
+            client.post("/alerts")
+    finally:
         transport.close()
 
 
