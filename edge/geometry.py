@@ -153,7 +153,26 @@ class GroundPlane:
             raise ValueError(
                 f"ground.pairs: the points miss the plane by {residual:.1f} m on average; one of them is misplaced"
             )
+        plane._check(picture)
         return cls(plane.matrix, origin, residual, config.pixel_error, config.map_error_m)
+
+    def _check(self, picture: NDArray[np.float64]) -> None:
+        """Look whether a camera above the ground can see it so: four pairs fit a plane exactly, whichever are exchanged.
+
+        Raises:
+            ValueError: points beyond the horizon, or a mirrored ground.
+        """
+        ways = np.array([[*p, 1.0] for p in picture]) @ self.matrix[2]
+        below = float(self.matrix[2] @ np.array([0.5, 1.0, 1.0]))
+        if (ways * below <= 0).any():
+            raise ValueError(
+                "ground.pairs: the horizon would lie between the points; check that no two map points are exchanged"
+            )
+        # Seen from above, east and north turn the other way than a picture's right and down do.
+        if float(np.linalg.det(self.matrix)) * below > 0:
+            raise ValueError(
+                "ground.pairs: the ground would be seen from below; check that no two map points are exchanged, and that the camera does not mirror its picture"
+            )
 
     def metres(self, x: float, y: float) -> tuple[float, float]:
         """Return metres east and north of the origin for a picture point."""

@@ -243,7 +243,7 @@ class Judge:
                 )
                 self._note("confirmed", site)
             elif not site.timeline or not site.timeline[-1][1].startswith("held"):
-                site.say(now.at, f"held: {held}")
+                site.say(now.at, f"held: {held}", passing=True)
 
     def _held(self, site: Site, rule: Rule, scene: Scene, numbers: Numbers) -> str | None:
         """Return why a confirmation must wait, or None."""
@@ -324,7 +324,7 @@ class Judge:
             kept = []
         for site in kept:
             if site.zone_id in self._zones and site.issue in self._rule_of:
-                site.say(now.at, self._resumed)
+                site.say(now.at, self._resumed, passing=True)
                 # What happened while the box was off is unknown: the memory begins anew, the dwell does not.
                 site.last, site.missed_in_row = _just_before(now), 0
                 self._places.sites.append(site)

@@ -106,7 +106,7 @@ class Places:
                     continue
                 site.miss()
             elif site.hits >= 3 and not site.timeline[-1][1].startswith("hidden"):
-                site.say(now.at, "hidden: something stands in front of it")
+                site.say(now.at, "hidden: something stands in front of it", passing=True)
             unseen = now.mono_s - last.mono_s
             numbers = self._numbers(site)
             young = site.state is SiteState.SEEN and site.hits < 3

@@ -31,6 +31,8 @@ GONE_CHANCE = 0.01
 SWAP_LOOKS, SWAP_S = 3, 4.0
 STUCK_S = 10.0
 MAX_TIMELINE = 40
+# First seen, at rest, candidate, confirmed, cleared, and some to spare.
+STEPS = 8
 # What a weak detector needs before its word counts: this many sightings, and more than this share of the frames.
 LEAST_HITS, LEAST_SHARE = 3, 0.15
 # The contact of a standing object stays within this share of its size (of the way a weak detector's box jitters).
@@ -164,9 +166,9 @@ class Site:
             self.cleared = now
         self.say(now.at, words)
 
-    def say(self, at: datetime, words: str) -> None:
-        """Add a line to the decision's timeline."""
-        if len(self.timeline) < MAX_TIMELINE:
+    def say(self, at: datetime, words: str, passing: bool = False) -> None:
+        """Add a line to the decision's timeline; what is `passing` may come any number of times and leaves room for the steps."""
+        if len(self.timeline) < MAX_TIMELINE - (STEPS if passing else 0):
             self.timeline.append((at, words))
 
     def matches(self, box: Box) -> bool:
@@ -263,7 +265,7 @@ class Site:
             self.candidate = self.first
         if self.alone is not None:
             self.alone += lost
-        self.say(now.at, f"not seen for {lost:.0f} s, which do not count")
+        self.say(now.at, f"not seen for {lost:.0f} s, which do not count", passing=True)
 
     def miss(self) -> None:
         """Note that the place was in plain view and the object was not seen."""

@@ -50,6 +50,14 @@ class Window(_Closed):
     valid_from: date | None = None
     valid_to: Annotated[date | None, Field(description="Last day.")] = None
 
+    @model_validator(mode="after")
+    def _some_day(self) -> Self:
+        if self.valid_from and self.valid_to and self.valid_to < self.valid_from:
+            raise ValueError(
+                f"valid_to: {self.valid_to} is before valid_from, {self.valid_from}, so it never holds; exchange them"
+            )
+        return self
+
     def covers(self, local: datetime) -> bool:
         """True when the local time lies in the window."""
         now = local.time()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import shapely
+from shapely.geometry import box as rectangle
 
 from contract import IssueClass, ZoneKind
 from edge.geometry import Box, lower_strip
@@ -57,5 +60,19 @@ def touches_in(box: Box, zone: ZoneShape) -> bool:
 
 
 def permitted(box: Box, scene: Scene, kinds: frozenset[ZoneKind]) -> str | None:
-    """Return the id of the active permitted zone in which the box stands, or None."""
-    return next((z.id for z in scene.zones_of(*kinds) if stands_in(box, z)), None)
+    """Return the id of the active permitted zone in which the box stands, or None; of several side by side, the one with most of it."""
+    shares = [(z.share_of(lower_strip(box)), z) for z in scene.zones_of(*kinds)]
+    most, zone = max(shares, key=lambda s: s[0], default=(0.0, None))
+    if zone is None or (most < 0.5 and share_in(box, [z for share, z in shares if share > 0]) < 0.5):
+        return None
+    return zone.id
+
+
+def share_in(box: Box, zones: Sequence[ZoneShape]) -> float:
+    """Return how much of the box's lower strip lies in any of some zones, 0 to 1; what lies in two of them counts once."""
+    strip = lower_strip(box)
+    if len(zones) < 2:
+        return sum(z.share_of(strip) for z in zones)
+    foot = rectangle(*strip)
+    whole = shapely.union_all([z.polygon for z in zones])
+    return float(foot.intersection(whole).area / foot.area) if foot.area > 0 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract import IssueClass, ZoneKind
 from edge.geometry import lower_strip
 from edge.people import apart
-from edge.rules.base import Rule, permitted, stands_in, touches_in
+from edge.rules.base import Rule, permitted, share_in, stands_in, touches_in
 from edge.rules.parking import group
 from edge.scene import Scene, Thing, ZoneShape
 from edge.sites import Sighting, Site
@@ -71,11 +71,11 @@ def _stalls(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sighting]:
 def _beyond(sighting: Sighting, scene: Scene) -> ZoneShape | None:
     """Return the permitted point that holds part of the stall's foot, but not enough of it."""
     strip = lower_strip(sighting.box)
-    for point in scene.zones_of(*POINTS):
-        inside = point.share_of(strip)
-        if 0.1 < inside < 1 - OUTSIDE_SHARE:
-            return point
-    return None
+    partly = [p for p in scene.zones_of(*POINTS) if 0.1 < p.share_of(strip) < 1 - OUTSIDE_SHARE]
+    # A stall on the line between two of them has not grown beyond either.
+    if not partly or share_in(sighting.box, scene.zones_of(*POINTS)) >= 1 - OUTSIDE_SHARE:
+        return None
+    return partly[0]
 
 
 def _out_of_permit(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sighting]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from scripts_of_streets import CAR, PLACE, START, Actor, confirmed, judge, play, standing, zone
 
+from contract import IssueClass
 from edge.judge import Judge
 from edge.site_store import SiteStore
+from edge.sites import MAX_TIMELINE, Moment, Site, SiteState
 from edge.zones import PolicyConfig
 
 POLICY = {"parking.motor": {"candidate_s": 20, "confirm_s": 60}}
@@ -219,3 +221,15 @@ def test_a_car_that_left_while_the_box_was_off_is_not_confirmed_by_its_start(tmp
     assert not confirmed(play(first, [Actor("car", standing(CAR))], 40))
     second = judge([zone()], POLICY, SiteStore(tmp_path / "sites.db"))
     assert not confirmed(play(second, [], 60, begin=70))
+
+
+def test_a_place_that_is_hidden_and_held_again_and_again_keeps_its_steps() -> None:
+    now = Moment(datetime(2026, 5, 6, tzinfo=UTC), 100.0)
+    site = Site(IssueClass.PARKING_MOTOR, "kerb", now, (0.1, 0.1, 0.2, 0.2))
+    for n in range(60):
+        site.say(now.at, f"{'held' if n % 2 else 'hidden'}: {n}", passing=True)
+    site.go(SiteState.CANDIDATE, now, "candidate: x")
+    site.go(SiteState.CONFIRMED, now, "confirmed: x")
+    site.go(SiteState.CLEARED, now, "gone: x")
+    assert [words for _, words in site.timeline[-3:]] == ["candidate: x", "confirmed: x", "gone: x"]
+    assert len(site.timeline) <= MAX_TIMELINE

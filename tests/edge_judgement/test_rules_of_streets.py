@@ -82,6 +82,26 @@ class TestParking:
         )
         assert [round(t) for t, _ in found] == [pytest.approx(80, abs=2 * step + 1)]
 
+    @pytest.mark.parametrize(
+        ("spans", "expected"),
+        [
+            (((0.30, 0.47), (0.48, 0.70)), []),
+            (((0.30, 0.44), (0.30, 0.44)), ["parking.motor"]),
+            (((0.30, 0.44), (0.52, 0.70)), ["parking.motor"]),
+        ],
+        ids=["on the line between a bay and a loading place", "the same place twice", "between them"],
+    )
+    def test_permits_side_by_side_permit_together(
+        self, spans: tuple[tuple[float, float], ...], expected: list[str]
+    ) -> None:
+        permits = [
+            zone(kind, polygon=[[a, 0.4], [b, 0.4], [b, 0.9], [a, 0.9]])
+            for kind, (a, b) in zip(("parking_bay", "loading"), spans, strict=True)
+        ]
+        # Two fifths of it in the first of two fields that touch nearly.
+        car = standing((0.40, 0.5, 0.56, 0.7))
+        assert issues(play(judge([zone(), *permits], PARKING), [Actor("car", car)], 120)) == expected
+
     def test_a_queue_that_stops_and_goes_together_is_none(self) -> None:
         cars = [Actor("car", arriving(beside(n), 20 + 3 * n, 420)) for n in range(-1, 3)]
         assert not issues(play(judge([zone()], PARKING), cars, 440, 2.0))

@@ -140,6 +140,23 @@ def pairs(noise_m: float = 0.0) -> list[dict[str, Any]]:
     return out
 
 
+@pytest.mark.parametrize(
+    ("order", "why"), [((0, 1, 3, 2), "horizon"), ((1, 0, 3, 2), "from below"), ((1, 0, 2, 3), "horizon")]
+)
+def test_exchanged_map_points_are_refused_though_four_always_fit(order: tuple[int, ...], why: str) -> None:
+    right = pairs()[:4]
+    GroundPlane.fit(GroundConfig.model_validate({"pairs": right}))
+    wrong = [{**p, "lon": right[n]["lon"], "lat": right[n]["lat"]} for p, n in zip(right, order, strict=True)]
+    with pytest.raises(ValueError, match=f"ground.pairs: .*{why}.*exchanged"):
+        GroundPlane.fit(GroundConfig.model_validate({"pairs": wrong}))
+
+
+def test_a_window_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(ValidationError, match="valid_to: 2026-05-01 is before valid_from, 2026-05-02"):
+        Window.model_validate({"valid_from": "2026-05-02", "valid_to": "2026-05-01"})
+    Window.model_validate({"valid_from": "2026-05-02", "valid_to": "2026-05-02"})
+
+
 def test_the_ground_plane_finds_a_point_again() -> None:
     plane = GroundPlane.fit(GroundConfig.model_validate({"pairs": pairs()}))
     depth = 10 / (0.55 - 0.2)
