@@ -71,6 +71,8 @@ def measure(
                 most = max(most, process.memory_info().rss)
                 if at > seconds - min(LATE_S, seconds / 2):
                     seen.append(process.memory_full_info())
+                    # Read again: it may have grown since.
+                    most = max(most, seen[-1].rss)
                 time.sleep(EVERY_S)
             parts, threads = parts_of(box.pid), process.num_threads()
             box.terminate()
