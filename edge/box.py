@@ -129,7 +129,9 @@ class Box:
         self._applying, self._stopped = threading.Lock(), False
         self.view_log = ViewLog(self._clock.now, log)
         self._view_checks = ViewChecks(ViewStore(data / "views"), self.view_log, log)
+        self._made = False
         self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
+        self._made = True
         self._fleet.shadow.begin(
             Champion(self._detector.provider, config.model.threads, lambda: self._governor.overloaded)
         )
@@ -332,12 +334,28 @@ class Box:
             camera.zones,
             camera.policy,
             camera.place.point(),
-            GroundPlane.fit(camera.ground) if camera.ground else None,
+            self._ground(camera),
             self._config.city_timezone,
             self._sites,
             roles=self._roles,
             resumed=resumed,
         )
+
+    def _ground(self, camera: CameraConfig) -> GroundPlane | None:
+        """Return a camera's ground plane. Pairs that fit none are refused where they come new; at a start the camera goes on without.
+
+        Raises:
+            ValueError: no camera sees the ground so.
+        """
+        if camera.ground is None:
+            return None
+        try:
+            return GroundPlane.fit(camera.ground)
+        except ValueError as exc:
+            if self._made:
+                raise
+            self._log.warning("camera.ground_refused", camera=camera.id, reason=str(exc))
+            return None
 
     def _beat(self) -> None:
         process = psutil.Process()

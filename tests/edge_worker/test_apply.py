@@ -25,7 +25,7 @@ from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam
 from edge.box import Box
 from edge.changes import Changes, RefusedConfigError, compare
-from edge.config import BoxConfig
+from edge.config import BoxConfig, CameraConfig
 from edge.leftovers import Leftovers
 from edge.log import get_logger
 from edge.reload import ConfigWatch
@@ -78,6 +78,40 @@ def fds() -> int:
 def live(box: Box, name: str) -> bool:
     lane = box.worker.lane(name)
     return lane is not None and lane.stream.state is StreamState.LIVE
+
+
+def test_ground_pairs_that_fit_no_view_cost_a_start_neither_the_box_nor_the_camera(tmp_path: Path) -> None:
+    """A release that knows more faults of them meets boxes that ran with them."""
+    corners = [(0.1, 0.9), (0.9, 0.9), (0.9, 0.5), (0.1, 0.5)]
+    places = [(0.0, 0.0), (1e-4, 0.0), (0.0, 3e-4), (1e-4, 3e-4)]
+    pairs = [{"picture": p, "lon": lon, "lat": lat} for p, (lon, lat) in zip(corners, places, strict=True)]
+    good, wrong = (
+        camera("a", "rtsp://127.0.0.1:9/a"),
+        camera("b", "rtsp://127.0.0.1:9/b", ground={"pairs": pairs}),
+    )
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    class Log:
+        def warning(self, event: str, **facts: Any) -> None:
+            told.append((event, facts))
+
+        def info(self, event: str, **facts: Any) -> None:
+            """What is no trouble."""
+
+        debug = error = info
+
+    box = Box(config_of(tmp_path, good, wrong), Log())
+    try:
+        assert [lane.camera.id for lane in box.worker.lanes] == ["a", "b"]
+        refused = [facts for event, facts in told if event == "camera.ground_refused"]
+        assert [f["camera"] for f in refused] == ["b"]
+        assert "exchanged" in refused[0]["reason"]
+        # What comes new is refused by name.
+        other = camera("c", "rtsp://127.0.0.1:9/c", ground={"pairs": pairs})
+        failed = box.worker.add([CameraConfig.model_validate(other)])
+        assert "exchanged" in failed["c"]
+    finally:
+        box.stop()
 
 
 def test_a_camera_that_does_not_change_loses_nothing_and_one_that_goes_leaves_nothing(
