@@ -100,11 +100,9 @@ class Frame:
         small = VideoReformatter().reformat(
             video, width=w, height=h, format="rgb24", interpolation="FAST_BILINEAR", threads=1
         )
-        if small is video:
-            # Nothing to be scaled: an array of it would be the frame itself.
-            return cut(np.array(small.to_ndarray(), np.uint8, order="C"), self._masks)
-        # The scaled picture is this call's own, so it is not copied where its rows lie close.
-        return cut(np.ascontiguousarray(small.to_ndarray(), np.uint8), self._masks)
+        # The scaled picture is this call's own, and is copied only where its rows lie apart. Where nothing was to be scaled it is the frame.
+        array = np.ascontiguousarray(small.to_ndarray(), np.uint8)
+        return cut(array.copy() if small is video else array, self._masks)
 
     def luma(self, width: int | None = None, height: int | None = None) -> Picture:
         """Return the grey picture as uint8 (height, width), straight from the luma plane where there is one."""

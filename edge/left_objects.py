@@ -28,6 +28,7 @@ from edge.left_regions import (
     is_shift,
     regions_of,
 )
+from edge.medians import Cells
 
 # The background's own time, and how slowly it takes in what differs: an object stays foreground for minutes.
 BACKGROUND_S, FOREGROUND_S = 10.0, 900.0
@@ -101,7 +102,7 @@ class LeftObjectDetector:
     def __init__(self, width: int, height: int) -> None:
         self.shape = self._shape = (height, width)
         self._stride = max(1, max(width, height) // LOOKED_AT)
-        self._cells = _Cells(-(-height // self._stride), -(-width // self._stride))
+        self._cells = Cells(GRID, -(-height // self._stride), -(-width // self._stride))
         self._slow, self._settled = np.zeros(self._shape, np.float32), np.zeros(self._shape, np.float32)
         self._since = np.zeros(self._shape, np.float32)
         # The look before this one. It and the present one change places, so that no picture is ever made anew.
@@ -248,9 +249,7 @@ class LeftObjectDetector:
     def _learn(self, grey: Floats, changed: Mask, free: Mask, step: float, room: _Room) -> None:
         differs = np.asarray(cv2.bitwise_and(changed, free), np.uint8)
         # While a place is covered the background waits.
-        x, y, w, h = cv2.boundingRect(differs)
-        part = slice(y, y + h), slice(x, x + w)
-        if w and h:
+        if (part := _part(differs)) is not None:
             slowly = 1 - math.exp(-step / FOREGROUND_S)
             cv2.accumulateWeighted(grey[part], self._slow[part], slowly, differs[part])
         cv2.accumulateWeighted(
@@ -372,46 +371,14 @@ class _Rooms(threading.local):
 _ROOMS = _Rooms()
 
 
-class _Cells:
-    """The cells of the grid over which light is levelled, on a picture of `rows` x `cols` pixels."""
-
-    def __init__(self, rows: int, cols: int) -> None:
-        numbers = np.arange(rows * cols).reshape(rows, cols)
-        parts = [
-            part.ravel()
-            for band in np.array_split(numbers, [rows * i // GRID for i in range(1, GRID)])
-            for part in np.array_split(band, [cols * i // GRID for i in range(1, GRID)], axis=1)
-        ]
-        self._sizes = np.asarray([p.size for p in parts])
-        # The pixel behind the last one is infinite and fills the shorter cells.
-        self._where = np.full((len(parts), int(self._sizes.max())), rows * cols)
-        for row, part in zip(self._where, parts, strict=True):
-            row[: part.size] = part
-        self._values = np.full(rows * cols + 1, np.inf, np.float32)
-
-    def medians(self, values: Floats, open_: NDArray[np.bool_]) -> Floats | None:
-        """Return the upper median of each cell's open pixels, of all of them where less than half are open; None without any."""
-        flat, open_flat = self._values[:-1], open_.ravel()
-        flat[:] = values.ravel()
-        flat[~open_flat] = np.inf
-        cells = self._values[self._where]
-        cells.sort(axis=1)
-        counts = np.count_nonzero(cells < np.inf, axis=1)
-        out = cells[np.arange(len(cells)), np.minimum(counts // 2, cells.shape[1] - 1)]
-        few = 2 * counts <= self._sizes
-        if few.any():
-            some = flat[open_flat]
-            if not some.size:
-                return None
-            some.partition(some.size // 2)
-            out[few] = some[some.size // 2]
-        return np.asarray(out.reshape(GRID, GRID), np.float32)
+def _part(mask: Mask) -> tuple[slice, slice] | None:
+    """Return the rows and columns in which a mask lies; None where it is empty."""
+    x, y, w, h = cv2.boundingRect(mask)
+    return (slice(y, y + h), slice(x, x + w)) if w and h else None
 
 
 def _put(into: Floats, where: Mask, value: float, room: Floats) -> None:
     """Write a value into the pixels of a mask."""
-    x, y, w, h = cv2.boundingRect(where)
-    if w and h:
-        part = slice(y, y + h), slice(x, x + w)
+    if (part := _part(where)) is not None:
         room[part].fill(value)
         cv2.copyTo(room[part], where[part], into[part])

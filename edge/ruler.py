@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.geometry import Box, Floats, GroundPlane, contact
+from edge.medians import median
 
 # Mean stature of adults, metres; a person's box is about as high (NCD-RisC, "A century of trends in adult human height",
 # 2016, gives 1.59 m for women and 1.71 m for men world-wide).
@@ -46,7 +47,7 @@ class Ruler:
         """Return the height of a person whose feet are at row `y`, as a share of the picture; None when not known."""
         if not self._fresh and len(self._people) >= ENOUGH_PEOPLE:
             seen = np.asarray(self._people, np.float64)
-            self._line = (*_fit(seen), _median(seen[:, 1]))
+            self._line = (*_fit(seen), median(seen[:, 1]))
             self._fresh = True
         if self._line is None:
             return None
@@ -95,13 +96,13 @@ def _fit(seen: Floats) -> tuple[float, float]:
     rows, heights = seen[:, 0], seen[:, 1]
     ordered = np.sort(rows)
     if _quantile(ordered, 0.9) - _quantile(ordered, 0.1) < 0.08:
-        return 0.0, _median(heights)
+        return 0.0, median(heights)
     keep = np.ones(len(rows), bool)
     slope, middle = 0.0, 0.0
     for _ in range(3):
         slope, middle = _line_through(rows[keep], heights[keep])
         off = np.abs(heights - (middle + slope * rows))
-        keep = off <= max(2.0 * _median(off), 1e-3)
+        keep = off <= max(2.0 * median(off), 1e-3)
     return slope, middle
 
 
@@ -111,11 +112,6 @@ def _line_through(x: Floats, y: Floats) -> tuple[float, float]:
     off = x - x0
     slope = float(off @ (y - y0)) / max(float(off @ off), 1e-12)
     return slope, y0 - slope * x0
-
-
-def _median(values: Floats) -> float:
-    """Return the median; `numpy.median` takes four times as long on a few hundred values."""
-    return _quantile(np.sort(values), 0.5)
 
 
 def _quantile(ordered: Floats, share: float) -> float:

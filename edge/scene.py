@@ -34,6 +34,12 @@ class Thing:
     score: float
 
 
+def overlap(box: Box, shape: shapely.Geometry) -> float:
+    """Return how much of a box's area lies in a shape, 0 to 1."""
+    whole = rectangle(*box)
+    return float(whole.intersection(shape).area / whole.area) if whole.area > 0 else 0.0
+
+
 class ZoneShape:
     """A zone with its polygon ready for many questions."""
 
@@ -60,8 +66,7 @@ class ZoneShape:
             return 0.0
         if len(self.config.polygon) <= FEW:
             return share_of(box, self.config.polygon)
-        shape = rectangle(*box)
-        return float(shape.intersection(self.polygon).area / shape.area) if shape.area > 0 else 0.0
+        return overlap(box, self.polygon)
 
     def touched_by(self, box: Box) -> bool:
         """True when the bottom centre of a box lies in the zone or on its line."""

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import shapely
-from shapely.geometry import box as rectangle
 
 from contract import IssueClass, ZoneKind
 from edge.geometry import Box, lower_strip
-from edge.scene import Scene, ZoneShape
+from edge.scene import Scene, ZoneShape, overlap
 from edge.sites import Sighting, Site
 from edge.zones import Numbers
 
@@ -73,6 +72,4 @@ def share_in(box: Box, zones: Sequence[ZoneShape]) -> float:
     strip = lower_strip(box)
     if len(zones) < 2:
         return sum(z.share_of(strip) for z in zones)
-    foot = rectangle(*strip)
-    whole = shapely.union_all([z.polygon for z in zones])
-    return float(foot.intersection(whole).area / foot.area) if foot.area > 0 else 0.0
+    return overlap(strip, shapely.union_all([z.polygon for z in zones]))

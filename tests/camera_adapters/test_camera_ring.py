@@ -18,10 +18,12 @@ from camera_parts import Memory, handles_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camera_adapters import blocks
 from camera_adapters import ring as ring_module
+from camera_adapters.blocks import BLOCK
 from camera_adapters.clock import VirtualClock
 from camera_adapters.open import open_stream
-from camera_adapters.ring import BLOCK, NoPicturesError, PacketRing, RingPacket, StreamParams
+from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import StreamOptions
 
 T0 = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -135,8 +137,8 @@ def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mapped: list[int] = []
-    made = ring_module._mapped
-    monkeypatch.setattr(ring_module, "_mapped", lambda size: mapped.append(size) or made(size))  # type: ignore[func-returns-value]
+    made = blocks._mapped
+    monkeypatch.setattr(blocks, "_mapped", lambda size: mapped.append(size) or made(size))  # type: ignore[func-returns-value]
     params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
     ring, held = PacketRing(10.0), []
     size = BLOCK // 8

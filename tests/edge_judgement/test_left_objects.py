@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge.left_objects import GRID, LeftObject, LeftObjectDetector, _Cells
-from edge.left_regions import middle
+from edge.left_objects import GRID, LeftObject, LeftObjectDetector
+from edge.medians import Cells, median
 
 W, H = 320, 180
 
@@ -130,7 +130,7 @@ def test_the_light_of_each_cell_is_the_median_of_its_open_pixels(
 ) -> None:
     random = np.random.default_rng(seed)
     values, open_ = random.random((rows, cols), np.float32), random.random((rows, cols)) < open_share
-    got = _Cells(rows, cols).medians(values, open_)
+    got = Cells(GRID, rows, cols).medians(values, open_)
     if not open_.any():
         assert got is None
         return
@@ -149,4 +149,4 @@ def test_the_light_of_each_cell_is_the_median_of_its_open_pixels(
 @pytest.mark.parametrize("size", [1, 2, 7, 400])
 def test_the_middle_is_the_median(size: int) -> None:
     values = np.random.default_rng(size).random(size, np.float32)
-    assert middle(values) == pytest.approx(float(np.median(values)), abs=1e-6)
+    assert median(values) == pytest.approx(float(np.median(values)), abs=1e-6)

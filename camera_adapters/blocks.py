@@ -1,0 +1,52 @@
+"""Memory for a camera's packets: blocks that are used again, or go back to the system whole."""
+
+from __future__ import annotations
+
+import mmap
+
+# Mapped one by one and given back whole. On the C library's heap the packets of 64 threads lay so mixed that a third of it was
+# holes: 53 MB for 33 MB of packets. Of a sub stream's ring half a megabyte lies idle at most.
+BLOCK = 512 * 1024
+
+
+class Blocks:
+    """Lays bytes side by side into blocks of memory. A block to which nothing refers is written again, or goes."""
+
+    def __init__(self) -> None:
+        self._block = memoryview(b"")
+        self._used = 0
+        self._full: list[mmap.mmap] = []
+
+    def keep(self, data: bytes | memoryview) -> memoryview:
+        """Return a read-only copy."""
+        size = len(data)
+        if self._used + size > len(self._block):
+            self._block = memoryview(b"")
+            block = self._free(size) or _mapped(max(BLOCK, size))
+            self._full.append(block)
+            self._block, self._used = memoryview(block), 0
+        kept = self._block[self._used : self._used + size]
+        kept[:] = data
+        self._used += size
+        return kept.toreadonly()
+
+    def _free(self, size: int) -> mmap.mmap | None:
+        """Return a block that is free; where several are, the others go back to the system."""
+        free = [block for block in self._full if _is_free(block)]
+        self._full = [block for block in self._full if block not in free]
+        return next((block for block in free if len(block) == BLOCK >= size), None)
+
+
+def _is_free(block: mmap.mmap) -> bool:
+    try:
+        # To the size that it has: refused while anything refers to it.
+        block.resize(len(block))
+    except BufferError:
+        return False
+    return True
+
+
+def _mapped(size: int) -> mmap.mmap:
+    # Private, so that the kernel joins neighbours into one mapping; its pages at once, not one fault for each.
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+    return mmap.mmap(-1, size, flags=flags)
