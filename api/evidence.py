@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +28,24 @@ from api.settings import Settings
 from contract.durable import sync
 
 HASH_AT_ONCE = 1 << 20
+LEAVE_S = 5.0
+"""How long an ending process waits for obstore's threads, which take microseconds."""
+
+
+def _leave() -> None:
+    """Wait until none of obstore's threads is inside Python.
+
+    A thread of its runtime hands a result to the event loop and needs the interpreter once more to go. Where the process
+    ends first, CPython ends that thread in the midst of Rust, and Rust aborts the process: after its work, without a word.
+    """
+    until = time.monotonic() + LEAVE_S
+    while time.monotonic() < until:
+        if not sys._current_frames().keys() - {thread.ident for thread in threading.enumerate()}:
+            return
+        time.sleep(0.001)
+
+
+atexit.register(_leave)
 
 
 @dataclass(frozen=True)
