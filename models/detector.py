@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,7 +72,9 @@ class Detector:
         self.bundle = bundle
         self.provider = choose(provider, available(), bundle.manifest.bfloat16 and has_bfloat16())
         self._spec = bundle.manifest.input
-        self._scale = np.float32(self._spec.scale)
+        # What each of a byte's values is in the input, and the colours of the last picture, whose memory is used again.
+        self._levels = np.arange(256, dtype=np.float32) / np.float32(self._spec.scale)
+        self._planes: Sequence[NDArray[Any]] = ()
         self._session = open_session(bundle, self.provider, threads, max_batch, engines)
         self._channels: Ints = np.array([c.index for c in bundle.manifest.classes], np.int32)
         fixed = check_fit(
@@ -223,9 +226,10 @@ class Detector:
             if (w, h) == (width, height)
             else cv2.resize(picture, (w, h), interpolation=cv2.INTER_LINEAR)
         )
-        planes = cv2.split(small)
-        for row, plane in zip(target, planes if self._spec.colour == "rgb" else planes[::-1], strict=True):
-            np.divide(plane, self._scale, out=row[top : top + h, left : left + w], dtype=np.float32)
+        self._planes = cv2.split(small, self._planes)
+        planes = self._planes if self._spec.colour == "rgb" else self._planes[::-1]
+        for row, plane in zip(target, planes, strict=True):
+            cv2.LUT(plane, self._levels, dst=row[top : top + h, left : left + w])
         pad = self._spec.pad / self._spec.scale
         target[:, :top], target[:, top + h :] = pad, pad
         target[:, top : top + h, :left], target[:, top : top + h, left + w :] = pad, pad

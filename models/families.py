@@ -17,6 +17,8 @@ from models.bundle import Family
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 Raw = tuple[Floats, Floats, Ints]
+# OpenCV leaves scores below this out; the detector has done so by class.
+_ANY = float(np.finfo(np.float32).min)
 
 
 def decode_yolo(
@@ -126,27 +128,17 @@ NEEDS_NMS = {Family.YOLO: True, Family.YOLO_END2END: False, Family.YOLOX: True, 
 
 
 def nms(boxes: Floats, scores: Floats, groups: Ints, iou: float, most: int) -> NDArray[np.intp]:
-    """Return the indices that survive non-maximum suppression inside each group, best score first.
+    """Return the indices that survive non-maximum suppression inside each group, best score first, `most` at most.
 
-    Greedy, as published: a box goes when its IoU with a better one of the same group exceeds `iou`.
+    Greedy, as published: a box goes when its IoU with a better one of the same group exceeds `iou`. What is not finite or has
+    no area goes, too: OpenCV, whose loop this is, would let two boxes without area suppress others.
     """
-    if len(boxes) == 0:
-        return np.zeros(0, np.intp)
-    order = np.argsort(-scores, kind="stable")[: 10 * most]
-    # Boxes of different groups are moved apart, so that one pass serves all groups.
-    span = float(boxes[:, 2:].max() - boxes[:, :2].min()) + 1
-    moved = boxes[order] + (groups[order].astype(np.float32) * span)[:, None]
-    area = (moved[:, 2] - moved[:, 0]) * (moved[:, 3] - moved[:, 1])
-    alive = np.ones(len(order), bool)
-    kept: list[int] = []
-    for i in range(len(order)):
-        if not alive[i]:
-            continue
-        kept.append(i)
-        if len(kept) == most:
-            break
-        rest = np.flatnonzero(alive[i + 1 :]) + i + 1
-        corner = np.minimum(moved[i, 2:], moved[rest, 2:]) - np.maximum(moved[i, :2], moved[rest, :2])
-        inter = np.prod(np.clip(corner, 0, None), axis=1)
-        alive[rest[inter > iou * (area[i] + area[rest] - inter)]] = False
-    return order[np.asarray(kept, np.intp)]
+    sized = np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1) & np.isfinite(scores)
+    own = np.flatnonzero(sized)
+    if len(own) == 0:
+        return own
+    rects = boxes[own].astype(np.float64)
+    rects[:, 2:] -= rects[:, :2]
+    # Of more than ten times what is kept, only the best are compared.
+    kept = cv2.dnn.NMSBoxesBatched(rects, scores[own], groups[own], _ANY, iou, 1.0, 10 * most)  # type: ignore[arg-type]
+    return own[np.asarray(kept, np.intp)[:most]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -180,6 +181,38 @@ def test_nms_keeps_the_best_and_nothing_twice(raw: np.ndarray, seed: int, limit:
     assert (among <= limit + 1e-3).all()
     for i in set(range(len(boxes))) - set(kept.tolist()):  # each lost one has a better one over it
         assert any(overlaps[i, k] > limit - 1e-3 and scores[k] >= scores[i] for k in kept)
+
+
+def test_nms_leaves_out_what_is_no_box_and_lets_it_suppress_nothing() -> None:
+    inf, nan = float("inf"), float("nan")
+    boxes = [[0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5], [9, 9, 1, 20], [nan, 0, 10, 10], [0, 0, inf, 10], [20, 0, 30, 10]]  # fmt: skip
+    scores = np.array([0.5, 0.9, 0.8, 0.9, 0.9, 0.9, 0.4], np.float32)
+    groups = np.zeros(len(boxes), np.int32)
+    assert nms(np.array(boxes, np.float32), scores, groups, 0.5, 300).tolist() == [0, 6]
+    assert nms(np.array(boxes, np.float32), scores, groups, 0.5, 1).tolist() == [0]
+    nothing = nms(np.zeros((0, 4), np.float32), scores[:0], groups[:0], 0.5, 300)
+    assert nothing.tolist() == []
+
+
+@pytest.mark.parametrize("colour", ["rgb", "bgr"])
+@pytest.mark.parametrize("shape", [(64, 64), (40, 64), (64, 31), (90, 160), (17, 200)])
+def test_the_input_is_the_picture_by_the_scale_and_grey_around_it(
+    tmp_path: Path, colour: str, shape: tuple[int, int]
+) -> None:
+    detector = Detector(bundle_of(tmp_path, [yolo_output([], [], [])], colour=colour, scale=255.0), "cpu")
+    rng = np.random.default_rng(3)
+    # The second picture comes into the memory of the first.
+    for _ in range(2):
+        picture = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        target = np.full((3, 64, 64), np.nan, np.float32)
+        fit = detector._fill(target, picture)
+        w, h = round(shape[1] * fit.scale_x), round(shape[0] * fit.scale_y)
+        small = cv2.resize(picture, (w, h), interpolation=cv2.INTER_LINEAR) if (h, w) != shape else picture
+        wanted = np.full((64, 64, 3), 114, np.uint8)
+        wanted[fit.top : fit.top + h, fit.left : fit.left + w] = small
+        if colour == "bgr":
+            wanted = wanted[:, :, ::-1]
+        assert np.array_equal(target, wanted.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
 
 
 def test_300_objects_are_not_cut_short(tmp_path: Path) -> None:
