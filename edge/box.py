@@ -16,48 +16,42 @@ import httpx
 import psutil
 
 from camera_adapters.clock import Clock, SystemClock
-from camera_adapters.frame import Frame
 from camera_adapters.redact import redact
 from contract import Heartbeat, new_id
 from contract.mqtt import PART_BYTES
 from edge.agent import CentreAgent
 from edge.allocator import Tidying
 from edge.changes import Changes, RefusedConfigError, check_addresses, compare
-from edge.checks import Checks, SnapshotLooker, Snapshots
+from edge.checks import Checks, Snapshots
 from edge.config import BoxConfig, CameraConfig
 from edge.evidence_clip import ClipMaker
+from edge.fitting import Fitting, Shared
 from edge.fleet.agent import FleetAgent
 from edge.fleet.shadow import Champion
 from edge.fleet.signs import Signs
-from edge.geometry import GroundPlane
 from edge.health import camera_health
 from edge.identity import public_key, signer_of
-from edge.inspector import Inspector
-from edge.judge import Judge
-from edge.lane import Lane, Rings
+from edge.lane import Lane
 from edge.ledger import AlertLedger
 from edge.leftovers import Leftovers
 from edge.load import LoadGovernor
-from edge.main_pictures import MainPictures
 from edge.metrics import serve
 from edge.orders import OrderBook
 from edge.outbox import Outbox
-from edge.pipeline import CameraPipeline
-from edge.privacy import Sealer, Sensitive, sensitive_of
-from edge.recorder import AlertRecorder, BoxFacts
+from edge.privacy import Sealer
+from edge.recorder import BoxFacts
 from edge.references import ReferenceStore
 from edge.retention import BoxRetention
 from edge.score_floor import ScoreFloor
 from edge.site_store import SiteStore, boot_id
 from edge.speakers import speakers_of
-from edge.stills import StillStore
 from edge.tape import Tape
-from edge.trace import AlertTrace, tracing_of
+from edge.trace import tracing_of
 from edge.uplink import CHUNK, Uplink, client_of
 from edge.view_checks import ViewChecks
 from edge.view_log import ViewLog
 from edge.views import ViewStore
-from edge.worker import Worker, picture_for
+from edge.worker import Worker
 from models.detector import Detector
 
 # Services are given 90 s to stop; the rest is for cameras and the uplink.
@@ -88,12 +82,10 @@ class Box:
         sealer = Sealer(config.privacy.seal_to) if config.privacy.seal_to else None
         # A detector of its own: a session is not for two threads, and clips must not slow the cameras.
         own = "openvino" if self._detector.provider == "openvino" else "cpu"
-        self._roles = {**bundle.roles, **config.model.roles}
-        self._clips = ClipMaker(
-            config.privacy.blur, lambda: Detector(bundle, own, 1, 1).detect, roles=self._roles
-        )
+        roles = {**bundle.roles, **config.model.roles}
+        self._clips = ClipMaker(config.privacy.blur, lambda: Detector(bundle, own, 1, 1).detect, roles=roles)
         self._facts = BoxFacts(
-            config.device, self._detector.ref, version("curbwatch"), config.privacy.blur, sealer, self._roles
+            config.device, self._detector.ref, version("curbwatch"), config.privacy.blur, sealer, roles
         )
         self._client = client_of(config.api, config.device)
         cap = config.api.rate_cap_kib_s
@@ -107,13 +99,11 @@ class Box:
             tracing=self._tracing,
         )
         self._governor = LoadGovernor()
-        self._stills: dict[str, StillStore] = {}
-        self._references = ReferenceStore(data / "references")
         self._floor = ScoreFloor(data / "thresholds.json", config.city_timezone)
         self._book = OrderBook(data / "orders", config.device, [c.id for c in config.cameras if c.enabled])
-        self._snapshots = Snapshots()
+        snapshots = Snapshots()
         checks = Checks(
-            config.device, self._camera, self._tape, self._snapshots, self._clock, config.city_timezone, self._roles,
+            config.device, self._camera, self._tape, snapshots, self._clock, config.city_timezone, roles,
             config.privacy.blur, log,
         )  # fmt: skip
         self._agent = CentreAgent(
@@ -129,9 +119,15 @@ class Box:
         self._applying, self._stopped = threading.Lock(), False
         self.view_log = ViewLog(self._clock.now, log)
         self._view_checks = ViewChecks(ViewStore(data / "views"), self.view_log, log)
-        self._made = False
-        self.worker = Worker(config, self._detector, self._clock, self._pipeline, log, self._governor)
-        self._made = True
+        self._fitting = Fitting(
+            Shared(
+                lambda: self._config, self._facts, self._detector, roles, self._governor, self._clips, self._outbox,
+                self._ledger, self._sites, ReferenceStore(data / "references"), self._floor, self._book, snapshots,
+                self._view_checks, self.view_log, self._tracing, log,
+            )
+        )  # fmt: skip
+        self.worker = Worker(config, self._detector, self._clock, self._fitting.pipeline, log, self._governor)
+        self._fitting.started = True
         self._fleet.shadow.begin(
             Champion(self._detector.provider, config.model.threads, lambda: self._governor.overloaded)
         )
@@ -143,7 +139,7 @@ class Box:
             config.outbox.max_age_h,
             self._outbox,
             self._ledger,
-            lambda: list(self._stills.values()),
+            lambda: list(self._fitting.stills.values()),
             self._clock.now,
             log,
             Leftovers(data, self._sites, lambda: [lane.camera.id for lane in self.worker.lanes]).expire,
@@ -262,7 +258,7 @@ class Box:
         failed = self.worker.add(now[i] for i in changes.added)
         self._finish(gone)
         for lane in gone:
-            self._stills.pop(lane.camera.id, None)
+            self._fitting.stills.pop(lane.camera.id, None)
             self.view_log.forget(lane.camera.id)
         return failed | self.worker.add(now[i] for i in changes.restarted)
 
@@ -277,48 +273,10 @@ class Box:
         if lane is None:
             return
         before = lane.camera.view_check
-        lane.pipeline.redraw(camera, self._judge(camera, "the camera's configuration was changed"))
+        lane.pipeline.redraw(camera, self._fitting.judge(camera, "the camera's configuration was changed"))
         lane.redraw(camera)
         if camera.view_check != before:
             self._view_checks.anew(lane)
-
-    def _pipeline(self, camera: CameraConfig, rings: Rings) -> CameraPipeline:
-        data = self._config.data_dir
-        stills = self._stills[camera.id] = StillStore(data / "stills" / camera.id)
-        main = MainPictures(rings, self._look) if camera.sub_url is not None else None
-        recorder = AlertRecorder(
-            camera,
-            self._facts,
-            rings,
-            stills,
-            self._outbox,
-            self._ledger,
-            data / "clips",
-            self._log,
-            self._clips,
-            self._references,
-            self._floor,
-            AlertTrace(self._tracing),
-            main,
-        )
-        inspector = Inspector(
-            camera.id, self._facts, self._book, self._references, self._outbox, self._log, main,
-        )  # fmt: skip
-        return CameraPipeline(
-            camera, self._judge(camera), recorder, lambda: self._governor.stretch,
-            (inspector, SnapshotLooker(camera.id, self._snapshots)), self._view_checks.of(camera),
-            lambda was, now: self.view_log.note(camera.id, was, now),
-            lambda reason: self._log.error("sites.wait", camera=camera.id, reason=reason),
-        )  # fmt: skip
-
-    def _look(self, frame: Frame) -> Sensitive:
-        """Find people and vehicles on the main stream's picture; by the detector's thread."""
-        if not self._config.privacy.blur:
-            return Sensitive()
-        picture = picture_for(frame, self._detector.input_size)
-        return sensitive_of(
-            self._detector.detect([picture])[0], picture.shape[1], picture.shape[0], self._roles
-        )
 
     def _camera(self, camera_id: str) -> CameraConfig | None:
         lane = self.worker.lane(camera_id)
@@ -327,35 +285,6 @@ class Box:
     def _tape(self, camera_id: str) -> Tape | None:
         lane = self.worker.lane(camera_id)
         return lane.pipeline.tape if lane is not None else None
-
-    def _judge(self, camera: CameraConfig, resumed: str = "the box was started again") -> Judge:
-        return Judge(
-            camera.id,
-            camera.zones,
-            camera.policy,
-            camera.place.point(),
-            self._ground(camera),
-            self._config.city_timezone,
-            self._sites,
-            roles=self._roles,
-            resumed=resumed,
-        )
-
-    def _ground(self, camera: CameraConfig) -> GroundPlane | None:
-        """Return a camera's ground plane. Pairs that fit none are refused where they come new; at a start the camera goes on without.
-
-        Raises:
-            ValueError: no camera sees the ground so.
-        """
-        if camera.ground is None:
-            return None
-        try:
-            return GroundPlane.fit(camera.ground)
-        except ValueError as exc:
-            if self._made:
-                raise
-            self._log.warning("camera.ground_refused", camera=camera.id, reason=str(exc))
-            return None
 
     def _beat(self) -> None:
         process = psutil.Process()

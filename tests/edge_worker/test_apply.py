@@ -148,7 +148,7 @@ def test_a_camera_that_does_not_change_loses_nothing_and_one_that_goes_leaves_no
         assert {b - a for a, b in itertools.pairwise(stamps)} == {9000}, (
             "90 kHz, ten pictures a second, none lost"
         )
-        assert set(box._stills) == {"a", "c"}
+        assert set(box._fitting.stills) == {"a", "c"}
         assert box.worker.dropped("b") == 0
         assert [c.camera_id for c in box._heartbeat(psutil.Process()).cameras] == ["a", "c"]
     finally:
