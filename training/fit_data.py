@@ -18,12 +18,12 @@ from training.dataset_items import DatasetError, Item, to_corners
 MAX_SIDE = 640
 
 
-def read_picture(item: Item) -> Picture:
-    """RGB uint8 (H, W, 3), longest side at most 640. Raises DatasetError naming the file."""
+def read_picture(item: Item, side: int = MAX_SIDE) -> Picture:
+    """RGB uint8 (H, W, 3), longest side at most `side` pixels. Raises DatasetError naming the file."""
     raw = cv2.imdecode(np.fromfile(item.path, np.uint8), cv2.IMREAD_COLOR)
     if raw is None:
         raise DatasetError(f"{item.path}: not a picture that OpenCV reads; leave it out with `ignore`")
-    scale = MAX_SIDE / max(raw.shape[:2])
+    scale = side / max(raw.shape[:2])
     if scale < 1:
         raw = cv2.resize(raw, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(raw, cv2.COLOR_BGR2RGB), np.uint8)

@@ -192,12 +192,24 @@ def compare_slice(
     )
 
 
+def _judged_all(told: Mapping[str, Any]) -> None:
+    clips = told.get("clips", ()) if isinstance(told, Mapping) else ()
+    for clip in clips:
+        if not clip.get("unscored") and (clip.get("error") or not clip.get("judged")):
+            why = clip.get("error") or "no picture of it was judged"
+            raise ValueError(
+                f"events: clip {clip.get('id')}: {why}; mend the manifest or the file and run both again"
+            )
+
+
 def compare_events(champion: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[EventResult]:
     """Families of two `bench events --json` results: a family is worse where less is found or more is false, and
-    unknown where nothing was expected and nothing raised.
+    unknown where neither found or raised anything.
 
-    Raises ValueError where a result has no `families`, or lacks one that the other has.
+    Raises ValueError where a result has no `families`, or lacks one that the other has, or a clip could not be judged.
     """
+    for told in (champion, candidate):
+        _judged_all(told)
     try:
         before, after = dict(champion["families"]), dict(candidate["families"])
     except (KeyError, TypeError, ValueError) as error:
@@ -215,7 +227,8 @@ def compare_events(champion: Mapping[str, Any], candidate: Mapping[str, Any]) ->
             )
         less, more = now["found"] < old["found"], now["false"] > old["false"]
         gain = now["found"] > old["found"] or now["false"] < old["false"]
-        nothing = not any((now["expected"], now["false"], old["false"]))
+        # Of clips in which neither found anything nobody learns whether one of them still could.
+        nothing = not any((now["found"], old["found"], now["false"], old["false"]))
         verdict: SliceVerdict = (
             "worse" if less or more else "better" if gain else "not_enough" if nothing else "no_worse"
         )
@@ -239,8 +252,10 @@ def decide(
     rule: GateRule | None = None,
     events: Iterable[EventResult] = (),
     about: Mapping[str, Any] | None = None,
+    lost: Sequence[str] = (),
 ) -> GateReport:
-    """Judge all slices and draw the conclusion."""
+    """Judge all slices and draw the conclusion. Of the champion's classes that the candidate has not (`lost`) those count
+    that are required, which are all where nothing is said."""
     rule = rule or GateRule()
     parts = [OVERALL, *sorted({s for p in pictures for s in p.slices})]
     slices = [
@@ -264,6 +279,11 @@ def decide(
     required = rule.required or tuple(whole)
     lacking = [f"{n}: no box of it in the test set" for n in required if n not in whole]
     lacking += [f"{n}: {whole[n].why}" for n in required if n in whole and whole[n].verdict == "not_enough"]
+    lacking += [
+        f"{n}: the champion has this class, the candidate has not; to do without it, name the others with --require"
+        for n in lost
+        if not rule.required or n in rule.required
+    ]
     if not whole:
         lacking.append("no class could be judged")
     if rule.needs_events and all(e.verdict == "not_enough" for e in happened):
@@ -273,7 +293,13 @@ def decide(
             else "events: the clips expect nothing"
         )
     unknown = [f"{r.class_name} ({r.slice}): {r.why}" for r in slices if r.verdict == "not_enough"]
-    unknown += [f"events {e.family}: nothing expected" for e in happened if e.verdict == "not_enough"]
+    unknown += [
+        f"events {e.family}: {'neither found any' if e.expected else 'nothing expected'}"
+        for e in happened
+        if e.verdict == "not_enough"
+    ]
+    if unseen := [n for n in classes if n not in whole]:
+        unknown.append(f"no box in the test set: {', '.join(unseen)}")
     decision: Decision = "stopped" if worse else "not_enough" if lacking else "passed"
     return GateReport(
         decision, tuple(worse or lacking), tuple(slices), happened, dict(about or {}), tuple(unknown)

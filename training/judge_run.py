@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bundle import Bundle
+from models.evaluate import plain_name
 from training.augment import Picture
+from training.classes import street_of_coco
 from training.dataset import Dataset
 from training.dataset_items import Item, to_corners
-from training.fit_data import read_picture
+from training.fit_data import MAX_SIDE, read_picture
 from training.gate import Judged
 from training.metrics import Boxes
+from training.split import SplitRule, scenes_of
 
 NIGHT_LUMA = 60.0
 """Mean brightness (0–255) below which a picture counts as night."""
@@ -26,10 +31,30 @@ class Detects(Protocol):
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]: ...
 
 
+@cache
+def numbers_of(names: tuple[str, ...], classes: tuple[str, ...]) -> NDArray[np.int32]:
+    """The number of each of a model's `names` in `classes`, or -1: by the name however it is spelt, else by the street class
+    that a class of COCO is folded into."""
+    index = {plain_name(n): i for i, n in enumerate(classes)}
+    folded = {plain_name(coco): plain_name(street) for coco, street in street_of_coco().items()}
+    own = [plain_name(n) for n in names]
+    return np.array([index.get(n, index.get(folded.get(n, n), -1)) for n in own], np.int32)
+
+
+def lost_classes(champion: Bundle, candidate: Bundle) -> tuple[str, ...]:
+    """The champion's classes that a rule uses and the candidate has not, however they are spelt."""
+    found = set(numbers_of(candidate.names, champion.names).tolist())
+    folded = numbers_of(champion.names, candidate.names)
+    return tuple(
+        c.name
+        for row, c in enumerate(champion.manifest.classes)
+        if c.role != "other" and row not in found and folded[row] < 0
+    )
+
+
 def boxes_of(detections: Any, classes: Sequence[str]) -> Boxes:
-    """`models` detections in the numbering of `classes`; other classes fall away."""
-    index = {n: i for i, n in enumerate(classes)}
-    table = np.array([index.get(n, -1) for n in detections.names], np.int32)
+    """`models` detections in the numbering of `classes` (`numbers_of`); other classes fall away."""
+    table = numbers_of(tuple(detections.names), tuple(classes))
     ours = table[detections.classes] if len(detections.classes) else np.zeros(0, np.int32)
     keep = ours >= 0
     return Boxes(detections.boxes[keep], detections.scores[keep], ours[keep])
@@ -57,18 +82,24 @@ def look(
     candidate: Detects,
     champion: Detects,
     tick: Callable[[], None] = lambda: None,
+    side: int = MAX_SIDE,
 ) -> list[Judged]:
-    """Every picture of the split, seen by both."""
+    """Every picture of the split, seen by both at `side` pixels of its longer side, or as it is where it is smaller.
+
+    Scenes are those by which a set is split: pictures that look alike, or come from one camera within hours, are one.
+    """
     index = {n: i for i, n in enumerate(dataset.classes)}
+    items = dataset.of(split)
+    scene = {i: n for n, members in enumerate(scenes_of(items, SplitRule())) for i in members}
     judged = []
-    for item in dataset.of(split):
-        picture = read_picture(item)
+    for number, item in enumerate(items):
+        picture = read_picture(item, side)
         judged.append(
             Judged(
                 truth=truth_of(item, picture),
                 candidate=boxes_of(candidate.detect([picture])[0], dataset.classes),
                 champion=boxes_of(champion.detect([picture])[0], dataset.classes),
-                scene=item.group or str(item.path),
+                scene=f"scene {scene[number]}",
                 known=frozenset(index[n] for n in item.known if n in index),
                 slices=slices_of(item, picture),
                 name=str(item.path),

@@ -82,7 +82,11 @@ def best_threshold(
     allowed = np.flatnonzero(sure >= precision)
     best = int(allowed[f1[allowed].argmax()] if allowed.size else f1.argmax())
     value = float(np.clip(np.floor(scores[order][best] * 100) / 100, 0.05, 0.9))
-    return value, float(sure[best]), float(found[best])
+    # What is told is what holds at the threshold as it is written.
+    count = int((scores >= np.float32(value)).sum())
+    if not count:
+        return value, float("nan"), 0.0
+    return value, float(sure[count - 1]), float(found[count - 1])
 
 
 def make_bundle(
@@ -120,6 +124,8 @@ def make_bundle(
         input=InputSpec(name="images", width=size, height=size),
         classes=classes,
         nms_iou=0.5,
+        # A head of its own for each branch sees a van as car and as truck.
+        one_per_place=("vehicle",) if any(c.role == "vehicle" for c in classes) else (),
         provenance=parts.provenance,
         metrics={k: round(v, 4) for k, v in parts.metrics.items()},
         files={"model.onnx": "0" * 64},

@@ -258,6 +258,9 @@ def _same_events(before: str, after: str, clips: Path) -> bool:
     return all(e.verdict != "worse" for e in found)
 
 
+_JUDGED = frozenset({"map50", "recall"})
+
+
 def _inside_loss(before: Bundle, after: Bundle, data: Path, loss: float, provider: str) -> bool:
     from models.evaluate import evaluate
     from models.yolo_data import load_yolo_data
@@ -270,9 +273,13 @@ def _inside_loss(before: Bundle, after: Bundle, data: Path, loss: float, provide
             figures.append(evaluate(each, loaded, provider, tick=tick).as_json())
     inside = True
     for key in ("map50", "map50_95", "precision", "recall"):
+        if figures[0][key] is None and key in _JUDGED:
+            raise ValueError(
+                f"{data}: nothing in it can judge {key}; name a data set with labels of the bundle's classes"
+            )
         was, now = (f[key] or 0.0 for f in figures)
         click.echo(f"{key}: {was:.4f} -> {now:.4f}")
-        inside = inside and (key not in {"map50", "recall"} or was - now <= loss)
+        inside = inside and (key not in _JUDGED or was - now <= loss)
     click.echo(f"p50: {figures[0]['latency_ms']['p50']} -> {figures[1]['latency_ms']['p50']} ms")
     return inside
 

@@ -186,6 +186,10 @@ def test_a_variant_ships_inside_a_stated_loss(tmp_path: Path, worse: bool, loss:
     (tmp_path / "d/labels/1.txt").write_text("0 0.5 0.5 0.3125 0.3125")
     (tmp_path / "data.yaml").write_text("path: d\nval: images\nnames: [car]\n")
     assert _inside_loss(before, after, tmp_path / "data.yaml", loss, "cpu") is inside
+    # Without labels nothing is lost, and nothing is shown.
+    (tmp_path / "d/labels/1.txt").unlink()
+    with pytest.raises(ValueError, match=r"data\.yaml: nothing in it can judge map50"):
+        _inside_loss(before, after, tmp_path / "data.yaml", loss, "cpu")
 
 
 def _text(value: str) -> dict[str, Any]:

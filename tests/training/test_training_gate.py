@@ -16,6 +16,7 @@ from training.dataset import Dataset, check_frozen, save_dataset
 from training.dataset_items import DatasetError
 from training.gate import GateRule, Judged, compare_events, decide
 from training.gate_report import markdown, write_report
+from training.make_bundle import best_threshold
 from training.metrics import Boxes, average_precision
 
 
@@ -252,3 +253,19 @@ def test_the_queue_prefers_doubt_and_rare_places_and_does_not_repeat_itself(tmp_
     assert "near a rule's threshold" in queue[0].why
     write_queue(queue, tmp_path / "q.json")
     assert '"version": 1' in (tmp_path / "q.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [(0.3095, 0.3005), (0.97, 0.93), (0.03, 0.02), (0.8, 0.2)],
+    ids=["one hundredth", "high", "low", "usual"],
+)
+def test_a_cards_precision_and_recall_are_those_at_the_threshold_that_is_written(
+    scores: tuple[float, float],
+) -> None:
+    truth = [boxes((10, 1, 0))] * 20
+    seen = [boxes((10, scores[0], 0), (60, scores[1], 0))] * 20
+    threshold, precision, recall = best_threshold(seen, truth, 0, 0.8)
+    kept = [s for s in scores if np.float32(s) >= np.float32(threshold)]
+    assert recall == float(scores[0] in kept)
+    assert precision == pytest.approx(1 / len(kept)) if kept else np.isnan(precision)

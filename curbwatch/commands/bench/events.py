@@ -131,6 +131,7 @@ def events_json(runs: list[ClipRun], model: str, warnings: list[str]) -> dict[st
     return {
         "version": 1,
         "model": model,
+        "model_sha256": load_bundle(model).sha256,
         "all": figures(ran, alerts).as_json(),
         "families": {name: figures(ran, alerts, name).as_json() for name in FAMILIES},
         "false_per_hour": figures(ran, alerts).false_per_hour,
