@@ -69,10 +69,12 @@ def reason_name(reason: RejectReason, issue: str) -> str:
 
 @dataclass
 class Taken:
-    """What an export gave: items, and a count of what was left out and why."""
+    """What an export gave: items, and a count of what was left out and why. `groups` holds by picture the boxes round
+    groups whose members nobody boxed."""
 
     items: list[Item] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    groups: dict[str, list[Box]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,14 +180,14 @@ def _notes(case: Case, alert: Alert, part: EvidenceItem) -> dict[str, Any]:
     }
 
 
-def _box_of(case: Case, alert: Alert, verdict: Verdict) -> Box:
-    """The reviewer's own box on the alert that they drew it on, else the detector's."""
+def _drawn_box(case: Case, alert: Alert, verdict: Verdict) -> Box | None:
+    """The reviewer's own box, on the alert that they drew it on."""
     if verdict.box is None:
-        return alert.box
+        return None
     # A centre that did not say which alert showed the latest: of those it had then, which came in this order.
     had = [a.id for a in case.alerts if a.dwell.confirmed_at <= verdict.at]
     drawn_on = verdict.box_of or next(reversed(had), None)
-    return verdict.box if alert.id == drawn_on else alert.box
+    return verdict.box if alert.id == drawn_on else None
 
 
 def _positive(
@@ -237,12 +239,20 @@ def take_case(case: Case, evidence: Path, work: Path, rule: VerdictRule, taken: 
         taken.left_out[f"rejected: {reason.name.lower()} (for {reason.goes_to})"] += 1
         return
     for alert in case.alerts:
+        drawn = _drawn_box(case, alert, verdict)
+        # The box of a group goes round all its members, and its class is one member's: it is no object's label.
+        if alert.count > 1 and (drawn is None or reason in _DETECTOR_WRONG):
+            taken.left_out["group of objects under one box"] += 1
+            if reason not in _DETECTOR_WRONG:
+                for part in alert.evidence:
+                    taken.groups.setdefault(part.sha256, []).append(alert.box)
+            continue
         name = _class_of(alert, verdict)
         if name not in rule.classes:
             taken.left_out[f"class {name} isn't trained"] += 1
             continue
         for part, path in pictures_of(alert, evidence, rule, taken):
-            item = _positive(case, alert, part, path, name, rule.classes, _box_of(case, alert, verdict))
+            item = _positive(case, alert, part, path, name, rule.classes, drawn or alert.box)
             if reason is not None:
                 item.notes["reason"] = reason_name(reason, str(alert.issue))
             if reason in _DETECTOR_WRONG:
@@ -273,11 +283,24 @@ def _negative(item: Item, alert: Alert, name: str, work: Path, rule: VerdictRule
     )
 
 
+def _shows_group(item: Item, groups: Mapping[str, Sequence[Box]]) -> bool:
+    """True for a cut that reaches into a group: its members, which have no boxes, would be background."""
+    x1, y1, x2, y2 = item.notes.get("cut", (0, 0, 0, 0))
+    return any(
+        g[0] < x2 and g[2] > x1 and g[1] < y2 and g[3] > y1
+        for g in groups.get(str(item.notes.get("cut_of")), ())
+    )
+
+
 def take_cases(cases: Iterable[Case], evidence: Path, work: Path, rule: VerdictRule) -> Taken:
     """Items of all cases, one a picture. `work` receives the cut pictures of hard negatives."""
     taken = Taken()
     for case in cases:
         take_case(case, evidence, work, rule, taken)
+    clear = [i for i in taken.items if not _shows_group(i, taken.groups)]
+    if len(clear) < len(taken.items):
+        taken.left_out["rejected, but beside a group under one box"] = len(taken.items) - len(clear)
+        taken.items = clear
     rejected = sum(bool(i.notes.get("negative")) for i in taken.items)
     taken.items = join_pictures(taken.items)
     kept = sum(bool(i.notes.get("negative")) for i in taken.items)

@@ -93,6 +93,38 @@ def test_a_box_drawn_anew_is_of_the_alert_that_was_shown(tmp_path: Path, named: 
     assert [widths[a.id] for a in alerts] == [0.25, 0.2, 0.25]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "boxes"),
+    [
+        ({"kind": "confirm"}, []),
+        ({"kind": "reject", "reason": 1}, []),
+        ({"kind": "reject", "reason": 2}, []),
+        ({"kind": "confirm", "box": [0.2, 0.2, 0.4, 0.6]}, [[0.3, 0.4, 0.2, 0.4]]),
+        ({"kind": "reject", "reason": 1, "box": [0.2, 0.2, 0.4, 0.6]}, []),
+    ],
+)
+def test_the_box_round_a_group_is_no_label(
+    tmp_path: Path, verdict: dict[str, Any], boxes: list[list[float]]
+) -> None:
+    taken = take(tmp_path, verdict, count=5)
+    found = [b for i in taken.items for b in i.boxes]
+    np.testing.assert_allclose(np.array(found).reshape(-1, 4), np.array(boxes).reshape(-1, 4), atol=1e-6)
+    assert len(taken.items) == len(boxes)
+    assert taken.left_out == ({} if boxes else {"group of objects under one box": 1})
+
+
+@pytest.mark.parametrize(("beside", "items"), [((0.5, 0.3, 0.9, 0.8), 0), ((0.9, 0.9, 0.99, 0.99), 1)])
+def test_the_place_of_a_rejected_box_shows_no_group_as_background(
+    tmp_path: Path, beside: tuple[float, float, float, float], items: int
+) -> None:
+    evidence = write_export([], tmp_path)
+    part = picture_evidence(evidence, 1)
+    heap = case((alert((part,), count=4, box=beside),), ({"kind": "confirm"},))
+    single = case((alert((part,), box=(0.3, 0.4, 0.4, 0.5)),), ({"kind": "reject", "reason": 1},))
+    taken = take_cases([heap, single], evidence, tmp_path / "work", RULE)
+    assert len(taken.items) == items
+
+
 def test_pictures_with_readable_faces_stay_out(tmp_path: Path) -> None:
     taken = take(tmp_path, {"kind": "confirm"}, blurred=False)
     assert not taken.items
