@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from contract import Alert, Case, EvidenceItem, EvidenceKind, IssueClass, RejectReason, Verdict, VerdictKind
 from contract.base import Box
+from models.roles import Role, role_of
 from training.dataset import file_sha256
 from training.dataset_items import DatasetError, Item, to_centres
 from training.verdict_pictures import join_pictures
@@ -40,7 +41,23 @@ CLASS_OF_ISSUE: Mapping[IssueClass, str] = {
     IssueClass("street_occupation.roadside"): "cart",
     IssueClass("street_occupation.shopfront"): "table",
 }
-"""Class of an issue whose alert doesn't name the detected class."""
+"""Class of an issue whose alert names no class, or one that can't raise it."""
+
+_STALL: frozenset[Role] = frozenset({"stall", "stall_part", "goods"})
+
+ROLES_OF_ISSUE: Mapping[IssueClass, frozenset[Role]] = {
+    IssueClass("dumping.exposed"): frozenset({"garbage"}),
+    IssueClass("dumping.bin_overflow"): frozenset({"bin_overflow"}),
+    IssueClass("dumping.act"): frozenset({"garbage", "bag"}),
+    IssueClass("parking.motor"): frozenset({"vehicle"}),
+    IssueClass("parking.fire_lane"): frozenset({"vehicle", "non_motor"}),
+    IssueClass("parking.non_motor"): frozenset({"non_motor"}),
+    IssueClass("vendor.unlicensed"): _STALL,
+    IssueClass("vendor.out_of_permit"): _STALL,
+    IssueClass("street_occupation.roadside"): _STALL,
+    IssueClass("street_occupation.shopfront"): _STALL,
+}
+"""Roles of the objects that an issue is about, as the rules on the box have them."""
 
 _STILL_TRUE = (
     RejectReason.PERMITTED,
@@ -160,9 +177,12 @@ def pictures_of(
 
 
 def _class_of(alert: Alert, verdict: Verdict) -> str:
-    if verdict.issue and verdict.issue != alert.issue:
-        return CLASS_OF_ISSUE[verdict.issue]
-    return alert.model.class_name or CLASS_OF_ISSUE[alert.issue]
+    seen = alert.model.class_name
+    issue = verdict.issue or alert.issue
+    # Another kind of case is another object only where the object seen can't raise it: a truck in a fire lane stays one.
+    if seen and (issue == alert.issue or role_of(seen) in ROLES_OF_ISSUE[issue]):
+        return seen
+    return CLASS_OF_ISSUE[issue]
 
 
 def _notes(case: Case, alert: Alert, part: EvidenceItem) -> dict[str, Any]:

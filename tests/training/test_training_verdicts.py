@@ -10,9 +10,20 @@ import numpy as np
 import pytest
 from training_parts import START, alert, case, picture_evidence
 
-from contract import EvidenceKind
+from contract import EvidenceKind, IssueClass, ModelRef
+from models.roles import role_of
+from training.classes import STREET_CLASSES
 from training.dataset_items import DatasetError
-from training.verdicts import Taken, VerdictRule, final_verdict, read_cases, take_cases, write_export
+from training.verdicts import (
+    CLASS_OF_ISSUE,
+    ROLES_OF_ISSUE,
+    Taken,
+    VerdictRule,
+    final_verdict,
+    read_cases,
+    take_cases,
+    write_export,
+)
 
 RULE = VerdictRule(classes=("overflow", "garbage_bin", "cart", "garbage"))
 
@@ -59,9 +70,33 @@ def test_a_verdict(
         assert found.known == {"overflow"}
 
 
-def test_a_corrected_issue_gives_its_class(tmp_path: Path) -> None:
-    taken = take(tmp_path, {"kind": "confirm", "issue": "dumping.exposed"})
-    assert RULE.classes[taken.items[0].classes[0]] == "garbage"
+@pytest.mark.parametrize(
+    ("issue", "seen", "corrected", "label"),
+    [
+        ("dumping.bin_overflow", "overflow", "dumping.exposed", "garbage"),
+        ("dumping.exposed", "garbage", "dumping.bin_overflow", "overflow"),
+        ("dumping.act", "left object", "dumping.exposed", "garbage"),
+        ("parking.motor", "truck", "parking.fire_lane", "truck"),
+        ("parking.fire_lane", "motorcycle", "parking.non_motor", "motorcycle"),
+        ("parking.fire_lane", "bicycle", "parking.motor", "car"),
+        ("vendor.unlicensed", "tent", "street_occupation.shopfront", "tent"),
+        ("vendor.unlicensed", None, "street_occupation.shopfront", "table"),
+    ],
+)
+def test_a_corrected_issue_changes_the_class_only_of_what_cannot_raise_it(
+    tmp_path: Path, issue: str, seen: str | None, corrected: str, label: str
+) -> None:
+    evidence = write_export([], tmp_path)
+    model = ModelRef(name="street", version="1", sha256="0" * 64, class_name=seen, score=0.7)
+    made = alert((picture_evidence(evidence, 5),), issue=IssueClass(issue), model=model)
+    cases = [case((made,), ({"kind": "confirm", "issue": corrected},))]
+    (found,) = take_cases(cases, evidence, tmp_path / "work", VerdictRule(classes=STREET_CLASSES)).items
+    assert [STREET_CLASSES[c] for c in found.classes] == [label]
+
+
+def test_every_issue_has_its_roles_and_a_class_of_one_of_them() -> None:
+    assert set(ROLES_OF_ISSUE) == set(CLASS_OF_ISSUE) == set(IssueClass)
+    assert all(role_of(CLASS_OF_ISSUE[i]) in roles for i, roles in ROLES_OF_ISSUE.items())
 
 
 def test_the_second_person_confirms_the_class_that_the_first_named(tmp_path: Path) -> None:
