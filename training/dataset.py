@@ -85,23 +85,45 @@ def _row(item: Item, file: str, digest: str, hashed: int) -> dict[str, Any]:
     }
 
 
+def _named(items: Iterable[Item]) -> dict[str, tuple[Item, str]]:
+    """Items and the SHA-256 of their pictures by file name in the data set, an exact double once.
+
+    Raises DatasetError where one picture of a name has two sets of labels: the second would overwrite the first.
+    """
+    found: dict[str, tuple[Item, str]] = {}
+    for item in sorted(items, key=lambda i: (i.split, i.source, str(i.path))):
+        sha = str(item.notes.get("sha256") or file_sha256(item.path))
+        name = f"{item.source}__{item.path.stem[:60]}_{sha[:8]}{suffix_of(item.path)}"
+        first, digest = found.setdefault(f"images/{item.split}/{name}", (item, sha))
+        if digest != sha or _labels(first) != _labels(item):
+            raise DatasetError(
+                f"{item.path}: the same picture as {first.path}, with other labels; keep the right one of the two"
+            )
+    return found
+
+
+def _labels(item: Item) -> tuple[str, frozenset[str]]:
+    return format_yolo(item.classes, item.boxes), item.known
+
+
 def save_dataset(dataset: Dataset, folder: Path, how: HOW_TO_PLACE = "link") -> Dataset:
-    """Write a data set; returns it with its version and its new paths. An existing folder must be empty."""
+    """Write a data set; returns it with its version and its new paths. An existing folder must be empty.
+
+    An exact double of a picture is written once. Raises DatasetError where a picture comes twice with other labels.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder}: not empty; name a new folder")
     digest = hashlib.sha256()
     moved, rows = [], []
-    for item in sorted(dataset.items, key=lambda i: (i.split, i.source, str(i.path))):
-        sha = str(item.notes.get("sha256") or file_sha256(item.path))
-        name = f"{item.source}__{item.path.stem[:60]}_{sha[:8]}{suffix_of(item.path)}"
-        target = folder / "images" / item.split / name
+    for name, (item, sha) in _named(dataset.items).items():
+        target = folder / name
         _place(item.path, target, how)
         text = format_yolo(item.classes, item.boxes)
         labels = label_path(target)
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text(text)
         digest.update(f"{sha} {item.split}\n{text}".encode())
-        rows.append(_row(item, str(target.relative_to(folder)), sha, hash_of(target)))
+        rows.append(_row(item, name, sha, hash_of(target)))
         moved.append(replace(item, path=target))
     version = digest.hexdigest()[:12]
     splits = {s: f"images/{s}" for s in SPLITS if any(i.split == s for i in moved)}

@@ -13,21 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
-from training.dataset import Dataset, load_dataset
+from training.dataset import Dataset, file_sha256, load_dataset
 from training.dataset_items import DatasetError, Item
 from training.merge import Merged, drop_leaks
+from training.verdict_pictures import join_pictures
 
 
 def _renumbered(item: Item, mine: Sequence[str], theirs: Sequence[str]) -> Item:
     table = np.array([mine.index(n) if n in mine else -1 for n in theirs], np.int32)
     classes = table[item.classes]
-    return replace(item, classes=classes[classes >= 0], boxes=item.boxes[classes >= 0])
+    notes = item.notes
+    if "class_numbers" in notes:
+        notes = notes | {"class_numbers": [int(table[n]) for n in notes["class_numbers"] if table[n] >= 0]}
+    return replace(item, classes=classes[classes >= 0], boxes=item.boxes[classes >= 0], notes=notes)
 
 
 def join(folder: Path, others: Sequence[Path]) -> Merged:
     """The data set of `folder` with all pictures of `others` as training pictures, in the numbering of the first.
 
-    Boxes of classes that the first set doesn't have fall away. Raises DatasetError where a set has no class in common.
+    Boxes of classes that the first set doesn't have fall away. A training picture that several sets have becomes one
+    with all their boxes, as two exports of verdicts share pictures. Raises DatasetError where a set has no class in common.
     """
     first = load_dataset(folder)
     items, sources = list(first.items), list(first.sources)
@@ -38,7 +43,15 @@ def join(folder: Path, others: Sequence[Path]) -> Merged:
         items += [replace(_renumbered(i, first.classes, more.classes), split="train") for i in more.items]
         sources += more.sources or [{"name": _source_of(more), "licence": "the city's own"}]
     kept, dropped = drop_leaks(items)
+    held_out = [i for i in kept if i.split != "train"]
+    kept = held_out + join_pictures([_with_sha256(i) for i in kept if i.split == "train"])
     return Merged(Dataset(first.classes, tuple(kept), tuple(sources)), dropped)
+
+
+def _with_sha256(item: Item) -> Item:
+    if item.notes.get("sha256"):
+        return item
+    return replace(item, notes=item.notes | {"sha256": file_sha256(item.path)})
 
 
 def _source_of(dataset: Dataset) -> str:

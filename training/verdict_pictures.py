@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -32,18 +33,16 @@ def join_pictures(items: Sequence[Item]) -> list[Item]:
     """
     scenes = _scenes(items)
     whole: dict[str, list[int]] = {}
-    cuts: dict[tuple[str, str], list[int]] = {}
+    cuts: dict[tuple[str, tuple[float, ...]], list[int]] = {}
     for number, item in enumerate(items):
         if item.notes.get("negative"):
-            cuts.setdefault((str(item.notes["cut_of"]), str(item.path)), []).append(number)
+            cuts.setdefault((str(item.notes["cut_of"]), tuple(item.notes["cut"])), []).append(number)
         else:
             whole.setdefault(str(item.notes["sha256"]), []).append(number)
     joined = {sha: _joined([items[n] for n in numbers], scenes[numbers[0]]) for sha, numbers in whole.items()}
     result = list(joined.values())
     for (sha, _), numbers in cuts.items():
-        first = replace(items[numbers[0]], group=scenes[numbers[0]])
-        known = frozenset[str]().union(*(items[n].known for n in numbers))
-        cut = _carry(replace(first, known=known), joined.get(sha))
+        cut = _carry(_joined([items[n] for n in numbers], scenes[numbers[0]]), joined.get(sha))
         if cut is not None:
             result.append(cut)
     return result
@@ -56,7 +55,7 @@ def _scenes(items: Sequence[Item]) -> list[str]:
     groups.join_equal([str(i.notes.get("cut_of") or i.notes.get("sha256")) for i in items])
     result = [""] * len(items)
     for members in groups.members():
-        name = min(items[n].group for n in members)
+        name = min((items[n].group for n in members if items[n].group), default="")
         for n in members:
             result[n] = name
     return result
@@ -70,12 +69,29 @@ def _joined(items: Sequence[Item], group: str) -> Item:
         alike = iou_matrix(to_corners(boxes[n : n + 1]), to_corners(boxes[keep]))[0] >= SAME_BOX
         if not (alike & (classes[keep] == classes[n])).any():
             keep.append(n)
-    cases = sorted({str(i.notes["case_id"]) for i in items})
-    reasons = sorted({str(i.notes["reason"]) for i in items if i.notes.get("reason")})
-    notes = {k: v for k, v in items[0].notes.items() if k != "reason"} | {"case_ids": cases}
-    if reasons:
-        notes["reason"] = ", ".join(reasons)
-    return replace(items[0], classes=classes[keep], boxes=boxes[keep], group=group, notes=notes)
+    return replace(
+        items[0],
+        classes=classes[keep],
+        boxes=boxes[keep],
+        known=frozenset[str]().union(*(i.known for i in items)),
+        group=group,
+        taken_at=next((i.taken_at for i in items if i.taken_at), ""),
+        notes=_notes(items),
+    )
+
+
+def _notes(items: Sequence[Item]) -> dict[str, Any]:
+    """The first's notes, what only others note, and of all: the cases, reasons and classes that were rejected."""
+    cases = {str(c) for i in items for c in i.notes.get("case_ids", [i.notes.get("case_id")]) if c}
+    reasons = {r for i in items if i.notes.get("reason") for r in str(i.notes["reason"]).split(", ")}
+    numbers = {int(n) for i in items for n in i.notes.get("class_numbers", ())}
+    joined = {
+        "case_ids": sorted(cases),
+        "reason": ", ".join(sorted(reasons)),
+        "class_numbers": sorted(numbers),
+    }
+    notes = {k: v for i in reversed(items) for k, v in i.notes.items()}
+    return notes | {k: v for k, v in joined.items() if v}
 
 
 def _carry(cut: Item, picture: Item | None) -> Item | None:
