@@ -218,4 +218,4 @@ def _yolo_items(folder: Path, classes: Sequence[str], source: str, split: str) -
         found, boxes = parse_yolo(labels.read_text() if labels.exists() else "", str(labels))
         if found.size and found.max() >= len(classes):
             raise DatasetError(f"{labels}: class {found.max()}, but there are only {len(classes)} names")
-        yield Item(picture, found, boxes, source, split, frozenset(classes), f"{source}:{picture.stem}")
+        yield Item(picture, found, boxes, source, split, frozenset(classes))

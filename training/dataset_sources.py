@@ -116,8 +116,9 @@ def _split_of(source: SourceConfig, given: str, picture: Path) -> str:
 
 
 def _group_of(source: SourceConfig, picture: Path) -> str:
+    """What `camera` finds; without it none: folders number their pictures alike."""
     found = re.search(source.camera, picture.name) if source.camera else None
-    return f"{source.name}:{found.group(1) if found else picture.stem}"
+    return f"{source.name}:{found.group(1)}" if found else ""
 
 
 def read_source(source: SourceConfig, classes: tuple[str, ...]) -> Iterator[Item]:

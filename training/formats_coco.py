@@ -74,5 +74,5 @@ def from_coco(path: Path, images: Path, split: str = "train", source: str = "coc
         boxes: Floats = np.array([b for _, b in found[key]], np.float32).reshape(-1, 4)
         kinds = np.array([c for c, _ in found[key]], np.int32)
         file = find(str(picture["file_name"]))
-        items.append(Item(file, kinds, boxes, source, split, frozenset(names), f"{source}:{file.stem}"))
+        items.append(Item(file, kinds, boxes, source, split, frozenset(names)))
     return Dataset(names, tuple(items))

@@ -72,7 +72,6 @@ def _item(image: Xml.Element, find: PictureFinder, names: tuple[str, ...]) -> It
         source="cvat",
         split=split if split in ("train", "val", "test") else "train",
         known=frozenset(names),
-        group=f"cvat:{name}",
         notes={"corrected": True},
     )
 

@@ -108,7 +108,7 @@ def _item(task: dict[str, Any], find: PictureFinder, classes: tuple[str, ...]) -
         source=str(data.get("source", "label_studio")),
         split=str(data.get("split", "train")),
         known=frozenset(classes),
-        group=str(data.get("group", f"label_studio:{name}")),
+        group=str(data.get("group", "")),
         notes={"corrected": True},
     )
 

@@ -106,7 +106,7 @@ def _rank(scene: list[int], items: Sequence[Item], rule: SplitRule) -> float:
         times = sorted(t for i in items if camera_of(i) == camera and (t := _time_of(i)))
         if times[-1] > times[0]:
             return (mine - times[0]) / (times[-1] - times[0])
-    key = min(str(items[i].group or items[i].path.name) for i in scene)
+    key = min(items[i].group or f"{items[i].source}:{items[i].path.stem}" for i in scene)
     return int.from_bytes(hashlib.sha256(f"{rule.seed}:{key}".encode()).digest()[:8], "big") / 2**64
 
 

@@ -10,10 +10,12 @@ import yaml
 from numpy.typing import NDArray
 from training_parts import item, scene, write
 
+from training.dataset import load_dataset
 from training.dataset_items import DatasetError
 from training.dataset_sources import load_sources, read_source
 from training.merge import merge
 from training.recipe import RecipeError, load_recipe
+from training.split import leaks
 from training.teacher import TeacherBoxes, TeacherRule, fill
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
@@ -120,6 +122,28 @@ def test_merging_leaves_out_training_pictures_that_show_a_held_out_scene(tmp_pat
     assert all((i.classes == 0).any() for i in merged.dataset.items), (
         "the teacher's person is in every picture"
     )
+
+
+def test_pictures_that_folders_number_alike_are_no_scene(tmp_path: Path) -> None:
+    labels = {"0001": "0 .5 .5 .2 .2\n", "0002": ""}
+    make_set(tmp_path / "s", "train", labels)
+    for number, name in enumerate(labels):
+        write(tmp_path / "s/val/images" / f"{name}.png", scene(100 + number))
+    merged = merge(load_sources(source_file(tmp_path)))
+    assert not merged.dropped
+    assert [len(merged.dataset.of(s)) for s in ("train", "val")] == [2, 2]
+    (tmp_path / "s/data.yaml").write_text("train: train/images\nval: val/images\nnames: [a]\n")
+    plain = load_dataset(tmp_path / "s").items
+    assert len(plain) == 4
+    assert leaks(plain) == []
+
+
+def test_a_pattern_names_the_scene(tmp_path: Path) -> None:
+    make_set(tmp_path / "s", "train", {"gate_1": "", "gate_2": "", "other": ""})
+    make_set(tmp_path / "s", "val", {"yard_1": ""})
+    config = load_sources(source_file(tmp_path, camera="^(.*)_"))
+    found = {i.path.stem: i.group for i in read_source(config.sources[0], config.classes)}
+    assert found == {"gate_1": "s:gate", "gate_2": "s:gate", "other": "", "yard_1": "s:yard"}
 
 
 @pytest.mark.parametrize(
