@@ -106,6 +106,14 @@ def _labels(item: Item) -> tuple[str, frozenset[str]]:
     return format_yolo(item.classes, item.boxes), item.known
 
 
+def version_of(items: Iterable[Item]) -> str:
+    """Version of pictures that were never saved as a data set, such as a plain YOLO folder's."""
+    digest = hashlib.sha256()
+    for _, (item, sha) in sorted(_named(items).items()):
+        digest.update(f"{sha} {item.split}\n{format_yolo(item.classes, item.boxes)}".encode())
+    return digest.hexdigest()[:12]
+
+
 def save_dataset(dataset: Dataset, folder: Path, how: HOW_TO_PLACE = "link") -> Dataset:
     """Write a data set; returns it with its version and its new paths. An existing folder must be empty.
 

@@ -1,7 +1,7 @@
 """Run a recipe: sources or a data set -> a run folder with checkpoints, curve and what it was made of.
 
 The folder holds `run.json` (recipe, data version, weights' hash), `curve.jsonl`, `curve.png`, `last.pt`, `best.pt`.
-Starting the same run again goes on from `last.pt`.
+Starting the same run again goes on from `last.pt`; other weights, data or settings are refused.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from contract.durable import whole_file
 from training.augment import AugmentConfig
-from training.dataset import Dataset, file_sha256
+from training.dataset import Dataset, file_sha256, version_of
 from training.plots import plot_curve, read_curve
 from training.recipe import BranchRecipe, Recipe, RecipeError
 from training.tracking import Notebook
@@ -56,16 +59,51 @@ def check_weights(recipe: Recipe, weights: Path) -> str:
     return digest
 
 
-def _note_run(recipe: Recipe, dataset: Dataset, digest: str, folder: Path) -> None:
+_SAME_RUN = frozenset({"about", "sources", "weights_about", "weights_licence", "weights_sha256", "threads"})
+"""Recipe fields that may differ when a run goes on: words, the machine, and what the hashes say."""
+_LONGER = frozenset({"steps", "minutes", "epochs"})
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What makes `now` another run than the noted one, in words: field, noted value, value now."""
+    try:
+        noted = Recipe.model_validate(before["recipe"]).model_dump(mode="json")
+    except (KeyError, ValidationError) as error:
+        raise RecipeError(f"the noted recipe can't be read: {error}; name a new run folder") from error
+    pairs = [(k, before.get(k), now[k]) for k in ("weights_sha256", "data_version")]
+    pairs += [(k, noted[k], v) for k, v in now["recipe"].items() if k not in {*_SAME_RUN, "fit"}]
+    fits = noted["fit"], now["recipe"]["fit"]
+    pairs += [(f"fit.{k}", *(f.get(k) for f in fits)) for k in dict.fromkeys([*fits[0], *fits[1]])]
+    return [f"{k}: {old}, now {new}" for k, old, new in pairs if old != new and not _goes_on(k, old, new)]
+
+
+def _goes_on(field: str, old: Any, new: Any) -> bool:
+    """True for a budget made longer, and for another device."""
+    name = field.removeprefix("fit.")
+    return name == "device" or (name in _LONGER and None not in (old, new) and new > old)
+
+
+def note_run(recipe: Recipe, dataset: Dataset, digest: str, folder: Path) -> None:
+    """Write `run.json`: what the run is made of.
+
+    Raises RecipeError where the folder holds a run of other weights, data or settings: going on would mix the two.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     about = {
         "recipe": recipe.model_dump(mode="json"),
         "weights_sha256": digest,
-        "data_version": dataset.version,
+        "data_version": dataset.version or version_of(dataset.items),
         "data_sources": list(dataset.sources),
         "pictures": {s: len(dataset.of(s)) for s in ("train", "val", "test")},
     }
-    (folder / "run.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    noted = folder / "run.json"
+    if noted.exists() and (found := _differences(RunFolder(folder).about, about)):
+        raise RecipeError(
+            f"{folder}: holds another run ({'; '.join(found)}); name a new folder, or start it as it was begun "
+            "(steps, minutes or epochs may be longer)"
+        )
+    with whole_file(noted) as file:
+        file.write((json.dumps(about, ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def fit(
@@ -80,16 +118,21 @@ def fit(
 ) -> RunFolder:
     """Train as the recipe says; resumes a run that was stopped. Returns the run's folder.
 
-    `share` hears how much of the run is done, 0-1. Ultralytics draws its own bars and doesn't call it.
+    `share` hears how much of the run is done, 0-1. Ultralytics draws its own bars and doesn't call it. Raises
+    RecipeError where the folder holds another run, or the data set has no pictures for training or for validation.
     """
     stay_offline()
     digest = check_weights(recipe, weights)
-    _note_run(recipe, dataset, digest, folder)
+    if not dataset.of("train") or not dataset.of("val"):
+        raise RecipeError("the data set needs pictures for training and for validation")
     if isinstance(recipe.fit, BranchRecipe):
+        note_run(recipe, dataset, digest, folder)
         _fit_branch(recipe, recipe.fit, dataset, weights, folder, notes, say, stop, share)
     else:
-        from training.fit_ultralytics import fit_ultralytics
+        from training.fit_ultralytics import check_epochs, fit_ultralytics
 
+        check_epochs(recipe.fit, folder)
+        note_run(recipe, dataset, digest, folder)
         fit_ultralytics(recipe, recipe.fit, dataset, weights, folder, notes, say, stop)
     curve = folder / "curve.jsonl"
     if curve.exists():
@@ -143,9 +186,9 @@ def _fit_branch(
     trainer = BranchTrainer(net, config, folder, say, notes=notes, share=share)
     if trainer.resume():
         say(f"going on after {trainer.progress.step} steps")
+        if trainer.share >= 1:
+            return
     train, val = dataset.of("train"), dataset.of("val")
-    if not train or not val:
-        raise RecipeError("the data set needs pictures for training and for validation")
     repeat = {str(s["name"]): float(s.get("repeat", 1.0)) for s in dataset.sources if "name" in s}
     often = sampling_weights(train, how.new_classes, dataset.classes, repeat)
     say(f"reading {len(train) + len(val)} pictures")

@@ -16,6 +16,7 @@ from training.augment import Sample, letterbox
 from training.branch import BranchNet
 from training.fit_data import Batches
 from training.metrics import Boxes, ap_by_class
+from training.recipe import RecipeError
 from training.torchvision_ops import ensure
 from training.tracking import NoNotebook, Notebook
 
@@ -163,11 +164,14 @@ class BranchTrainer:
         self.progress = _Progress()
 
     def resume(self) -> bool:
-        """Go on from `last.pt`, if there is one."""
+        """Go on from `last.pt`, if there is one. Raises RecipeError where it is of other classes or another split."""
         path = self.folder / "last.pt"
         if not path.exists():
             return False
         state = torch.load(path, map_location="cpu", weights_only=True)
+        noted, mine = (state["new"], state["split"]), (list(self.net.new), self.net.split)
+        if noted != mine:
+            raise RecipeError(f"{path}: of new_classes, split {noted}, not {mine}; name a new run folder")
         self.net.load_trained(state["weights"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])

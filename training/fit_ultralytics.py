@@ -41,10 +41,7 @@ def fit_ultralytics(
     say: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train, or go on from `folder/ultralytics/weights/last.pt`; a finished run is left as it is.
-
-    Raises RecipeError where the data set lacks pictures for training or for validation.
-    """
+    """Train, or go on from `folder/ultralytics/weights/last.pt`; a finished run is left as it is."""
     ensure()
     import torch
     from ultralytics import YOLO
@@ -53,19 +50,23 @@ def fit_ultralytics(
     # Ultralytics would note the run a second time, in a database in the current folder. For this process alone: its own
     # way of setting this writes the user's settings file.
     dict.__setitem__(SETTINGS, "mlflow", False)
-    if not dataset.of("train") or not dataset.of("val"):
-        raise RecipeError("the data set needs pictures for training and for validation")
     data = folder / "data"
-    if not (data / "data.yaml").exists():
-        save_dataset(_filled(recipe, dataset, weights, say), data)
+    if not data.exists():
+        # A run that was killed while it wrote leaves a part, which is no data set.
+        part = folder / "data.part"
+        shutil.rmtree(part, ignore_errors=True)
+        save_dataset(_filled(recipe, dataset, weights, say), part)
+        part.rename(data)
     _absolute(data / "data.yaml")
-    last = folder / "ultralytics" / "weights" / "last.pt"
+    last = _last(folder)
     done = _epochs_done(last)
     if done is not None and done >= how.epochs:
         say(f"finished before: {done} epochs")
         _keep(folder, last, notes)
         return
     device = how.device if how.device != "auto" else ("0" if torch.cuda.is_available() else "cpu")
+    if done:
+        _set_epochs(last, how.epochs)
     model = YOLO(str(last if done else weights))
     model.add_callback("on_fit_epoch_end", _Epochs(folder, notes, say, stop))
     say(f"going on after {done} epochs" if done else f"ultralytics on {device}, {how.epochs} epochs")
@@ -107,14 +108,49 @@ def _filled(recipe: Recipe, dataset: Dataset, weights: Path, say: Callable[[str]
     return replace(dataset, items=tuple(items))
 
 
-def _epochs_done(last: Path) -> int | None:
-    """Epochs in a checkpoint; None where there is none. A finished one is stripped and says so in its arguments."""
-    if not last.exists():
-        return None
+def _last(folder: Path) -> Path:
+    return folder / "ultralytics" / "weights" / "last.pt"
+
+
+def _loaded(last: Path) -> dict[str, Any]:
     import torch
 
     # Our own run wrote this file; it holds ultralytics' classes, which a weights-only load refuses.
     state: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=False)
+    return state
+
+
+def check_epochs(how: UltralyticsRecipe, folder: Path) -> None:
+    """Raise RecipeError where more epochs are wished of a finished run: its optimiser is gone."""
+    last = _last(folder)
+    if not last.exists():
+        return
+    state = _loaded(last)
+    if int(state["epoch"]) < 0 and int(state["train_args"]["epochs"]) < how.epochs:
+        raise RecipeError(
+            f"{folder}: finished with {state['train_args']['epochs']} epochs and can't be made longer; "
+            "name a new folder, with its best.pt as weights"
+        )
+
+
+def _set_epochs(last: Path, epochs: int) -> None:
+    """Ultralytics goes on to the epochs that the checkpoint was begun with, whatever it is told."""
+    import torch
+
+    state = _loaded(last)
+    if int(state["train_args"]["epochs"]) == epochs:
+        return
+    state["train_args"]["epochs"] = epochs
+    part = last.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(last)
+
+
+def _epochs_done(last: Path) -> int | None:
+    """Epochs in a checkpoint; None where there is none. A finished one is stripped and says so in its arguments."""
+    if not last.exists():
+        return None
+    state = _loaded(last)
     if int(state["epoch"]) >= 0:
         return int(state["epoch"]) + 1
     return int(state["train_args"]["epochs"])

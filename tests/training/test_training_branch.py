@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training.recipe import RecipeError
+
 pytestmark = pytest.mark.training
 NEW = ("bin", "heap")
 COCO = 80
@@ -100,6 +102,10 @@ def test_training_moves_the_branch_alone_learns_and_goes_on(net: Any, tmp_path: 
     assert again.resume()
     assert again.progress.step == 25
     assert all(torch.equal(weights[k], v) for k, v in net.trained_state().items())
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save({**state, "new": list(NEW[::-1])}, tmp_path / "last.pt")
+    with pytest.raises(RecipeError, match="name a new run folder"):
+        again.resume()
 
 
 def test_background_counts_only_where_the_labels_are_complete() -> None:

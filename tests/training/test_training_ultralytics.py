@@ -12,7 +12,7 @@ from training_parts import item, scene, write
 
 from models.detector import Detector
 from training.dataset import Dataset, save_dataset
-from training.recipe import Recipe, UltralyticsRecipe
+from training.recipe import Recipe, RecipeError, UltralyticsRecipe
 
 pytestmark = pytest.mark.training
 CLASSES = ("person", "overflow")
@@ -52,9 +52,16 @@ def _dataset(folder: Path) -> Dataset:
     )
 
 
-def _recipe(**fit: Any) -> Recipe:
+def _recipe(epochs: int = 2, **fit: Any) -> Recipe:
     how = UltralyticsRecipe(
-        kind="ultralytics", epochs=2, size=64, batch=4, freeze=10, device="cpu", extra={"workers": 0}, **fit
+        kind="ultralytics",
+        epochs=epochs,
+        size=64,
+        batch=4,
+        freeze=10,
+        device="cpu",
+        extra={"workers": 0},
+        **fit,
     )
     return Recipe(
         name="made",
@@ -107,6 +114,31 @@ def test_a_stopped_run_goes_on_as_the_same_and_becomes_a_bundle(weights: Path, t
     detector = Detector(bundle, "cpu")
     assert detector.input_size == (64, 64)
     assert len(detector.detect([scene(1)])) == 1
+
+
+def test_a_run_killed_while_it_copied_goes_on_and_may_be_made_longer_until_it_ends(
+    weights: Path, tmp_path: Path
+) -> None:
+    from training.fit import fit
+    from training.tracking import NoNotebook
+
+    dataset, run = _dataset(tmp_path), tmp_path / "run"
+    half = run / "data.part" / "images" / "train"
+    half.mkdir(parents=True)  # what a killed run had copied
+    (half / "of another set.jpg").write_bytes(b"")
+
+    def go(epochs: int, stop: bool) -> list[int]:
+        fit(_recipe(epochs), dataset, weights, run, NoNotebook(), lambda _: None, lambda: stop)
+        return [json.loads(line)["step"] for line in (run / "curve.jsonl").read_text().splitlines()]
+
+    assert go(2, stop=True) == [1]
+    assert not (run / "data.part").exists()
+    assert len(list((run / "data" / "images").rglob("*.jpg"))) == len(dataset.items)
+    assert go(3, stop=False) == [1, 2, 3]
+    before = (run / "run.json").read_text()
+    with pytest.raises(RecipeError, match="finished with 3 epochs"):
+        go(4, stop=False)
+    assert (run / "run.json").read_text() == before
 
 
 def test_the_teacher_labels_what_the_set_leaves_out(weights: Path, tmp_path: Path) -> None:
