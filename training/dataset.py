@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import numpy as np
 import yaml
 
 from training.dataset_items import (
@@ -24,6 +23,7 @@ from training.dataset_items import (
     label_path,
     parse_yolo,
     pictures_in,
+    read_pixels,
     suffix_of,
 )
 from training.phash import phash
@@ -52,10 +52,7 @@ def file_sha256(path: Path) -> str:
 
 def hash_of(path: Path) -> int:
     """Perceptual hash of a picture file. Raises DatasetError naming the file."""
-    grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if grey is None:
-        raise DatasetError(f"{path}: not a picture that OpenCV reads")
-    return phash(np.asarray(grey, np.uint8))
+    return phash(read_pixels(path, cv2.IMREAD_GRAYSCALE))
 
 
 def _place(source: Path, target: Path, how: HOW_TO_PLACE) -> None:
@@ -207,7 +204,13 @@ def load_yolo(data: Path, source: str = "yolo") -> Dataset:
         raise DatasetError(
             f"{data}: needs `names`, `train` and `val`, as ultralytics has them ({error})"
         ) from error
-    classes = tuple(names[i] for i in sorted(names)) if isinstance(names, dict) else tuple(names)
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise DatasetError(
+                f"{data}: names: numbers must run from 0 without a gap, as the label files' do"
+            )
+        names = [names[i] for i in range(len(names))]
+    classes = tuple(str(n) for n in names)
     base = data.parent / str(config.get("path", "."))
     items = []
     for split in SPLITS:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+MOST_CLASSES = 65535
 
 
 class DatasetError(ValueError):
@@ -58,9 +60,14 @@ def parse_yolo(text: str, where: str = "label") -> tuple[Ints, Floats]:
         if not parts:
             continue
         try:
-            name, values = int(float(parts[0])), [float(v) for v in parts[1:]]
+            name, values = float(parts[0]), [float(v) for v in parts[1:]]
         except ValueError as error:
             raise DatasetError(f"{where}:{number}: not numbers: {line[:60]!r}") from error
+        # A negative class, which some tools write for "ignore", would count from the end of the names.
+        if not name.is_integer() or not 0 <= name <= MOST_CLASSES:
+            raise DatasetError(
+                f"{where}:{number}: class {parts[0]} is no number of a name, which count from 0; leave the line out"
+            )
         if len(values) == 4:
             cx, cy, w, h = values
             x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
@@ -74,7 +81,7 @@ def parse_yolo(text: str, where: str = "label") -> tuple[Ints, Floats]:
             raise DatasetError(f"{where}:{number}: a coordinate isn't finite")
         x1, y1, x2, y2 = (min(max(v, 0.0), 1.0) for v in (x1, y1, x2, y2))
         if x2 - x1 > 1e-4 and y2 - y1 > 1e-4:
-            classes.append(name)
+            classes.append(int(name))
             boxes.append(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
     if not boxes:
         return empty_labels()
@@ -111,6 +118,18 @@ def iou_matrix(first: Floats, second: Floats) -> Floats:
     return np.asarray(shared / np.maximum(union, 1e-12), np.float32)
 
 
+def read_pixels(path: Path, mode: int) -> NDArray[np.uint8]:
+    """A picture as OpenCV's `mode` reads it, turned as its EXIF data says: BGR (H, W, 3) or grey (H, W).
+
+    Raises DatasetError naming the file.
+    """
+    raw = np.fromfile(path, np.uint8)
+    picture = cv2.imdecode(raw, mode) if raw.size else None
+    if picture is None:
+        raise DatasetError(f"{path}: not a picture that OpenCV reads; leave it out")
+    return np.asarray(picture, np.uint8)
+
+
 def pictures_in(folder: Path) -> list[Path]:
     """Pictures of a folder and below, sorted by name."""
     if not folder.is_dir():
@@ -137,7 +156,8 @@ def suffix_of(picture: Path) -> str:
 
 
 class PictureFinder:
-    """Finds pictures that a labelling tool names without their folders: in `folder` itself, else anywhere below it."""
+    """Finds the pictures that a labelling tool names: in `folder` by the whole name, else anywhere below it by as much
+    of the name as tells them apart. What lies outside `folder` is never found."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -145,16 +165,19 @@ class PictureFinder:
 
     def __call__(self, name: str) -> Path:
         """The file of a name. Raises DatasetError where there is none, or more than one."""
-        direct = self._folder / name
-        if direct.is_file():
+        given = PurePosixPath(name)
+        direct = self._folder / given
+        if not given.is_absolute() and ".." not in given.parts and direct.is_file():
             return direct
         if self._below is None:
             self._below = {}
             for path in self._folder.rglob("*"):
                 self._below.setdefault(path.name, []).append(path)
         # Label Studio puts eight characters and a dash before the name of an uploaded file.
-        names = (direct.name, re.sub(r"^[0-9a-f]{8}-", "", direct.name))
+        names = (given.name, re.sub(r"^[0-9a-f]{8}-", "", given.name))
         found = [p for n in dict.fromkeys(names) for p in self._below.get(n, []) if p.is_file()]
+        if len(found) > 1:
+            found = [p for p in found if p.as_posix().endswith(f"/{name}")] or found
         if len(found) != 1:
             raise DatasetError(
                 f"{name}: {len(found)} files of that name in {self._folder}; give the folder that the pictures lie in"

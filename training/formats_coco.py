@@ -11,15 +11,14 @@ import cv2
 import numpy as np
 
 from training.dataset import Dataset
-from training.dataset_items import DatasetError, Floats, Item, PictureFinder
+from training.dataset_items import DatasetError, Floats, Item, PictureFinder, read_pixels
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels. Raises DatasetError naming the file."""
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise DatasetError(f"{path}: not a picture that OpenCV reads")
-    return int(picture.shape[1]), int(picture.shape[0])
+    """(width, height) in pixels, turned as its EXIF data says, as training sees it. Raises DatasetError naming the
+    file."""
+    height, width = read_pixels(path, cv2.IMREAD_GRAYSCALE).shape
+    return width, height
 
 
 def to_coco(dataset: Dataset, split: str, root: Path) -> dict[str, Any]:

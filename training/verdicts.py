@@ -23,7 +23,7 @@ from contract import Alert, Case, EvidenceItem, EvidenceKind, IssueClass, Reject
 from contract.base import Box
 from models.roles import Role, role_of
 from training.dataset import file_sha256
-from training.dataset_items import DatasetError, Item, to_centres
+from training.dataset_items import DatasetError, Item, read_pixels, to_centres
 from training.verdict_pictures import join_pictures
 
 PICTURES = (EvidenceKind.CONFIRM, EvidenceKind.CONTEXT, EvidenceKind.MIDDLE, EvidenceKind.FIRST)
@@ -229,9 +229,7 @@ def _positive(
 
 def _cut_negative(path: Path, box: Sequence[float], margin: float, folder: Path) -> tuple[Path, Box]:
     """Cut the place of a box out of its picture; the file, and the cut x1 y1 x2 y2 normalised to the picture."""
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DatasetError(f"{path}: not a picture that OpenCV reads")
+    picture = read_pixels(path, cv2.IMREAD_COLOR)
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = (v * s for v, s in zip(box, (width, height, width, height), strict=True))
     half = max(x2 - x1, y2 - y1, 32.0) * margin / 2

@@ -142,6 +142,23 @@ def test_a_picture_that_is_not_there_or_there_twice_is_refused(tmp_path: Path, c
         PictureFinder(tmp_path)("a.png")
 
 
+@pytest.mark.parametrize("name", ["../a.png", "{}/a.png", "x/../../a.png"])
+def test_a_picture_outside_the_folder_is_not_read(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a.png", scene(1))
+    (tmp_path / "in" / "x").mkdir(parents=True)
+    find = PictureFinder(tmp_path / "in")
+    with pytest.raises(DatasetError, match="0 files"):
+        find(name.format(tmp_path))
+    inside = write(tmp_path / "in" / "x" / "a.png", scene(2))
+    assert PictureFinder(tmp_path / "in")(name.format(tmp_path)) == inside
+
+
+def test_as_much_of_a_name_as_tells_pictures_apart(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "deep" / cam / "1.png", scene(n)) for n, cam in enumerate(("cam1", "cam2"))]
+    find = PictureFinder(tmp_path)
+    assert [find("cam1/1.png"), find("deep/cam2/1.png")] == paths
+
+
 def test_what_is_no_picture_gets_no_suffix(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"GIF89a..")
     with pytest.raises(DatasetError, match="those of a picture"):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from training_parts import item, scene, write
 
-from training.dataset import Dataset, load_dataset, load_yolo, save_dataset
+from training.dataset import Dataset, hash_of, load_dataset, load_yolo, save_dataset
 from training.dataset_items import (
     DatasetError,
     format_yolo,
@@ -20,6 +21,8 @@ from training.dataset_items import (
     to_centres,
     to_corners,
 )
+from training.fit_data import read_picture
+from training.formats_coco import picture_size
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,9 @@ from training.dataset_items import (
         ("0 0.5 0.5 0.2", None, None, "a box has 4 numbers"),
         ("a 0.5 0.5 0.2 0.2", None, None, "not numbers"),
         ("0 nan 0.5 0.2 0.2", None, None, "finite"),
+        ("-1 0.5 0.5 0.2 0.2", None, None, "x.txt:1: class -1 is no number of a name"),
+        ("inf 0.5 0.5 0.2 0.2", None, None, "class inf"),
+        ("1.5 0.5 0.5 0.2 0.2", None, None, r"class 1\.5"),
     ],
 )
 def test_parse_yolo(
@@ -120,3 +126,24 @@ def test_yolo_names_may_be_a_mapping_and_a_class_must_have_a_name(tmp_path: Path
     (tmp_path / "data.yaml").write_text("train: images\n")
     with pytest.raises(DatasetError, match="needs `names`"):
         load_yolo(tmp_path / "data.yaml")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: {1: x, 2: y}\n")
+    with pytest.raises(DatasetError, match="must run from 0"):
+        load_yolo(tmp_path / "data.yaml")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff nothing"], ids=["empty", "broken"])
+def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    for read in (hash_of, picture_size):
+        with pytest.raises(DatasetError, match=r"a\.jpg: not a picture"):
+            read(path)
+
+
+def test_the_size_is_that_of_the_turned_picture(tmp_path: Path) -> None:
+    """A phone's portrait is stored lying down, with an EXIF mark; boxes are drawn on what stands."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(scene(3, (80, 200))).save(tmp_path / "a.jpg", exif=turned)
+    assert picture_size(tmp_path / "a.jpg") == (80, 200)
+    assert read_picture(item(tmp_path / "a.jpg")).shape[:2] == (200, 80)
