@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ def stay_offline() -> None:
     """Set ultralytics' offline switches where the user has not set them. Call before it is imported."""
     for key, value in OFFLINE.items():
         os.environ.setdefault(key, value)
+
+
+PLAIN_MOSAIC = 0.1
+"""Share of mosaics in the plain end of a run, at most: the network ends with pictures as a camera gives them."""
 
 
 @dataclass(frozen=True)
@@ -194,10 +198,13 @@ def _fit_branch(
     say(f"reading {len(train) + len(val)} pictures")
     samples = prepare_samples(train, how.new_classes, dataset.classes)
     held_out = prepare_samples(val, how.new_classes, dataset.classes)
+    if not any(s.known[s.classes].any() for s in held_out):
+        say("the validation part has no box of a new class: the last checkpoint counts as the best")
     augment = AugmentConfig(**how.augment.model_dump())
-    batches = Batches(samples, often, how.size, how.batch, augment, recipe.seed + trainer.progress.step)
-    try:
-        trainer.fit(batches, held_out, recipe.class_weights, stop)
-    finally:
-        batches.close()
+
+    def make(plain: bool) -> Batches:
+        config = replace(augment, mosaic=min(augment.mosaic, PLAIN_MOSAIC)) if plain else augment
+        return Batches(samples, often, how.size, how.batch, config, recipe.seed + trainer.progress.step)
+
+    trainer.fit(make, held_out, recipe.class_weights, stop)
     say(json.dumps(asdict(trainer.progress)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -233,38 +234,54 @@ class BranchTrainer:
         finally:
             self.net.load_trained(current)
 
+    def _steps(self, make: Callable[[bool], Batches]) -> Iterator[dict[str, float]]:
+        """The loss parts of step after step. The batches are made anew for the plain share: their thread works ahead,
+        and a switch in it would come at another batch each time."""
+        while True:
+            plain = self.share > 1 - self.config.plain_share
+            batches = make(plain)
+            try:
+                while plain or self.share <= 1 - self.config.plain_share:
+                    yield self.step(*next(batches))
+            finally:
+                batches.close()
+
     def fit(
         self,
-        batches: Batches,
+        make: Callable[[bool], Batches],
         validation: Sequence[Sample],
         weights: dict[str, float],
         stop: Callable[[], bool],
     ) -> dict[str, float]:
-        """Train until the minutes (or steps) are spent or `stop()`; `weights` say how much a class counts for "best"."""
+        """Train until the minutes (or steps) are spent or `stop()`; `weights` say how much a class counts for "best".
+
+        `make(plain)` gives batches from the present step on, `plain` those of the last share, with few mosaics.
+        """
         losses: list[dict[str, float]] = []
         figures: dict[str, float] = {}
         begun, before = self.clock(), self.progress.spent_s
-        while True:
-            if self.share > 1 - self.config.plain_share:
-                batches.mosaic = 0.1
-            losses.append(self.step(*next(batches)))
-            self.progress.spent_s = before + self.clock() - begun
-            self.tell_share(self.share)
-            done = self.share >= 1 or stop()
-            if self.progress.step % self.config.validate_every == 0 or done:
-                figures = self.validate(validation)
-                self._note(figures, losses, weights)
-                losses = []
+        with closing(self._steps(make)) as steps:
+            for parts in steps:
+                losses.append(parts)
                 self.progress.spent_s = before + self.clock() - begun
-            if done:
-                return figures
+                self.tell_share(self.share)
+                done = self.share >= 1 or stop()
+                if self.progress.step % self.config.validate_every == 0 or done:
+                    figures = self.validate(validation)
+                    self._note(figures, losses, weights)
+                    losses = []
+                    self.progress.spent_s = before + self.clock() - begun
+                if done:
+                    break
+        return figures
 
     def _note(
         self, figures: dict[str, float], losses: list[dict[str, float]], weights: dict[str, float]
     ) -> None:
         pairs = [(weights.get(k, 1.0), v) for k, v in figures.items() if not math.isnan(v)]
         fitness = sum(w * v for w, v in pairs) / max(sum(w for w, _ in pairs), 1e-9)
-        best = fitness > self.progress.best
+        # Where no new class has a box to be measured on, no checkpoint is better than a later one.
+        best = not pairs or fitness > self.progress.best
         self.progress.best = max(fitness, self.progress.best)
         mean = {k: round(sum(x[k] for x in losses) / len(losses), 4) for k in losses[0]} if losses else {}
         row = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,66 @@ def test_training_moves_the_branch_alone_learns_and_goes_on(net: Any, tmp_path: 
     torch.save({**state, "new": list(NEW[::-1])}, tmp_path / "last.pt")
     with pytest.raises(RecipeError, match="name a new run folder"):
         again.resume()
+
+
+def test_one_seed_gives_one_order_of_batches_however_fast_they_are_used(net: Any, tmp_path: Path) -> None:
+    from training.augment import AugmentConfig, Sample
+    from training.fit_branch import BranchFit, BranchTrainer
+    from training.fit_data import Batches
+
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample(
+            rng.integers(0, 255, (64, 64, 3)).astype(np.uint8),
+            np.zeros(1, np.int32),
+            np.array([[8, 8, 40, 40]], np.float32),
+            np.ones(2, bool),
+        )
+        for _ in range(8)
+    ]
+
+    class Reader(BranchTrainer):
+        """Takes the batches, and trains nothing."""
+
+        seen: list[bytes]
+        wait_s: float
+
+        def step(self, pictures: Any, rows: Any, known: Any) -> dict[str, float]:
+            self.seen.append(pictures.tobytes())
+            self.progress.step += 1
+            time.sleep(self.wait_s)
+            return {}
+
+    def order(wait_s: float) -> list[bytes]:
+        trainer = Reader(net, BranchFit(size=64, steps=12, plain_share=0.5), tmp_path, say=lambda _: None)
+        trainer.seen, trainer.wait_s = [], wait_s
+
+        def make(plain: bool) -> Batches:
+            config = AugmentConfig(mosaic=0.0 if plain else 1.0)
+            return Batches(samples, np.full(8, 1 / 8), 64, 2, config, trainer.progress.step)
+
+        trainer.fit(make, [], {}, lambda: False)
+        return trainer.seen
+
+    quick = order(0.0)
+    assert len(quick) == 12
+    assert quick == order(0.03)
+
+
+def test_without_a_box_to_be_measured_on_the_last_checkpoint_is_the_best(net: Any, tmp_path: Path) -> None:
+    import torch
+
+    from training.fit_branch import BranchFit, BranchTrainer
+
+    trainer = BranchTrainer(net, BranchFit(), tmp_path, say=lambda _: None)
+    for step, figures in ((1, {"bin": float("nan")}), (2, {"bin": float("nan")})):
+        trainer.progress.step = step
+        trainer._note(figures, [], {})
+        assert torch.load(tmp_path / "best.pt", weights_only=True)["progress"]["step"] == step
+    for step, value, best in ((3, 0.5, 3), (4, 0.4, 3)):
+        trainer.progress.step = step
+        trainer._note({"bin": value}, [], {})
+        assert torch.load(tmp_path / "best.pt", weights_only=True)["progress"]["step"] == best
 
 
 def test_background_counts_only_where_the_labels_are_complete() -> None:
