@@ -72,9 +72,11 @@ class Box:
         central.base, config = config, central.merged(config)
         self._config, self._log, self._clock = config, log, clock or SystemClock()
         self._tracing = tracing_of(config.otlp_endpoint, config.device, version("curbwatch"))
-        bundle = self._fleet.models.bundle(config.model.bundle)
         m = config.model
-        self._detector = Detector(bundle, m.provider, m.threads, m.max_batch, data / "engines")
+        self._detector = self._fleet.models.load(
+            m.bundle, lambda b: Detector(b, m.provider, m.threads, m.max_batch, data / "engines")
+        )
+        bundle = self._detector.bundle
         signer = signer_of(config.identity, data)
         self._outbox = Outbox(data / "outbox", config.outbox.quota_mib * 2**20, signer, self._clock.now)
         self._ledger = AlertLedger(data / "alerts.db")

@@ -25,8 +25,10 @@ from edge.notify import notify
 from edge.supervise_config import SuperviseConfig
 from edge.vitals import Vitals, read_vitals, vitals_file
 
-# The worker's word for "my configuration or my model cannot be used": starting it again would change nothing.
+# The worker's word for "my file is wrong": it is tried again when it changes, and now and then, since what it names (the secrets,
+# what the centre gives) may have changed as well.
 REFUSED = 2
+RETRY_S = 300.0
 # Its word for "start me again", such as on another model. No crash.
 AGAIN = 75
 STOP_S = 85.0
@@ -138,6 +140,8 @@ class Supervisor:
         if group.process is None:
             if group.refused and _stamp(group.config) != group.stamp:
                 self._log.info("worker.file_changed", config=group.config.name)
+                group.refused, group.start_at_s = False, now
+            elif group.refused and now >= group.start_at_s:
                 group.refused = False
             if not group.refused and now >= group.start_at_s:
                 self._start(group, now)
@@ -171,10 +175,11 @@ class Supervisor:
         group.process = None
         asked, group.asked = group.asked, ""
         if code == REFUSED and not asked:
-            group.refused = True
+            group.refused, group.start_at_s = True, now + RETRY_S
             self._log.error(
-                "worker.refused", config=group.config.name, mend="correct the file; it is tried again then"
-            )
+                "worker.refused", config=group.config.name, mend="correct the file; it is tried again then",
+                again_in_s=RETRY_S,
+            )  # fmt: skip
             return
         if code == AGAIN and not asked:
             self._log.info("worker.again", config=group.config.name)
@@ -229,7 +234,8 @@ class Supervisor:
 
     def _pass_on(self) -> None:
         for group in self._groups:
-            group.refused = False
+            if group.refused:
+                group.refused, group.start_at_s = False, self._clock()
             if group.process is None or group.asked:
                 continue
             if group.safe:

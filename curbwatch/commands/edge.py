@@ -80,9 +80,13 @@ def work(config: Path, safe: bool) -> None:
     (_work_safe if safe else _work)(config, signs, done)
 
 
-def _refuse(exc: Exception) -> NoReturn:
+def _end(exc: Exception) -> NoReturn:
+    """Say why the worker cannot start. Only a wrong file is worth waiting for a person; the rest is tried again."""
+    from edge.changes import RefusedConfigError
+    from edge.yaml_source import ConfigError
+
     click.echo(f"error: {exc}", err=True)
-    sys.exit(REFUSED)
+    sys.exit(REFUSED if isinstance(exc, (ConfigError, RefusedConfigError)) else 1)
 
 
 def _work(config: Path, signs: Path, done: threading.Event) -> None:
@@ -101,7 +105,7 @@ def _work(config: Path, signs: Path, done: threading.Event) -> None:
         held = hold(loaded.data_dir)
         box = Box(loaded, log, env_file=config.with_suffix(".env"))
     except (ValueError, OSError) as exc:
-        _refuse(exc)
+        _end(exc)
     box.config_problem = lambda: watch.problem
     again = threading.Event()
 
@@ -132,7 +136,7 @@ def _work_safe(config: Path, signs: Path, done: threading.Event) -> None:
         held = hold(loaded.data_dir)
         box = SafeBox(loaded, get_logger(), env_file=config.with_suffix(".env"))
     except (ValueError, OSError) as exc:
-        _refuse(exc)
+        _end(exc)
     again = threading.Event()
 
     def restart() -> None:

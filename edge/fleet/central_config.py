@@ -45,6 +45,7 @@ class ConfigFromCentre:
         self._state = read_state(self._folder / "config.json")
         self._window: HealthWindow | None = None
         self._overlay: CentralConfig | None = None
+        self._unsaved = False
         # The box's file as it was last taken up; what the centre gives is laid over it.
         self.base: BoxConfig | None = None
         if self._state.get("trial"):
@@ -106,6 +107,8 @@ class ConfigFromCentre:
 
     def watch(self, look: Look, apply: Callable[[BoxConfig], Changes]) -> None:
         """Judge the trial; a bad one is taken back at once."""
+        if self._unsaved:
+            self._save()
         if self._window is None or not self._state.get("trial"):
             return
         verdict = self._window.observe(look)
@@ -173,9 +176,17 @@ class ConfigFromCentre:
         self._refuse(int(self._state["trial"]), reason, taken_back=True)
 
     def _save(self) -> None:
-        write_state(self._folder / "config.json", self._state)
+        """Write the state; where the disk is full it holds all the same, and the next beat tries again."""
+        try:
+            write_state(self._folder / "config.json", self._state)
+            self._unsaved = False
+        except OSError as exc:
+            self._unsaved = True
+            self._log.warning("config.state_waits", reason=f"{type(exc).__name__}: {exc}")
 
     def _tidy(self) -> None:
+        if self._unsaved:
+            return  # the next start would ask for the version that the disk still names
         for path in self._folder.glob("config-*.yaml"):
             if path != self._file(self.version):
                 path.unlink(missing_ok=True)

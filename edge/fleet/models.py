@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -23,6 +23,7 @@ from edge.fleet.state import read_state, write_state
 from models.bundle import Bundle, BundleError, load_bundle
 
 LINE_S = 30.0
+T = TypeVar("T")
 
 
 class ModelFromCentre:
@@ -37,27 +38,37 @@ class ModelFromCentre:
         self._fetching: threading.Thread | None = None
         self._wanted: str | None = None
 
-    def bundle(self, own: str) -> Bundle:
-        """Return the bundle to run at this start: the released one on trial or held, else the file's own.
+    def load(self, own: str, opened: Callable[[Bundle], T]) -> T:
+        """Return `opened` of the bundle to run at this start: the released one on trial or held, else the file's own.
+
+        `opened` raises BundleError for one that does not load on this machine: the one before it runs then.
 
         Raises:
             models.bundle.BundleError: the file's own cannot be used.
         """
-        if not self._settings.models:
-            return load_bundle(own)
-        while (folder := self.slots.boot()) is not None:
+        while self._settings.models and (folder := self.slots.boot()) is not None:
+            whole = False
             try:
-                return load_bundle(folder)
+                bundle = load_bundle(folder)
+                whole = True
+                return opened(bundle)
             except BundleError as exc:
                 self._log.error("model.unusable", model=self.slots.model, reason=str(exc))
-                if self.slots.phase != "trial":
-                    self.slots.own()
-                    break
-                self.slots.fall_back(str(exc))
-        return load_bundle(own)
+                if whole or self.slots.phase == "trial":
+                    self.slots.fall_back(str(exc))
+                else:
+                    self.slots.own()  # its files rot: fetched again it is as good as before
+        self._tell_unsaved()
+        return opened(load_bundle(own))
+
+    def _tell_unsaved(self) -> None:
+        if self.slots.unsaved:
+            self._log.warning("model.state_waits", reason=self.slots.unsaved)
 
     def watch(self, look: Look, restart: Callable[[], None]) -> None:
         """Judge a model on trial by the box's health; a bad one goes back at once."""
+        self.slots.save()
+        self._tell_unsaved()
         # The worker that fetched it and is ending still beats: what it sees says nothing of a model that it does not run.
         if self.slots.phase != "trial" or not self.slots.begun:
             return
@@ -183,6 +194,13 @@ class ModelFromCentre:
         if self._wanted != wanted:
             self._log.info("model.not_wanted_any_more", model=wanted)
             return
-        write_state(self._folder / "before.json", {"live": sorted(look().live)})
-        self.slots.switch(slot, wanted)
+        try:
+            write_state(self._folder / "before.json", {"live": sorted(look().live)})
+            self.slots.switch(slot, wanted)
+        except OSError as exc:
+            # A new start would run the one before: the next beat tries again.
+            self._log.warning(
+                "model.not_taken", model=wanted, reason=f"{type(exc).__name__}: {exc}", final=False
+            )
+            return
         restart()

@@ -32,6 +32,8 @@ class Slots:
         self._folder, self._quota = folder, quota_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self._state = read_state(folder / "slots.json")
+        # Why the disk does not have what holds here; empty when it does.
+        self.unsaved = ""
 
     @property
     def model(self) -> str:
@@ -61,7 +63,12 @@ class Slots:
             self.fall_back("the box ended while the model was on trial")
             trial = None
         if trial:
-            self._write(self._state | {"boots": int(self._state.get("boots", 0)) + 1})
+            try:
+                self._write(self._state | {"boots": int(self._state.get("boots", 0)) + 1})
+            except OSError:
+                # Starts that nobody counts could go on for ever: the one before runs until there is room.
+                self.give_up(own=False)
+                trial = None
         running = trial or self._state.get("active")
         return self._path(str(running["slot"])) if running else None
 
@@ -115,7 +122,7 @@ class Slots:
         """The trial was good: it is the active one."""
         trial = self._state["trial"]
         kept = [m for m in self._kept if m != trial["model"]]
-        self._write({"active": trial, "kept": [*kept, trial["model"]][-KEPT:]})
+        self._note({"active": trial, "kept": [*kept, trial["model"]][-KEPT:]})
 
     @property
     def before(self) -> frozenset[str]:
@@ -123,31 +130,42 @@ class Slots:
         return frozenset({str((self._state.get("active") or {}).get("model", OWN)), OWN})
 
     def give_up(self, own: bool) -> None:
-        """End a trial without a word against its model; with `own` the file's model runs at the next boot."""
+        """End a trial without a word against its model; with `own` the file's model runs at the next boot.
+
+        Raises:
+            OSError: the disk is full, and what ran without a trial would run again.
+        """
         active = self._state.get("active")
-        self._write({"active": active} if active and not own else {})
+        write = self._note if self._state.get("trial") else self._write
+        write({"active": active} if active and not own else {})
 
     def own(self) -> None:
         """Go back to the file's own model."""
-        self._write({})
+        self._note({})
 
     def fall_back(self, reason: str) -> None:
-        """The trial was bad: the next boot runs the one before."""
-        refused = str((self._state.get("trial") or {}).get("model", ""))
-        self._refuse(refused, reason, taken_back=True)
+        """What runs is bad: the next boot runs the one before its trial; the file's own where none was on trial."""
+        bad = self.model
+        kept = [m for m in self._state.get("kept", ()) if m != bad]
+        before = self._state.get("active") if self._state.get("trial") else None
+        self._refuse(bad, reason, taken_back=True, active=before, kept=kept)
 
     def refuse(self, model: str, reason: str) -> None:
         """Note that a release was not taken; nothing else changes."""
-        self._refuse(model, reason, taken_back=False)
+        self._refuse(model, reason, taken_back=False, active=self._state.get("active"))
+
+    def save(self) -> None:
+        """Write what the disk had no room for before."""
+        if self.unsaved:
+            self._note(self._state)
 
     def forgive(self) -> None:
         """Forget what was refused or taken back, and why; what runs goes on."""
         self._write({k: v for k, v in self._state.items() if k not in {"refused", "reason", "taken_back"}})
 
-    def _refuse(self, model: str, reason: str, taken_back: bool) -> None:
-        active = self._state.get("active")
-        told: dict[str, Any] = {"refused": model, "reason": reason[:300], "taken_back": taken_back}
-        self._write(told | ({"active": active} if active else {}))
+    def _refuse(self, model: str, reason: str, taken_back: bool, active: Any, **more: Any) -> None:
+        told = {"refused": model, "reason": reason[:300], "taken_back": taken_back} | more
+        self._note(told | ({"active": active} if active else {}))
 
     @property
     def _kept(self) -> list[str]:
@@ -158,8 +176,18 @@ class Slots:
     def _path(self, slot: str) -> Path:
         return self._folder / slot
 
+    def _note(self, state: dict[str, Any]) -> None:
+        """As `_write`; where the disk is full it holds all the same, and `save` writes it later."""
+        try:
+            self._write(state)
+        except OSError as exc:
+            self._state, self.unsaved = self._with_kept(state), f"{type(exc).__name__}: {exc}"
+
     def _write(self, state: dict[str, Any]) -> None:
-        if kept := self._state.get("kept"):
-            state = {"kept": kept} | state
+        state = self._with_kept(state)
         write_state(self._folder / "slots.json", state)
-        self._state = state
+        self._state, self.unsaved = state, ""
+
+    def _with_kept(self, state: dict[str, Any]) -> dict[str, Any]:
+        kept = self._state.get("kept")
+        return {"kept": kept} | state if kept else state

@@ -162,6 +162,42 @@ def test_a_refused_file_is_not_tried_again_until_it_changes(tmp_path: Path) -> N
         wait_for(lambda: len(played.lines("reload")) == 2, "both reloads")
 
 
+def test_a_refused_file_is_tried_again_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.supervisor.RETRY_S", 1.0)
+    part = (
+        "if config.name == 'box1.yaml' and len(notes.read_text().splitlines()) < 4:\n    sys.exit(2)\n" + STAY
+    )
+    with Played(tmp_path, part, configs=2) as played:
+        wait_for(lambda: len(played.lines("start", "box1")) == 3, "the third start")
+        wait_for(lambda: read_vitals(vitals_file(played.configs[1])), "its signs of life")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "status"),
+    [
+        ("bundle: centernet", 2),  # no such field there
+        ("http://127.0.0.1:9", 1),  # the token's file is not there yet
+        ("data", 1),  # a file is in the data folder's place
+    ],
+)
+def test_only_a_wrong_file_is_refused_and_the_rest_is_tried_again(
+    tmp_path: Path, mistake: str, status: int
+) -> None:
+    config = _box(tmp_path)
+    if mistake == "data":
+        (tmp_path / "data").write_text("")
+    elif status == 2:
+        config.write_text(config.read_text().replace(mistake, f"zoo: 1, {mistake}"))
+    else:
+        config.write_text(config.read_text().replace("token: none-needed", f"token_file: {tmp_path}/none"))
+    worker = subprocess.run(
+        [sys.executable, "-m", "curbwatch", "edge", "work", str(config)],
+        capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert worker.returncode == status, worker.stderr
+    assert "Traceback" not in worker.stderr
+
+
 def test_nothing_but_refused_files_ends_with_status_2(tmp_path: Path) -> None:
     with Played(tmp_path, "sys.exit(2)\n") as played:
         wait_for(lambda: played.status, "the end")

@@ -27,7 +27,7 @@ from camera_adapters.testing.served import ServedLoopCam
 from contract.fleet import ConfigOrder
 from contract.signing import SignedError, key_text, open_config, read_key, sign_config
 from edge.box import Box
-from edge.changes import RefusedConfigError
+from edge.changes import Changes, RefusedConfigError
 from edge.fleet.central_config import ConfigFromCentre
 from edge.fleet.enrol import EnrolError, enrol
 from edge.fleet.health_window import HealthWindow, Look
@@ -160,6 +160,19 @@ def test_a_start_in_the_middle_of_a_trial_goes_back(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"held": 0, "trial": 3, "seen": 3}))
     central = ConfigFromCentre(tmp_path, None, "box-1", get_logger())
     assert (central.version, central.phase, central.refused[0]) == (0, "rolled_back", 3)
+
+
+def test_a_full_disk_stops_no_start_and_what_was_decided_is_written_later(tmp_path: Path) -> None:
+    folder = tmp_path / "fleet"
+    part = folder / "config.json.part"
+    part.mkdir(parents=True)  # so that the state cannot be written
+    (folder / "config.json").write_text(json.dumps({"held": 0, "trial": 3, "seen": 3}))
+    for _ in range(2):
+        central = ConfigFromCentre(tmp_path, None, "box-1", get_logger())
+        assert (central.version, central.phase, central.refused[0]) == (0, "rolled_back", 3)
+    part.rmdir()
+    central.watch(Look(0.0, frozenset(), frozenset()), lambda _: Changes())
+    assert json.loads((folder / "config.json").read_text())["refused"] == 3
 
 
 def test_a_box_takes_a_configuration_while_it_runs_and_takes_a_bad_one_back(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -29,8 +30,9 @@ from edge.fleet.models import ModelFromCentre
 from edge.fleet.settings import FleetConfig
 from edge.fleet.state import read_state, write_bytes, write_state
 from edge.log import get_logger
-from models.bundle import embedded, write_manifest
+from models.bundle import Bundle, embedded, write_manifest
 from models.bundle import load_bundle as load
+from models.detector import Detector
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -54,11 +56,11 @@ class Box:
         self.asked, self.centre = Event(), httpx.Client(timeout=60, trust_env=False)
         self.start()
 
-    def start(self) -> None:
+    def start(self, opened: Callable[[Bundle], Bundle] = lambda bundle: bundle) -> None:
         settings = FleetConfig(window_s=10.0, releases_url=self.url)
         self.models = ModelFromCentre(self.data, settings, "http://127.0.0.1:9", get_logger())
         self.asked.clear()
-        bundle = self.models.bundle("default")
+        bundle = self.models.load("centernet", opened)
         self.runs = f"{bundle.manifest.name}@{bundle.manifest.version}"
 
     def wish(self, model: str | None) -> None:
@@ -239,6 +241,62 @@ def test_a_release_that_nobody_signed_is_refused_once(box: Box) -> None:
     wait(lambda: box.models.slots.phase == "refused")
     assert "no trusted role" in box.models.slots.refused[1]
     assert not box.asked.is_set()
+
+
+@pytest.mark.parametrize("phase", ["trial", "held"])
+def test_a_release_that_does_not_load_on_this_machine_gives_way_and_is_not_fetched_again(
+    box: Box, phase: str
+) -> None:
+    model, slot = "north/centernet-mbv3-coco@7", box.data / "models" / "a"
+    shutil.copytree(embedded().parent / "centernet", slot)
+    manifest = load(slot).manifest
+    (slot / manifest.onnx).write_bytes(b"an operator set that this runtime does not know")
+    files = manifest.files | {manifest.onnx: sha256((slot / manifest.onnx).read_bytes()).hexdigest()}
+    write_manifest(slot, manifest.model_copy(update={"version": "7", "files": files}))
+    at = {"slot": "a", "model": model}
+    state = {"trial": at, "boots": 0} if phase == "trial" else {"active": at, "kept": [model]}
+    write_state(box.data / "models" / "slots.json", state)
+    box.start(lambda bundle: Detector(bundle, "cpu").bundle)
+    assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@1", "rolled_back")
+    assert box.models.slots.refused[0] == model
+    assert "cannot load it" in box.models.slots.refused[1]
+    box.wish(model)
+    assert not box.models.busy
+    assert box.models.forgive(1)
+    box.on_trial(model)
+
+
+def full(state: Path) -> Path:
+    """Let a state be written no more."""
+    part = state.with_name(f"{state.name}.part")
+    part.mkdir()
+    return part
+
+
+def test_a_full_disk_holds_up_neither_a_start_nor_the_way_back(box: Box) -> None:
+    own, model = box.runs, "north/centernet-mbv3-coco@7"
+    box.on_trial(model)
+    part = full(box.data / "models" / "slots.json")
+    for at in (0.0, 6.0, 8.0):
+        box.watch(at, "a")
+    assert box.asked.is_set()
+    assert box.models.slots.phase == "rolled_back"
+    for _ in range(3):
+        box.start()  # the disk says still that a model is on trial, and no start can be counted
+        assert (box.runs, box.models.slots.phase) == (own, "none")
+        box.wish(model)
+        wait(lambda: not box.models.busy)
+        assert not box.asked.is_set(), "a new start would find the same"
+    part.rmdir()
+    box.on_trial(model)
+    full(box.data / "models" / "slots.json")
+    for at in (0.0, 6.0, 11.0):
+        box.watch(at)
+    assert box.models.slots.phase == "held"
+    part.rmdir()
+    box.watch(12.0)
+    box.start()
+    assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@7", "held")
 
 
 def test_a_slot_that_rots_on_the_disk_gives_way_to_the_files_own(box: Box) -> None:
