@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from camera_adapters.speaker import Speaker, SpeakerError
 from contract import CalloutOrder, CalloutReport, DesiredState
+from edge.answers import refuses
 from edge.checks import Checks
 from edge.orders import OrderBook
 from edge.score_floor import ScoreFloor
@@ -103,9 +104,10 @@ class CentreAgent:
         except httpx.HTTPError as exc:
             self._log.debug("report.waits", reason=type(exc).__name__)
             return False
-        if answer.is_success:
+        if answer.status_code == httpx.codes.NO_CONTENT:
             return True
-        gone = answer.status_code in FINAL or answer.status_code == httpx.codes.NOT_FOUND
+        unknown = answer.status_code == httpx.codes.NOT_FOUND and refuses(answer)
+        gone = answer.status_code in FINAL or unknown
         if gone:
             self._log.error("report.refused", path=path, status=answer.status_code, answer=answer.text[:200])
         return gone

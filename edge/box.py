@@ -308,11 +308,10 @@ class Box:
             beat = self._heartbeat(process)
             asked = self._clock.now()
             answer = self._client.post("/heartbeats", json=beat.wire())
-            if answer.is_success:
+            if answer.is_success and (wanted := self._agent.obey(answer)) is not None:
                 self.view_log.sent(beat.camera_events)
-                if (wanted := self._agent.obey(answer)) is not None:
-                    self._signs.heard(asked, wanted.server_time, self._clock.now())
-                    self._fleet.obey(wanted, self._client, self.apply, self._signs.look)
+                self._signs.heard(asked, wanted.server_time, self._clock.now())
+                self._fleet.obey(wanted, self._client, self.apply, self._signs.look)
         except (httpx.HTTPError, OSError, sqlite3.Error) as exc:
             # A full disk or a locked file among them: the next beat tries again.
             self._log.warning("heartbeat.failed", reason=f"{type(exc).__name__}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import json
 import random
 import sqlite3
 import ssl
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from contract.chain import LINK_HEADER
+from edge.answers import holds, refuses, told
 from edge.config import ApiConfig
 from edge.mqtt import MqttTransport, SecondWay
 from edge.outbox import Outbox, Priority, QueuedAlert, QueuedFile
@@ -213,20 +215,22 @@ class Uplink:
         headers = {"Content-Type": "application/json"}
         if alert.envelope is not None:
             headers[LINK_HEADER] = base64.b64encode(alert.envelope.encode()).decode()
-        with upload(self._tracing, alert.alert_id, "upload alert", headers) as told:
+        with upload(self._tracing, alert.alert_id, "upload alert", headers) as traced:
             answer = self._ask("POST", "/alerts", content=alert.body.encode(), headers=headers)
-            told(answer.status_code)
+            traced(answer.status_code)
         if answer.status_code in FINAL:
             self._refuse("alert", alert.event_id, answer)
             self._outbox.refuse_alert(alert.seq, f"{answer.status_code} {answer.text[:300]}")
-        else:
+        elif told(answer).get("alert_id") == alert.alert_id:
             self.counts.alerts += 1
             self._outbox.ack_alert(alert.seq)
+        else:
+            raise _stray(answer)
 
     def _send_file(self, file: QueuedFile) -> None:
         began = time.monotonic()
         headers = {"Content-Type": file.media_type}
-        with upload(self._tracing, file.alert_id, f"upload {file.priority.name.lower()}", headers) as told:
+        with upload(self._tracing, file.alert_id, f"upload {file.priority.name.lower()}", headers) as traced:
             try:
                 answer = self._put(file, headers)
             except OSError as exc:
@@ -235,14 +239,16 @@ class Uplink:
                 self._log.error("uplink.unreadable", name=file.sha256, reason=type(exc).__name__)
                 self._outbox.drop_file(file.sha256, "unreadable")
                 return
-            told(answer.status_code)
+            traced(answer.status_code)
         if answer.status_code in FINAL or answer.status_code == GONE:
             self._refuse("file", file.sha256, answer)
             self._outbox.drop_file(file.sha256, f"answer {answer.status_code}")
-        else:
+        elif holds(answer, file.sha256):
             self.counts.files += 1
             self.counts.bytes += file.size
             self._outbox.ack_file(file.sha256)
+        else:
+            raise _stray(answer)
         self._throttle(file.size, began)
 
     def _put(self, file: QueuedFile, headers: dict[str, str]) -> httpx.Response:
@@ -252,8 +258,8 @@ class Uplink:
 
     def _resume(self, file: QueuedFile, headers: dict[str, str]) -> httpx.Response:
         head = self._ask("HEAD", f"/evidence/{file.sha256}")
-        # The API answers 200 for a part as well; only the header tells a whole file from a part of it.
-        if head.status_code == httpx.codes.OK and head.headers.get("Upload-Complete", "?1") != "?0":
+        # The API answers 200 for a part as well, and a portal for anything: only the header tells a whole file.
+        if holds(head, file.sha256):
             return head
         offset = int(head.headers.get("Upload-Offset", "0"))
         answer = head
@@ -283,10 +289,10 @@ class Uplink:
             return
         answer = self._ask_once("PUT", "/devices/self/key", json={"key": self._public_key})
         self._enrol_at = time.monotonic() + ENROL_EVERY_S
-        if answer.is_success:
+        if answer.is_success and told(answer).get("keyid") == json.loads(self._public_key)["keyid"]:
             self._public_key = None
             self._log.info("uplink.enrolled")
-        elif answer.status_code in (404, 405, 409, 422):
+        elif answer.status_code in (404, 405, 409, 422) and refuses(answer):
             self._public_key = None
             self._log.error("uplink.not_enrolled", status=answer.status_code, answer=answer.text[:300])
 
@@ -328,6 +334,14 @@ class Uplink:
     def _throttle(self, size: int, began: float) -> None:
         if self._rate is not None and (wait := size / self._rate - (time.monotonic() - began)) > 0:
             time.sleep(min(wait, 30.0))
+
+
+def _stray(answer: httpx.Response) -> RetryLaterError:
+    asked = f"{answer.request.method} {answer.request.url.path}"
+    return RetryLaterError(
+        f"the answer {answer.status_code} to {asked} does not name what was sent: is it the centre that answers?",
+        60.0,
+    )
 
 
 def client_for(

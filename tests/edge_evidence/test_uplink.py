@@ -15,11 +15,13 @@ import pytest
 import uvicorn
 from case_parts import KINDS, alert, jpegs, picture_item
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
 
 from bench.ports import free_port
 from contract import AlertStage, new_id
 from contract.chain import LINK_HEADER, open_link
-from edge.identity import load_signer
+from edge.identity import load_signer, public_key
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
 from edge.uplink import CHUNK, RetryLaterError, Uplink, client_for
@@ -64,7 +66,8 @@ class Server:
         self.alerts.append(await request.body())
         self.links.append(request.headers.get(LINK_HEADER, ""))
         assert request.headers["authorization"] == "Bearer secret"
-        return Response(json.dumps({"missing_evidence": []}), 201)
+        told = {"alert_id": json.loads(self.alerts[-1])["data"]["id"], "missing_evidence": []}
+        return Response(json.dumps(told), 201)
 
     async def _head(self, sha256: str) -> Response:
         if sha256 in self.files:
@@ -90,11 +93,11 @@ class Server:
             body = self.parts.get(sha256, b"")[:start] + body
             self.parts[sha256] = body
             if len(body) < total:
-                return Response(status_code=202)
+                return JSONResponse({"sha256": sha256, "received": len(body), "complete": False}, 202)
         if hashlib.sha256(body).hexdigest() != sha256:
             return Response(status_code=422)
         self.files[sha256] = body
-        return Response(status_code=201)
+        return JSONResponse({"sha256": sha256, "received": len(body), "complete": True}, 201)
 
 
 def until_done(running: S) -> Iterator[S]:
@@ -161,6 +164,42 @@ def test_an_answer_that_may_change_keeps_the_message(tmp_path: Path, server: Ser
     assert outbox.level().alerts == 1
     uplink.send_once(threading.Event())
     assert (outbox.level().alerts, len(server.alerts)) == (0, 1)
+
+
+PAGES = (
+    b"<html>Down for maintenance</html>",
+    b"[]",
+    b'{"alert_id": "01a1b2c3-0000-7000-8000-000000000000", "sha256": "00", "complete": true, "keyid": "00"}',
+    b'{"sha256": "%s", "received": 0, "complete": false}',
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_page_that_answers_everything_takes_nothing(tmp_path: Path, page: bytes, status: int) -> None:
+    app = FastAPI()
+
+    @app.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT"])
+    def answer(path: str) -> Response:
+        told = page.replace(b"%s", path.rpartition("/")[2].encode())
+        return Response(b"" if status == 204 else told, status, media_type="text/html")
+
+    signer = load_signer(tmp_path / "k")
+    public = public_key(signer, "box-1")
+
+    with TestClient(app) as client:
+        for what in ("alert", "picture", "clip"):
+            outbox = Outbox(tmp_path / what, signer=signer)
+            if what == "alert":
+                outbox.put_alert(alert())
+            else:
+                kind = Priority.PICTURE if what == "picture" else Priority.CLIP
+                outbox.put_file(b"v" * (100 if what == "picture" else 2000), kind, "video/mp4", 1.0)
+            uplink = Uplink(outbox, client, get_logger(), public_key=public, part_bytes=500)
+            with pytest.raises(RetryLaterError, match="is it the centre"):
+                uplink.send_once(threading.Event())
+            assert outbox.level().alerts + outbox.level().files == 1
+            assert uplink._public_key == public, "the key is still to be enrolled"
 
 
 @pytest.mark.parametrize("status", [302, 308, 401, 402, 404, 409, 429, 503])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from api_parts import Centre
 from test_inspection_walk import EdgeBox
@@ -39,6 +40,19 @@ def beat(box: EdgeBox, to: CentreAgent) -> Any:
     answer = box.client.post("/heartbeats", json=HEARTBEAT | {"id": new_id()})
     to.obey(answer)
     return answer.json()
+
+
+def test_a_report_is_kept_until_the_centre_itself_has_taken_it(house: Centre, tmp_path: Path) -> None:
+    box = EdgeBox(tmp_path / "box", house)
+    pages = iter([(200, "<html>sign in</html>"), (404, "default backend"), (204, "")])
+
+    def ask(_request: httpx.Request) -> httpx.Response:
+        status, text = next(pages)
+        return httpx.Response(status, text=text)
+
+    with httpx.Client(transport=httpx.MockTransport(ask), base_url="http://portal") as client:
+        told = CentreAgent("box-1", box.book, box.floor, {}, client, box.house.clock, box.recorder._log)
+        assert [told._send("/checks/1/report", {}) for _ in range(3)] == [False, False, True]
 
 
 def test_an_operator_calls_out_and_the_camera_looks_again(house: Centre, tmp_path: Path) -> None:
