@@ -21,7 +21,7 @@ from api.db import lock
 from api.errors import ApiError
 from api.security import add_device, digest
 from api.settings import Settings
-from api.tables import Device
+from api.tables import Counter, Device
 from api.tables_fleet import BoxConfigRow, EnrolmentCode, FleetBox
 from contract.chain import read_public_key
 from contract.fleet import OWN, ConfigOrder, Enrolled, Enrolment, ShadowOrder
@@ -32,8 +32,17 @@ from contract.signing import key_text, proves, sign_config
 ROLLOUTS = "rollouts"
 CODE_TTL = timedelta(hours=24)
 KEEP_CONFIGS = 50
+# A restored database does not know which numbers the boxes have had since its backup; this many are left out.
+SKIPPED_CONFIGS, CONFIG_FLOOR = 1000, "config"
+# What a box reports counts up to here, so that one that lies cannot use the numbers up.
+MOST_REPORTED = 10**9
 CONFIG_PARTS = frozenset({"cameras", "messages"})
 WRONG_CODE = "code: it is wrong, used or too old; ask for a new one"
+
+
+def fleet_key_file(settings: Settings) -> Path:
+    """Return where the key lies that signs boxes' configurations."""
+    return settings.fleet_key or settings.data / "fleet.key"
 
 
 def fleet_signer(settings: Settings) -> CryptoSigner:
@@ -42,7 +51,7 @@ def fleet_signer(settings: Settings) -> CryptoSigner:
     Raises:
         ApiError: 503, the key cannot be read.
     """
-    path = settings.fleet_key or settings.data / "fleet.key"
+    path = fleet_key_file(settings)
     try:
         if settings.fleet_key is None and not path.exists():
             make_key_file(path)
@@ -141,8 +150,7 @@ def save_config(session: Session, device_id: str, body: str, by: str, note: str,
     _check_body(body)
     now = core.now()
     lock(session, [f"config:{device_id}"])
-    last = session.scalar(select(func.max(BoxConfigRow.version)).where(BoxConfigRow.device_id == device_id))
-    version, sha = (last or 0) + 1, hashlib.sha256(body.encode()).hexdigest()
+    version, sha = _next_config(session, device_id), hashlib.sha256(body.encode()).hexdigest()
     order = ConfigOrder(device_id=device_id, version=version, body=body, sha256=sha, issued_at=now)
     row = BoxConfigRow(
         device_id=device_id, version=version, body=body, sha256=sha,
@@ -151,9 +159,11 @@ def save_config(session: Session, device_id: str, body: str, by: str, note: str,
     session.add(row)
     box = box_row(session, device_id)
     box.config_version = version
+    mine = select(BoxConfigRow.version).where(BoxConfigRow.device_id == device_id)
+    kept = mine.order_by(BoxConfigRow.version.desc()).limit(KEEP_CONFIGS)
     session.execute(
         delete(BoxConfigRow).where(
-            BoxConfigRow.device_id == device_id, BoxConfigRow.version <= version - KEEP_CONFIGS
+            BoxConfigRow.device_id == device_id, BoxConfigRow.version.not_in(session.scalars(kept).all())
         )
     )
     record(
@@ -165,6 +175,23 @@ def save_config(session: Session, device_id: str, body: str, by: str, note: str,
         {"version": version, "sha256": sha, "note": note},
     )
     return row
+
+
+def _next_config(session: Session, device_id: str) -> int:
+    """Return a number above all that the box has had, of this database or, where it was restored, of the lost one."""
+    last = session.scalar(select(func.max(BoxConfigRow.version)).where(BoxConfigRow.device_id == device_id))
+    floor, device = session.get(Counter, CONFIG_FLOOR), session.get(Device, device_id)
+    told = ((device.health if device else None) or {}).get("fleet") or {}
+    had = max(told.get("config_version", 0), told.get("config_refused", 0))
+    return max(last or 0, floor.value if floor else 0, had if had < MOST_REPORTED else 0) + 1
+
+
+def skip_configs(session: Session) -> None:
+    """Let the numbers of configurations go on well above those of a database that was restored."""
+    last = session.scalar(select(func.max(BoxConfigRow.version))) or 0
+    floor = session.get(Counter, CONFIG_FLOOR)
+    used = max(last, floor.value if floor else 0)
+    session.merge(Counter(name=CONFIG_FLOOR, value=used + SKIPPED_CONFIGS))
 
 
 def _check_body(body: str) -> None:

@@ -268,10 +268,13 @@ def open311(data: Path, once: bool) -> None:
 @DATA
 @click.argument("target", type=click.Path(path_type=Path))
 def backup(data: Path, target: Path) -> None:
-    """Write a consistent copy of database and evidence into TARGET while the centre runs."""
-    from api.backup import back_up
+    """Write a consistent copy of database, evidence and fleet key into TARGET while the centre runs. Keep it secret."""
+    from api.backup import BackupError, back_up
 
-    told = back_up(Settings.from_env(data=data), target)
+    try:
+        told = back_up(Settings.from_env(data=data), target)
+    except (BackupError, OSError) as exc:
+        raise click.ClickException(str(exc)) from exc
     click.echo(f"{told['cases']} cases, {told['files']} files in {target}")
 
 
@@ -280,12 +283,16 @@ def backup(data: Path, target: Path) -> None:
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def restore(data: Path, source: Path) -> None:
     """Bring a backup into an empty database and store; every file's hash and every audit chain is checked."""
-    from api.backup import BackupError, bring_back
+    from api.backup import BackupError, bring_back, missing_key
 
+    settings = Settings.from_env(data=data)
     try:
-        told = bring_back(Settings.from_env(data=data), source)
-    except BackupError as exc:
+        told = bring_back(settings, source)
+        problem = missing_key(settings, source)
+    except (BackupError, OSError) as exc:
         raise click.ClickException(str(exc)) from exc
+    if problem:
+        click.echo(f"warning: {problem}", err=True)
     click.echo(f"{told['cases']} cases, {told['files']} files, {told['chains']} audit chains are whole")
 
 

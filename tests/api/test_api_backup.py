@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from api_parts import JPEG, Centre, centre, evidence_item, sha
 
-from api.backup import BackupError, back_up, bring_back
+from api.backup import BackupError, back_up, bring_back, missing_key
 from api.evidence import EvidenceStore
 from api.settings import Settings
 from bench.servers import new_database, s3
@@ -66,3 +67,64 @@ def test_backup_and_restore(
     (copy / "manifest.json").unlink()
     with pytest.raises(BackupError, match="no whole backup"):
         bring_back(Settings(data=tmp_path / "fourth"), copy)
+
+
+def test_a_backup_that_fails_leaves_the_one_before_whole(
+    house: Centre, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Of another folder, of an empty database, and in the midst of the evidence."""
+    sqlite = house.core.settings.is_sqlite
+    case, copy = house.case(evidence=[evidence_item(JPEG)]), tmp_path / "copy"
+    house.box().put(f"/evidence/{sha(JPEG)}", content=JPEG)
+    back_up(house.core.settings, copy)
+    empty = (
+        {} if sqlite else {"database_url": new_database(request.getfixturevalue("pg_url"), f"cw_{new_id()}")}
+    )
+    with pytest.raises(BackupError, match="no centre"):
+        back_up(Settings(data=tmp_path / "typo", **empty), copy)
+    assert not (tmp_path / "typo").exists()
+    if sqlite:
+        (tmp_path / "text").mkdir()
+        (tmp_path / "text" / "curbwatch.db").write_text("no database" * 100)
+        with pytest.raises(BackupError, match="cannot be copied"):
+            back_up(Settings(data=tmp_path / "text"), copy)
+    house.case(evidence=[evidence_item(JPEG * 2)])
+    house.box().put(f"/evidence/{sha(JPEG * 2)}", content=JPEG * 2)
+    blocked = copy / "evidence" / EvidenceStore.key(sha(JPEG * 2)).partition("/")[0]
+    blocked.write_text("in the way")
+    with pytest.raises(OSError):
+        back_up(house.core.settings, copy)
+    url = None if sqlite else new_database(request.getfixturevalue("pg_url"), f"cw_{new_id()}")
+    fresh = {"database_url": url} if url else {}
+    assert bring_back(Settings(data=tmp_path / "new", **fresh), copy) | {"chains": 0} == {
+        "cases": 1, "files": 1, "chains": 0,
+    }  # fmt: skip
+    with centre(tmp_path / "new", **fresh) as again:
+        assert again.person("rosa").get(f"/cases/{case}").status_code == 200
+    blocked.unlink()
+    assert back_up(house.core.settings, copy)["files"] == 2
+    assert len(list(copy.glob("database-*"))) == 1, "the one before goes when its successor is whole"
+
+
+def test_a_backup_in_the_form_of_before_is_brought_back_and_replaced(tmp_path: Path) -> None:
+    """Its database and manifest lie beside each other, and no key with them."""
+    copy = tmp_path / "copy"
+    with centre(tmp_path / "data") as house:
+        house.case()
+        back_up(house.core.settings, copy)
+        told = json.loads((copy / "manifest.json").read_text())
+        (copy / told.pop("folder") / "curbwatch.db").rename(copy / "curbwatch.db")
+        del told["fleet_key"]
+        (copy / "manifest.json").write_text(json.dumps(told))
+        assert bring_back(Settings(data=tmp_path / "new"), copy)["cases"] == 1
+        assert "not there" in str(missing_key(Settings(data=tmp_path / "new"), copy))
+        back_up(house.core.settings, copy)
+        assert not (copy / "curbwatch.db").exists()
+        assert bring_back(Settings(data=tmp_path / "newer"), copy)["cases"] == 1
+
+
+@pytest.mark.parametrize("manifest", ["[]", "{}", '{"database": 1, "folder": 2}', "{"])
+def test_a_manifest_that_is_none_is_named(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(BackupError, match="no whole backup"):
+        bring_back(Settings(data=tmp_path / "new"), tmp_path)
