@@ -81,6 +81,7 @@ class Repository:
         delegations = top.signed.delegations
         if delegations is None or delegations.roles is None or city in delegations.roles:
             raise RepositoryError(f"{city} has a role already; `rotate {city}` renews its key")
+        self._check("targets", self._signers("targets"), top)
         key = self._make_key(city, 0).public_key
         delegations.roles[city] = DelegatedRole(city, [], 1, True, paths=[f"{city}/*/*/*"])
         top.signed.add_key(key, city)
@@ -134,25 +135,43 @@ class Repository:
         self._publish_snapshot()
 
     def rotate(self, role: str) -> None:
-        """Replace the key of a role: `root`, `targets`, `snapshot`, `timestamp` or a city. The old ones are worthless from now on.
+        """Replace all keys of `root`, `targets`, `snapshot`, `timestamp` or a city; the old ones are worthless from now on.
 
         A new root is signed by the old keys and the new ones, so that boxes follow.
+
+        Raises:
+            RepositoryError: there is no such role, or a key is missing that must sign; nothing is changed then.
         """
-        old = self._signers(role)
-        for path in sorted(self._keys.glob(f"{role}-*.pem")):
-            path.replace(path.with_suffix(f".{self._now:%Y%m%dT%H%M%S}.old"))
-        made = [self._make_key(role, i) for i in range(len(old))]
-        holder: Metadata[Any] = self._load("root" if role in TOP else "targets")
-        for signer in old:
-            holder.signed.revoke_key(signer.public_key.keyid, role)
+        if role not in (*TOP, *self.cities()):
+            raise RepositoryError(f"{role}: no such role; it is one of {', '.join((*TOP, *self.cities()))}")
+        above = "root" if role in TOP else "targets"
+        holder: Metadata[Any] = self._load(above)
+        old: list[str] = list(holder.signed.get_delegated_role(role).keyids)
+        made = [CryptoSigner.generate_ed25519() for _ in old]
+        for keyid in old:
+            holder.signed.revoke_key(keyid, role)
         for signer in made:
             holder.signed.add_key(signer.public_key, role)
-        if role in TOP:
-            self._sign("root", holder, also=old if role == "root" else ())
-        else:
-            self._sign("targets", holder)
-        if role != "root":
-            self._sign(role, self._load(role)) if role not in ("snapshot", "timestamp") else None
+        signing = self._signers(above) + (made if role == "root" else [])
+        self._check(above, signing, holder)
+        for other in ("snapshot", "timestamp"):
+            if other != role:
+                self._check(other, self._signers(other), holder)
+        # The new keys are kept before anything names them, and the old ones go when they are worthless.
+        paths = [self._keys / f"{role}-{i}.pem" for i in range(len(made))]
+        new = [self._keep(signer, path.with_suffix(".new")) for signer, path in zip(made, paths, strict=True)]
+        try:
+            self._sign(above, holder, signing)
+        except BaseException:
+            for kept in new:
+                kept.unlink()
+            raise
+        for path in self._files(role):
+            path.replace(path.with_suffix(f".{self._now:%Y%m%dT%H%M%S}.old"))
+        for path, kept in zip(paths, new, strict=True):
+            kept.replace(path)
+        if role not in ("root", "snapshot", "timestamp"):
+            self._sign(role, self._load(role))
         self._publish_snapshot()
 
     def refresh(self, roles: Sequence[str] = ("snapshot", "timestamp")) -> None:
@@ -199,12 +218,15 @@ class Repository:
         stamp.version = version
         self._sign("timestamp", Metadata(stamp))
 
-    def _sign(self, role: str, metadata: Metadata[Any], also: Sequence[CryptoSigner] = ()) -> None:
+    def _sign(self, role: str, metadata: Metadata[Any], signers: Sequence[CryptoSigner] = ()) -> None:
+        """Write the next version; `signers` are those whose keys are in the folder unless they are given."""
+        signers = signers or self._signers(role)
+        self._check(role, signers, metadata)
         signed = metadata.signed
         signed.version += 1
         signed.expires = self._now + timedelta(days=LIFE.get(role, LIFE["city"]))
         metadata.signatures.clear()
-        for signer in [*self._signers(role), *also]:
+        for signer in signers:
             metadata.sign(signer, append=True)
         name = "timestamp.json" if role == "timestamp" else f"{signed.version}.{role}.json"
         path = self._folder / "metadata" / name
@@ -212,6 +234,23 @@ class Repository:
         part = path.with_name(f"{name}.part")
         metadata.to_file(str(part), _WRITE)
         part.replace(path)
+
+    def _check(self, role: str, signers: Sequence[CryptoSigner], metadata: Metadata[Any]) -> None:
+        """Refuse what boxes would not believe: too few of the role's present keys, or of those of the root before."""
+        has = {signer.public_key.keyid for signer in signers}
+        above = (
+            [metadata.signed] if role == "root" else [self._load("root" if role in TOP else "targets").signed]
+        )
+        if role == "root" and metadata.signed.version > 0:
+            above.append(self._load("root").signed)
+        for holder in above:
+            wanted = holder.get_delegated_role(role)
+            found = len(has.intersection(wanted.keyids))
+            if found < wanted.threshold:
+                raise RepositoryError(
+                    f"{self._keys}: {found} of the {wanted.threshold} keys that must sign {role} are here (a key that was "
+                    "rotated away counts no more); bring the present ones, or sign where they are"
+                )
 
     def _load(self, role: str) -> Metadata[Any]:
         folder = self._folder / "metadata"
@@ -225,9 +264,12 @@ class Repository:
             )
         return Metadata.from_file(str(found[-1]))
 
+    def _files(self, role: str) -> list[Path]:
+        return sorted(self._keys.glob(f"{role}-[0-9].pem"))
+
     def _signers(self, role: str) -> list[CryptoSigner]:
         found = []
-        for path in sorted(self._keys.glob(f"{role}-[0-9].pem")):
+        for path in self._files(role):
             if path.stat().st_mode & 0o077:
                 raise RepositoryError(f"{path}: others can read it; chmod 600 {path}")
             key: Any = load_pem_private_key(path.read_bytes(), None)
@@ -239,9 +281,18 @@ class Repository:
         return found
 
     def _make_key(self, role: str, number: int) -> CryptoSigner:
-        self._keys.mkdir(parents=True, exist_ok=True, mode=0o700)
         signer = CryptoSigner.generate_ed25519()
-        handle = os.open(self._keys / f"{role}-{number}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._keep(signer, self._keys / f"{role}-{number}.pem")
+        return signer
+
+    def _keep(self, signer: CryptoSigner, path: Path) -> Path:
+        self._keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise RepositoryError(
+                f"{path} is there already; if the newest metadata has its key, name it {path.stem}.pem, else remove it"
+            ) from None
         with os.fdopen(handle, "wb") as file:
             file.write(signer.private_bytes)
-        return signer
+        return path
