@@ -11,21 +11,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
-from functools import partial
 from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import av
 
-from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
-from camera_adapters.decoder import OnDemandDecoder, Stamp, software
 from camera_adapters.gb_platform import GbPlatform
-from camera_adapters.live import LiveStream
 from camera_adapters.ps import AccessUnit, RtpToAccessUnits
 from camera_adapters.reasons import StreamFaultError
-from camera_adapters.ring import RingPacket, StreamParams
-from camera_adapters.stream import FrameSink, StreamOptions, StreamState
+from camera_adapters.ring import StreamParams
+from camera_adapters.rtp_order import REORDERED
+from camera_adapters.rtsp import RtspStream
+from camera_adapters.stream import FrameSink, StreamOptions
 
 _BASE = Fraction(1, 90_000)
 _PLATFORMS: dict[tuple[str, int], GbPlatform] = {}
@@ -57,8 +55,8 @@ def platform_at(host: str, port: int, password: str) -> GbPlatform:
         return platform
 
 
-class GbStream(LiveStream):
-    """One channel of a registered device."""
+class GbStream(RtspStream):
+    """One channel of a registered device. What its packets mean, and when they are none, is told as of a camera over RTSP."""
 
     def __init__(
         self,
@@ -75,8 +73,10 @@ class GbStream(LiveStream):
             raise ValueError(
                 "url: write gb28181://:PASSWORD@BIND-HOST:PORT/DEVICE/CHANNEL with two ids of 20 digits"
             )
-        super().__init__(camera_id, url, ids[0], sink, options, clock)
+        super().__init__(camera_id, url, sink, options, clock)
         self._device, self._channel = ids
+        # The limits of a host are a device's here: the address's host is this machine.
+        self._host = self._device
         self._bind, self._password = bind_of(url)
         self._tcp = parse_qs(parts.query).get("transport", [options.transport])[0] == "tcp"
         self._platform = platform
@@ -84,62 +84,54 @@ class GbStream(LiveStream):
     def _session(self, stop: threading.Event) -> None:
         platform = self._platform or platform_at(*self._bind, self._password)
         platform.wait_for(self._device, self._options.stall_s)
-        self._epoch += 1
         with closing(_media_socket(self._bind[0], self._tcp)) as listening:
             dialog = platform.invite(
                 self._device, self._channel, listening.getsockname(), self._tcp, self._options.stall_s
             )
             try:
-                self._receive(listening, stop)
+                self._watch(listening, stop)
             finally:
                 platform.bye(dialog)
 
-    def _receive(self, listening: socket.socket, stop: threading.Event) -> None:
-        joiner, picture = RtpToAccessUnits(), _Pictures(self._options, self._epoch)
-        last = self._clock.monotonic()
-        for packet in _packets(listening, self._tcp, stop, self._options.stall_s):
-            for unit in joiner.feed(packet) if packet else ():
-                last = self._clock.monotonic()
-                self._picture(unit, picture, last)
-            if self._clock.monotonic() - last > self._options.stall_s:
-                if self._state is StreamState.LIVE:
-                    self._go(StreamState.STALLED, f"no picture for {self._options.stall_s:g} s")
-                raise StreamFaultError("timeout", f"no picture for {self._options.stall_s:g} s")
+    def _watch(self, listening: socket.socket, stop: threading.Event) -> None:
+        joiner, times = RtpToAccessUnits(0 if self._tcp else REORDERED), _TimeLine()
+        last, connection = self._clock.monotonic(), None
+        for data in _packets(listening, self._tcp, stop, self._options.stall_s):
+            now = self._clock.monotonic()
+            for unit in joiner.feed(data, now) if data else joiner.pause():
+                last = now
+                if unit.codec == "svac":
+                    raise StreamFaultError("codec", "the channel sends SVAC; set it to H.264 or H.265")
+                # The codec is known only once the stream names it, and may be set anew.
+                if connection is None or connection.params.codec != unit.codec:
+                    params = StreamParams(unit.codec, 0, 0, _BASE, None, self._epoch + 1)
+                    connection = self._connection(params, lambda _: None)
+                self._packet(_packet_of(unit, times.unwrapped(unit.pts90k)), connection, last)
+            if now - last > self._options.stall_s:
+                self._stalled("timeout", f"no picture for {self._options.stall_s:g} s")
 
-    def _picture(self, unit: AccessUnit, state: _Pictures, mono: float) -> None:
-        if unit.codec == "svac":
-            raise StreamFaultError("codec", "the channel sends SVAC; set it to H.264 or H.265")
-        params, decoder = state.of(unit)
-        self._packet_came(f"{unit.codec} over GB/T 28181")
-        pts_s = None if unit.pts90k is None else unit.pts90k / 90_000
-        capture = state.capture.stamp(pts_s, None, self._clock.now(), mono)
-        packet = cast("av.Packet[av.VideoStream]", av.Packet(unit.data))
-        packet.pts = packet.dts = unit.pts90k
-        packet.time_base, packet.is_keyframe = _BASE, unit.key
-        if self.ring is not None:
-            self.ring.push(
-                RingPacket(capture.at, unit.key, packet.pts, packet.dts, unit.data, params, capture.mono_s)
-            )
-        for decoded in decoder.feed(packet, Stamp(capture.at, capture.mono_s), self.demand):
-            state.size = (decoded.video.width, decoded.video.height)
-            self._deliver(decoded, capture.source, None)
+    def _words(self, params: StreamParams) -> str:
+        return f"{super()._words(params)} over GB/T 28181"
 
 
-class _Pictures:
-    """The decoder of one play; the codec is known only once the stream names it."""
+class _TimeLine:
+    """The times of one play, counted on where the device's counter of 33 bits, or of 32, begins anew."""
 
-    def __init__(self, options: StreamOptions, epoch: int) -> None:
-        self.capture = CaptureClock(options.max_skew_s)
-        self.size = (0, 0)
-        self._epoch, self._codec = epoch, ""
-        self._decoder: OnDemandDecoder | None = None
+    def __init__(self) -> None:
+        self._last: int | None = None
 
-    def of(self, unit: AccessUnit) -> tuple[StreamParams, OnDemandDecoder]:
-        if self._decoder is None or unit.codec != self._codec:
-            self._codec = unit.codec
-            renew = partial(software, unit.codec)
-            self._decoder = OnDemandDecoder(renew(), renew)
-        return StreamParams(unit.codec, *self.size, _BASE, None, self._epoch), self._decoder
+    def unwrapped(self, pts90k: int | None) -> int | None:
+        if pts90k is None:
+            return None
+        last = pts90k if self._last is None else self._last
+        self._last = last + (pts90k - last + 2**31) % 2**32 - 2**31
+        return self._last
+
+
+def _packet_of(unit: AccessUnit, pts: int | None) -> av.Packet[av.VideoStream]:
+    packet = av.Packet(unit.data)
+    packet.pts, packet.is_keyframe, packet.is_corrupt = pts, unit.key, unit.torn
+    return cast("av.Packet[av.VideoStream]", packet)
 
 
 def _media_socket(host: str, tcp: bool) -> socket.socket:

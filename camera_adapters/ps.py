@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camera_adapters.rtp import payload_span
+from camera_adapters.rtp_order import REORDERED, RtpOrder
 
+_PREFIX, _PACK = b"\0\0\1", b"\0\0\1\xba"
+_SYSTEM = re.compile(rb"\x00\x00\x01[\xb9-\xff]")
 _STREAM_TYPES = {0x1B: "h264", 0x24: "hevc", 0x80: "svac"}
 _MAX_FRAME_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class AccessUnit:
-    """One compressed picture in Annex B form; `pts90k` in 1/90000 s, None where the stream gives none."""
+    """One compressed picture in Annex B form.
+
+    Attributes:
+        pts90k: when it is shown in 1/90000 s; None where the stream does not tell.
+        torn: something before it, to which it may refer, did not come.
+    """
 
     codec: str
     pts90k: int | None
     data: bytes
+    torn: bool = False
 
     @property
     def key(self) -> bool:
@@ -36,70 +46,110 @@ class AccessUnit:
 
 
 class RtpToAccessUnits:
-    """Joins RTP packets into program-stream frames; one with a missing packet is dropped whole and counted."""
+    """Joins RTP packets into program-stream frames; one with a missing packet is dropped whole and counted.
 
-    def __init__(self) -> None:
+    A frame ends with another RTP timestamp, or with the marker once one has proved to stand at an end: some devices set
+    none, some set one behind each PES.
+    """
+
+    def __init__(self, room: int = REORDERED) -> None:
+        """`room`: how many packets are held for a late one; 0 over TCP."""
+        self._order, self._demuxer = RtpOrder(room), PsDemuxer()
         self._buffer = bytearray()
-        self._next: int | None = None
-        self._broken = False
-        self._demuxer = PsDemuxer()
+        self._stamp = b""
+        # Of the frame at hand: is there one, did its last packet have the marker, is a part missing, did a marker cut it off?
+        self._open = self._marked = self._broken = self._rest = False
+        self._lost = False
+        # Whether a marker is an end; None until one has shown it.
+        self._trusts: bool | None = None
         self.dropped = 0
 
-    def feed(self, packet: bytes) -> Iterator[AccessUnit]:
-        """Take one RTP packet (RFC 3550) and yield the picture that it completes."""
-        if len(packet) < 13 or packet[0] >> 6 != 2:
+    def feed(self, packet: bytes, mono_s: float = 0.0) -> Iterator[AccessUnit]:
+        """Take one RTP packet (RFC 3550) that came at `mono_s`, and yield the pictures that it completes."""
+        # Some send their RTCP reports on the same way (RFC 5761).
+        if len(packet) < 13 or packet[0] >> 6 != 2 or 200 <= packet[1] <= 204:
             return
-        sequence = struct.unpack_from("!H", packet, 2)[0]
-        if self._next is not None and sequence != self._next:
-            if (sequence - self._next) & 0xFFFF > 0x8000:
-                return  # late or repeated
-            self._broken = True
-        self._next = (sequence + 1) & 0xFFFF
+        for each, gap in self._order.feed(packet, mono_s):
+            yield from self._take(each, gap)
+
+    def pause(self) -> Iterator[AccessUnit]:
+        """Note that nothing comes for a moment, and yield what need not wait for the next packet."""
+        for each, gap in self._order.release():
+            yield from self._take(each, gap)
+        if self._marked and self._trusts is not False:
+            yield from self._end()
+
+    def _take(self, packet: bytes, gap: bool) -> Iterator[AccessUnit]:
         start, end = payload_span(packet, 0, len(packet))
-        self._buffer += packet[start:end]
+        payload, same = packet[start:end], packet[4:8] == self._stamp
+        begins = payload.startswith(_PACK)
+        self._lost |= gap
+        if self._open:
+            self._broken |= gap
+            over = not same or (begins and self._marked and self._trusts is not False)
+            if self._marked and not gap and self._trusts is None:
+                self._trusts = over
+            if over:
+                yield from self._end()
+        if not self._open:
+            # Without a pack header it goes on with a picture that a marker ended too soon.
+            self._rest = bool(self._trusts) and same and not begins and not gap
+            self._trusts = self._trusts and not self._rest
+            self._open, self._stamp, self._broken = True, packet[4:8], gap and not begins
+        self._buffer += payload
         if len(self._buffer) > _MAX_FRAME_BYTES:
             self._broken = True
             self._buffer.clear()
-        if packet[1] & 0x80:
-            yield from self._frame()
+        self._marked = bool(packet[1] & 0x80)
+        if self._marked and self._trusts:
+            yield from self._end()
 
-    def _frame(self) -> Iterator[AccessUnit]:
-        data, broken = bytes(self._buffer), self._broken
+    def _end(self) -> Iterator[AccessUnit]:
+        data, broken, rest = bytes(self._buffer), self._broken, self._rest
         self._buffer.clear()
-        self._broken = False
-        if broken:
+        self._open = self._marked = self._broken = self._rest = False
+        unit = None if broken else self._demuxer.frame(data)
+        # The rest of a picture is lost to it; sound of the same moment is none.
+        if broken or (rest and (unit is not None or not data.startswith(_PREFIX))):
             self.dropped += 1
-            return
-        unit = self._demuxer.frame(data)
-        if unit is not None:
-            yield unit
+            self._lost = True
+        elif unit is not None:
+            torn, self._lost = self._lost and not unit.key, False
+            yield replace(unit, torn=torn)
 
 
 class PsDemuxer:
-    """Takes whole program-stream frames apart and remembers the codec that the stream map names."""
+    """Takes whole program-stream frames apart; `codec` is what the stream map, or else a parameter set, has named."""
 
     def __init__(self) -> None:
         self.codec = "h264"
+        self._mapped = False
 
     def frame(self, data: bytes) -> AccessUnit | None:
         """Return the picture in a frame; None when it holds no video or is broken."""
         at, pts, video = 0, None, bytearray()
-        while at + 6 <= len(data) and data[at : at + 3] == b"\0\0\1":
+        while at + 6 <= len(data) and data[at : at + 3] == _PREFIX:
             kind = data[at + 3]
             if kind == 0xBA:
                 if at + 14 > len(data):
                     break
                 at += 14 + (data[at + 13] & 7)
                 continue
-            length = struct.unpack_from("!H", data, at + 4)[0]
-            part = data[at + 6 : at + 6 + length]
+            end = at + 6 + struct.unpack_from("!H", data, at + 4)[0]
+            if end == at + 6 and 0xE0 <= kind <= 0xEF:
+                # Of no length told: up to what is no unit of H.264 or H.265, whose first bit is 0.
+                after = _SYSTEM.search(data, end)
+                end = after.start() if after else len(data)
+            part = data[at + 6 : end]
             if kind == 0xBC:
                 self._map(part)
             elif 0xE0 <= kind <= 0xEF and len(part) >= 3:
                 if part[1] & 0x80 and pts is None and len(part) >= 8:
                     pts = _pts(part[3:8])
                 video += part[3 + part[2] :]
-            at += 6 + length
+            at = end
+        if not self._mapped:
+            self.codec = _codec_of(video) or self.codec
         return AccessUnit(self.codec, pts, bytes(video)) if video else None
 
     def _map(self, part: bytes) -> None:
@@ -112,8 +162,22 @@ class PsDemuxer:
         entries = part[start + 2 : start + 2 + struct.unpack_from("!H", part, start)[0]]
         while len(entries) >= 4:
             if entries[1] & 0xF0 == 0xE0:
+                self._mapped |= entries[0] in _STREAM_TYPES
                 self.codec = _STREAM_TYPES.get(entries[0], self.codec)
             entries = entries[4 + struct.unpack_from("!H", entries, 2)[0] :]
+
+
+def _codec_of(video: bytes | bytearray) -> str:
+    """Return the codec of the first parameter set; "" where there is none."""
+    at = 0
+    while (at := video.find(_PREFIX, at)) >= 0 and at + 4 < len(video):
+        first, second = video[at + 3], video[at + 4]
+        if first & 0x9F == 7 and first & 0x60:
+            return "h264"
+        if first in (0x40, 0x42) and second == 1:
+            return "hevc"
+        at += 3
+    return ""
 
 
 def _pts(field: bytes) -> int:

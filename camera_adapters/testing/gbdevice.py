@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,9 +63,13 @@ class GbDevice:
         server: Address,
         clip: Path,
         channels: list[tuple[str, str, float, float]],
+        first_pts: int = 0,
+        change: Callable[[int, list[bytes]], list[bytes]] = lambda _, packets: packets,
     ) -> None:
+        """`change` is given each picture's number, in the order of sending, and RTP packets, and returns those that are sent."""
         self._device, self._password, self._server = device, password, server
         self._clip, self._channels = clip, channels
+        self._first_pts, self._change = first_pts, change
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.2)
@@ -174,31 +179,35 @@ class GbDevice:
         with socket.socket(socket.AF_INET, kind) as out:
             out.connect(to)
             sequence, number, began = 0, 0, time.monotonic()
-            while not quiet.is_set():
-                for data, key, h265 in _access_units(self._clip):
-                    if quiet.wait(max(0.0, began + number / 10 - time.monotonic())):
-                        return
-                    pts = number * 9000
-                    number += 1
-                    frame = ps_frame(data, pts, key, h265)
-                    for at in range(0, len(frame), 1400):
-                        last = 0x80 if at + 1400 >= len(frame) else 0
-                        sequence = (sequence + 1) & 0xFFFF
-                        head = struct.pack("!BBHII", 0x80, 96 | last, sequence, pts, ssrc)
-                        packet = head + frame[at : at + 1400]
-                        try:
-                            out.sendall(struct.pack("!H", len(packet)) + packet if tcp else packet)
-                        except OSError:
-                            return
+            units = _access_units(self._clip)
+            while not quiet.wait(max(0.0, began + number / 10 - time.monotonic())):
+                data, key, h265, shown = units[number % len(units)]
+                pts = self._first_pts + shown + number // len(units) * len(units) * 9000
+                frame = ps_frame(data, pts % 2**33, key, h265)
+                parts = [frame[at : at + 1400] for at in range(0, len(frame), 1400)]
+                packets = []
+                for part in parts:
+                    sequence = (sequence + 1) & 0xFFFF
+                    last = 0x80 if part is parts[-1] else 0
+                    head = struct.pack("!BBHII", 0x80, 96 | last, sequence, pts % 2**32, ssrc)
+                    packets.append(head + part)
+                try:
+                    for packet in self._change(number, packets):
+                        out.sendall(struct.pack("!H", len(packet)) + packet if tcp else packet)
+                except OSError:
+                    return
+                number += 1
 
 
-def _access_units(path: Path) -> list[tuple[bytes, bool, bool]]:
+def _access_units(path: Path) -> list[tuple[bytes, bool, bool, int]]:
+    """Return data, whether it is a key frame, whether H.265, and the time in 1/90000 s of each picture of a clip of 10 a second."""
     with av.open(str(path)) as container:
         video = container.streams.video[0]
         h265 = video.codec_context.name == "hevc"
         annexb = BitStreamFilterContext("hevc_mp4toannexb" if h265 else "h264_mp4toannexb", video)
+        tick = float(video.time_base or 0) * 90_000
         return [
-            (bytes(unit), unit.is_keyframe, h265)
+            (bytes(unit), unit.is_keyframe, h265, round((unit.pts or 0) * tick))
             for packet in container.demux(video)
             if packet.size
             for unit in annexb.filter(packet)
