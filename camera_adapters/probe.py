@@ -19,7 +19,7 @@ from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame
 from camera_adapters.mends import LIKELY_PATHS, habits, mend_for
 from camera_adapters.open import open_stream
-from camera_adapters.redact import redact
+from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import RingPacket
 from camera_adapters.stream import StreamEvent, StreamOptions, StreamState
 
@@ -114,7 +114,9 @@ def probe(
         watch.over.wait(seconds * 2)
     packets = stream.ring.held() if stream.ring is not None else []
     stream.close(seconds + 5)
-    report = ProbeReport(redact(url), connected_s=watch.live_s, first_picture_s=watch.first_s)
+    report = ProbeReport(
+        redact(url, secrets_of(url)), connected_s=watch.live_s, first_picture_s=watch.first_s
+    )
     _measure(report, packets)
     _judge(report, watch)
     if report.reason.startswith("not_found"):
@@ -146,7 +148,7 @@ def paths_that_answer(url: str, timeout_s: float = 2.0) -> list[str]:
         try:
             with av.open(guess, options=options, timeout=(timeout_s, timeout_s)) as container:
                 if container.streams.video:
-                    found.append(f"{redact(guess)} ({maker})")
+                    found.append(f"{redact(guess, secrets_of(url))} ({maker})")
         except (OSError, av.error.FFmpegError) as exc:
             if isinstance(exc, (ConnectionRefusedError, TimeoutError, av.error.HTTPUnauthorizedError)):
                 break

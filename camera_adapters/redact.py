@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
-_USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
-_SECRET_PARAM = re.compile(
-    r"(?i)(?<![a-z])(pass(?:word|wd)?|pwd|token|secret|access[_-]token|auth|key|signature)=[^&\s'\"]+"
+# To the last @ before a blank: a password may hold quotes. What follows too closely is hidden with it.
+_USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)\S*@")
+# By how the name ends, since makers write loginpas and userpwd too. Some write parameters into the path, between underscores.
+SECRET_PARAM = re.compile(
+    r"(?i)(pas(?:s(?:w(?:or[dt]|d)|code|phrase)?)?|pwd?|psw|token|secret|auth|key|sig(?:nature)?)="
+    r"((?:(?!_(?:channel|stream)=)[^&\s])+)"
 )
 # What stands where a port should, in the words of several libraries, is part of a password with an unescaped "/".
-_PORT = re.compile(r"(?i)(\bport\b[^'\"]{0,60}['\"])[^'\"]*(['\"])")
+_PORT = re.compile(r"(?i)(\bport\b[^'\"]{0,60}(['\"])).*\2")
 _BEARER = re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9._~+/=-]{6,}")
 
 
 def redact(text: object, secrets: Iterable[str] = ()) -> str:
     """Return `text` without the user part of URLs, secret parameters, authorisation values and the given secrets."""
     clean = _USERINFO.sub(r"\1***@", str(text))
-    clean = _SECRET_PARAM.sub(lambda m: f"{m[1]}=***", clean)
+    clean = SECRET_PARAM.sub(lambda m: f"{m[1]}=***", clean)
     clean = _BEARER.sub(lambda m: f"{m[1]} ***", clean)
     clean = _PORT.sub(r"\1***\2", clean)
     for secret in secrets:
@@ -49,11 +53,10 @@ def check_login(url: str) -> None:
 
 
 def secrets_of(url: str) -> tuple[str, ...]:
-    """Return the password of a URL in the forms in which an error text may repeat it, the longest first."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return ()
-    forms = {password, unquote(password)} if password else set()
+    """Return a URL's password and secret parameters as an error text may repeat them, the longest first."""
+    found = [m[2] for m in SECRET_PARAM.finditer(url)]
+    with suppress(ValueError):
+        found.append(urlsplit(url).password or "")
+    forms = {form for secret in found for form in (secret, unquote(secret))}
     # A password of one or two letters would black out half of every message, and tells nothing.
     return tuple(sorted((f for f in forms if len(f) > 2), key=len, reverse=True))

@@ -12,26 +12,22 @@ import click
 import yaml
 
 from camera_adapters.mends import sub_stream_of
+from camera_adapters.redact import SECRET_PARAM
 
-_LOGIN = re.compile(r"^([a-zA-Z0-9+.-]+://[^:/@]+:)([^@]+)(@.*)$")
+# A user may be missing (gb28181://:PASSWORD@…); an @ in the path ends no login.
+_LOGIN = re.compile(r"^([a-zA-Z0-9+.-]+://[^:/?#]*:)([^/?#]+)(?=@)")
 
 
-def sub_entry(url: str, sub: str | None, camera_id: str) -> tuple[str, str, str]:
-    """Return the sub stream's address for the file, the variable of its password ("" where none), and as it is."""
+def sub_entry(
+    url: str, sub: str | None, camera_id: str, known: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """Return the sub stream's address for the file ("" where none) and its variables; `known` are the main stream's."""
     if sub is None:
-        return "", "", ""
+        return "", {}
     found = sub_stream_of(url) if sub == "auto" else sub
     if found is None:
         raise click.UsageError("--sub auto: this maker's sub stream is not known; give its address")
-    same = password_of(found) == password_of(url)
-    address, variable = hide_password(found, camera_id if same else f"{camera_id}-sub")
-    return address, variable, found
-
-
-def password_of(url: str) -> str:
-    """Return an address's password as it is written there; empty where there is none."""
-    found = _LOGIN.match(url)
-    return found[2] if found else ""
+    return hide_secrets(found, f"{camera_id}-sub", known)
 
 
 def save_secrets(path: Path, secrets: dict[str, str]) -> None:
@@ -44,13 +40,26 @@ def save_secrets(path: Path, secrets: dict[str, str]) -> None:
     part.replace(path)
 
 
-def hide_password(url: str, camera_id: str) -> tuple[str, str]:
-    """Return the address with `${NAME}` in the password's place, and NAME ("" where there is no password)."""
-    found = _LOGIN.match(url)
-    if not found or found[2].startswith("${"):
-        return url, ""
-    variable = "CAMERA_" + re.sub(r"[^A-Za-z0-9]", "_", camera_id).upper() + "_PASSWORD"
-    return f"{found[1]}${{{variable}}}{found[3]}", variable
+def hide_secrets(
+    url: str, camera_id: str, known: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, str]]:
+    """Return the address with `${NAME}` in place of its password and secret parameters, and what each NAME stands for.
+
+    Secrets are kept as they are written in the address. One of `known` (name and secret) keeps its name.
+    """
+    base = "CAMERA_" + re.sub(r"[^A-Za-z0-9]", "_", camera_id).upper() + "_PASSWORD"
+    names, secrets = {secret: name for name, secret in (known or {}).items()}, dict[str, str]()
+
+    def hide(found: re.Match[str], between: str) -> str:
+        secret = found[2]
+        if secret.startswith("${"):
+            return found[0]
+        name = names.setdefault(secret, f"{base}_{len(secrets) + 1}" if secrets else base)
+        secrets[name] = secret
+        return f"{found[1]}{between}${{{name}}}"
+
+    hidden = _LOGIN.sub(lambda m: hide(m, ""), url)
+    return SECRET_PARAM.sub(lambda m: hide(m, "="), hidden), secrets
 
 
 def entry_text(entry: dict[str, Any]) -> str:

@@ -20,8 +20,8 @@ from camera_adapters.mends import mend_for, same_shape, sub_stream_of
 from camera_adapters.onvif import OnvifAddress, check_preset, describe, discover
 from camera_adapters.probe import ProbeReport, probe
 from camera_adapters.reasons import StreamFaultError
-from camera_adapters.redact import redact, secrets_of
-from curbwatch.camera_entry import add_to_box, entry_text, hide_password, password_of, save_secrets, sub_entry
+from camera_adapters.redact import check_login, redact, secrets_of
+from curbwatch.camera_entry import add_to_box, entry_text, hide_secrets, save_secrets, sub_entry
 
 _PLACE = re.compile(r"^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$")
 
@@ -72,6 +72,10 @@ def probe_command(
     asked = [x for x in (url, onvif, gb28181, look_around or None) if x is not None]
     if len(asked) != 1:
         raise click.UsageError("give one of: a URL, --onvif HOST, --discover, --gb28181 URL")
+    if onvif is not None and "://" not in onvif:
+        onvif = f"onvif://{onvif}/"
+    given = onvif or gb28181 or url or ""
+    _check_address("--onvif" if onvif else "--gb28181" if gb28181 else "URL", given)
     try:
         if onvif is not None:
             answer = _ask_onvif(onvif, user, preset)
@@ -86,14 +90,13 @@ def probe_command(
         else:
             _probe_url(str(url), seconds, transport, picture, as_json)
     except StreamFaultError as exc:
-        secrets = secrets_of(onvif or gb28181 or url or "")
-        _fail(f"{exc.code}: {redact(exc, secrets)}", mend_for(exc.code), as_json)
+        _fail(f"{exc.code}: {redact(exc, secrets_of(given))}", mend_for(exc.code), as_json)
     except OSError as exc:
         _fail(
             f"refused: {exc.strerror or exc}", "This machine's network does not let the search out.", as_json
         )
     except ValueError as exc:
-        raise click.UsageError(redact(exc, secrets_of(url or ""))) from None
+        raise click.UsageError(redact(exc, secrets_of(given))) from None
 
 
 def _probe_url(url: str, seconds: float, transport: str, picture: Path | None, as_json: bool) -> None:
@@ -155,8 +158,7 @@ def _print_report(report: ProbeReport) -> None:
         click.echo(f"advice      {line}")
 
 
-def _ask_onvif(host: str, user: str, preset: str | None) -> dict[str, Any]:
-    url = host if "://" in host else f"onvif://{host}/"
+def _ask_onvif(url: str, user: str, preset: str | None) -> dict[str, Any]:
     address = OnvifAddress.parse(url)
     if user:
         password = os.environ.get("CURBWATCH_CAMERA_PASSWORD", "")
@@ -246,6 +248,14 @@ def gb_place(item: dict[str, str]) -> list[float] | None:
     return place if any(place) else None
 
 
+def _check_address(field: str, url: str) -> None:
+    """Refuse an unreadable address before a library repeats a part of its password."""
+    try:
+        check_login(url)
+    except ValueError as exc:
+        raise click.UsageError(f"{field}: {exc}") from None
+
+
 def _tell(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer, ensure_ascii=False))
@@ -286,13 +296,15 @@ def add_command(
     camera_id: str, url: str, place: str | None, box: Path | None, name: str, transport: str, sub: str | None,
     save_password: bool,
 ) -> None:  # fmt: skip
-    """Write a camera's entry. A password in URL becomes a variable, so that the box's file does not hold it."""
+    """Write a camera's entry. Passwords in URL become variables, so that the box's file does not hold them."""
+    _check_address("URL", url)
+    _check_address("--sub", sub or "")
     lon, lat = _place_of(url, place)
-    address, variable = hide_password(url, camera_id)
+    address, secrets = hide_secrets(url, camera_id)
     entry: dict[str, Any] = {"id": camera_id}
     if name:
         entry["name"] = name
-    sub_address, sub_variable, sub_url = sub_entry(url, sub, camera_id)
+    sub_address, sub_secrets = sub_entry(url, sub, camera_id, secrets)
     entry |= {
         "url": address,
         **({"sub_url": sub_address} if sub_address else {}),
@@ -300,7 +312,7 @@ def add_command(
         "place": {"lon": lon, "lat": lat},
     }
     text = entry_text(entry)
-    secrets = {v: password_of(u) for v, u in ((variable, url), (sub_variable, sub_url)) if v}
+    secrets |= sub_secrets
     if box is None:
         click.echo(text, nl=False)
     else:

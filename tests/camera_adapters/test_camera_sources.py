@@ -32,7 +32,7 @@ from camera_adapters.jpeg import MultipartPictures, jpeg_size
 from camera_adapters.onvif import with_login
 from camera_adapters.open import open_stream
 from camera_adapters.stream import CameraStream, StreamOptions, StreamState
-from curbwatch.camera_entry import hide_password, insert_entry
+from curbwatch.camera_entry import insert_entry
 from curbwatch.commands.camera import cli
 from edge.config import load_box
 
@@ -303,12 +303,7 @@ def test_add_prints(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["add", "gate", "rtsp://h/x", "--place", "here"]).exit_code == 2
 
 
-def test_a_password_becomes_a_variable() -> None:
-    assert hide_password("rtsp://u:p@h/x", "a-1") == (
-        "rtsp://u:${CAMERA_A_1_PASSWORD}@h/x",
-        "CAMERA_A_1_PASSWORD",
-    )
-    assert hide_password("rtsp://h/x", "a") == ("rtsp://h/x", "")
+def test_a_file_without_a_list_of_cameras_takes_none() -> None:
     with pytest.raises(ValueError, match="cameras:"):
         insert_entry("device: x\n", "  - id: a\n")
 
