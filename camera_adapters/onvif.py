@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
+import httpx
 import onveef
-import psutil
-from defusedxml import ElementTree
-from onveef import envelopes, parsers, wsdiscovery
+from onveef import envelopes, parsers
+from onveef.urls import rewrite_host, rewrite_service_map
 
 from camera_adapters.clock import Clock
-from camera_adapters.reasons import StreamFaultError
+from camera_adapters.reasons import StreamFaultError, connect_fault
 from camera_adapters.redact import redact
 from camera_adapters.rtsp import RtspStream
 from camera_adapters.stream import CameraStream, FrameSink, StreamOptions
 
-MOST_INTERFACES = 32
 # A dome comes back to a preset within a fraction of a degree: 1 % of half a turn are 1.8 degrees.
 PRESET_TOLERANCE = 0.01
 _GEO = "{http://www.onvif.org/ver10/schema}GeoLocation"
@@ -114,17 +113,45 @@ class OnvifAddress:
             role=role,
         )
 
+    @property
+    def netloc(self) -> str:
+        """Host and port as they stand in an address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-def _client(address: OnvifAddress, timeout_s: float) -> onveef.OnvifClient:
-    return onveef.OnvifClient(
-        address.host,
-        address.port,
-        address.user,
-        address.password,
-        use_https=address.https,
-        timeout_s=timeout_s,
-        retries=0,
-    )
+    def of_profile(self, token: str) -> str:
+        """Return the address of one profile, without the login."""
+        scheme = "onvif+https" if self.https else "onvif"
+        return f"{scheme}://{self.netloc}/?profile={quote(token, safe='')}"
+
+
+@contextmanager
+def _connected(address: OnvifAddress, timeout_s: float) -> Iterator[onveef.OnvifClient]:
+    """Yield a client that knows the camera's services; failures in it become a `StreamFaultError`."""
+    device = f"{'https' if address.https else 'http'}://{address.netloc}/onvif/device_service"
+    try:
+        with httpx.Client(timeout=timeout_s, trust_env=False) as client:
+            camera = onveef.OnvifClient(
+                endpoint=onveef.OnvifEndpoint(device),
+                credentials=onveef.OnvifCredentials(address.user, address.password),
+                timeout_s=timeout_s,
+                retries=0,
+                http_client=client,
+            )
+            # Asked here, since onveef's own discovery takes a camera that is off for one without services.
+            camera.set_endpoint(onveef.OnvifEndpoint(device, _services(camera, device)))
+            yield camera
+    except onveef.OnvifError as exc:
+        raise _translated(exc) from exc
+    except httpx.InvalidURL as exc:
+        raise StreamFaultError("protocol", f"ONVIF: an address cannot be read: {exc}") from exc
+
+
+def _services(camera: onveef.OnvifClient, device: str) -> dict[str, str]:
+    try:
+        services = camera.get_services()
+    except (onveef.OnvifFaultError, onveef.OnvifOperationNotSupportedError):
+        services = {}
+    return rewrite_service_map(services or camera.get_capabilities(), device)
 
 
 def _translated(exc: onveef.OnvifError) -> StreamFaultError:
@@ -133,8 +160,10 @@ def _translated(exc: onveef.OnvifError) -> StreamFaultError:
         return StreamFaultError("auth", text)
     if isinstance(exc, onveef.OnvifTimeoutError):
         return StreamFaultError("timeout", text)
-    if isinstance(exc, onveef.OnvifTransportError):
-        return StreamFaultError("refused", text)
+    if isinstance(exc.__cause__, httpx.ConnectError):
+        return connect_fault(exc.__cause__, "ONVIF: the camera cannot be reached")
+    if isinstance(exc.__cause__, httpx.HTTPError):
+        return StreamFaultError("eof", text)
     return StreamFaultError("server", text)
 
 
@@ -144,22 +173,19 @@ def describe(address: OnvifAddress, timeout_s: float = 5.0, now: datetime | None
     Raises:
         StreamFaultError: it does not answer, or refuses the login.
     """
-    try:
-        with _client(address, timeout_s) as camera:
-            info = camera.get_device_information()
-            return OnvifFacts(
-                maker=info.get("Manufacturer", ""),
-                model=info.get("Model", ""),
-                serial=info.get("SerialNumber", ""),
-                firmware=info.get("FirmwareVersion", ""),
-                profiles=_profiles(camera),
-                place=_place(camera),
-                location=_location(camera),
-                clock_offset_s=_clock_offset(camera, now or datetime.now(UTC)),
-                presets=tuple((str(p.get("token", "")), str(p.get("name", ""))) for p in _presets(camera)),
-            )
-    except onveef.OnvifError as exc:
-        raise _translated(exc) from exc
+    with _connected(address, timeout_s) as camera:
+        info = camera.get_device_information()
+        return OnvifFacts(
+            maker=info.get("Manufacturer", ""),
+            model=info.get("Model", ""),
+            serial=info.get("SerialNumber", ""),
+            firmware=info.get("FirmwareVersion", ""),
+            profiles=_profiles(camera),
+            place=_place(camera),
+            location=_location(camera),
+            clock_offset_s=_clock_offset(camera, now or datetime.now(UTC)),
+            presets=tuple((str(p.get("token", "")), str(p.get("name", ""))) for p in _presets(camera)),
+        )
 
 
 def check_preset(address: OnvifAddress, preset: str, timeout_s: float = 5.0) -> PresetCheck:
@@ -168,16 +194,13 @@ def check_preset(address: OnvifAddress, preset: str, timeout_s: float = 5.0) -> 
     Raises:
         StreamFaultError: it does not answer, or refuses the login.
     """
-    try:
-        with _client(address, timeout_s) as camera:
-            profile = address.profile or next((p.token for p in _profiles(camera)), "")
-            known = _presets(camera, profile)
-            wanted = next((p for p in known if preset in (p.get("name"), p.get("token"))), None)
-            if wanted is None:
-                return PresetCheck(preset, False, None, None)
-            status = _status(camera, profile)
-    except onveef.OnvifError as exc:
-        raise _translated(exc) from exc
+    with _connected(address, timeout_s) as camera:
+        profile = address.profile or next((p.token for p in _profiles(camera)), "")
+        known = _presets(camera, profile)
+        wanted = next((p for p in known if preset in (p.get("name"), p.get("token"))), None)
+        if wanted is None:
+            return PresetCheck(preset, False, None, None)
+        status = _status(camera, profile)
     axes = [a for a in ("pan", "tilt", "zoom") if _number(wanted, a) is not None]
     both = [(_number(wanted, a), _number(status, a)) for a in axes]
     gaps = [abs(x - y) for x, y in both if x is not None and y is not None]
@@ -192,17 +215,14 @@ def rtsp_url(address: OnvifAddress, timeout_s: float = 5.0) -> str:
     Raises:
         StreamFaultError: it does not answer, refuses the login, or has no such profile.
     """
-    try:
-        with _client(address, timeout_s) as camera:
-            token = address.profile
-            if not token:
-                profiles = _profiles(camera)
-                if not profiles:
-                    raise StreamFaultError("not_found", "ONVIF: the camera offers no video profile")
-                token = (profiles[0] if address.role == "main" else profiles[-1]).token
-            plain = _stream_uri(camera, token)
-    except onveef.OnvifError as exc:
-        raise _translated(exc) from exc
+    with _connected(address, timeout_s) as camera:
+        token = address.profile
+        if not token:
+            profiles = _profiles(camera)
+            if not profiles:
+                raise StreamFaultError("not_found", "ONVIF: the camera offers no video profile")
+            token = (profiles[0] if address.role == "main" else profiles[-1]).token
+        plain = _stream_uri(camera, token)
     _check_host(plain, address.host)
     return with_login(plain, address.user, address.password)
 
@@ -220,7 +240,8 @@ def _stream_uri(camera: onveef.OnvifClient, token: str) -> str:
             )
         except onveef.OnvifCapabilityMissingError:
             raise first from None
-        return str(parsers.parse_stream_uri(answer))
+        # As onveef does for the older service: behind NAT a camera names its inner address.
+        return rewrite_host(str(parsers.parse_stream_uri(answer)), camera.endpoint.device_xaddr)
 
 
 def _check_host(url: str, host: str) -> None:
@@ -264,54 +285,23 @@ def open_onvif(
     )
 
 
-def discover(timeout_s: float = 3.0, interfaces: Sequence[str] | None = None) -> list[dict[str, str]]:
-    """Look for cameras in the local networks by WS-Discovery; name, hardware, place and service address of each.
-
-    `interfaces` are IPv4 addresses of this machine; all of them by default, asked at the same time.
-
-    Raises:
-        OSError: this machine has no IPv4 address.
-    """
-    own = list(interfaces) if interfaces is not None else _addresses()
-    if not own:
-        raise OSError("this machine has no IPv4 network to look in")
-
-    def ask(address: str) -> list[wsdiscovery.DiscoveredDevice]:
-        # An interface that sends nothing gives an empty list.
-        return wsdiscovery.discover(timeout_s=timeout_s, interface_ip=address)
-
-    with ThreadPoolExecutor(max_workers=min(len(own), MOST_INTERFACES)) as pool:
-        answers = list(pool.map(ask, own[:MOST_INTERFACES]))
-    found = {d.device_service or d.address: d for a in answers for d in a}
-    return [
-        {
-            "name": unquote(d.name),
-            "hardware": unquote(d.hardware),
-            "location": unquote(d.location),
-            "address": where,
-        }
-        for where, d in sorted(found.items())
-    ]
-
-
-def _addresses() -> list[str]:
-    """Return this machine's own IPv4 addresses, the loopback's last."""
-    own = [a.address for each in psutil.net_if_addrs().values() for a in each if a.family == socket.AF_INET]
-    return sorted(own, key=lambda a: (a.startswith("127."), a))
-
-
 def _profiles(camera: onveef.OnvifClient) -> tuple[OnvifProfile, ...]:
-    # Media2 first: the older service may not describe H.265.
+    # Media2 first: the older service may not describe H.265. Without a type it need not describe anything.
     try:
-        raw = camera.media2_get_profiles()
+        raw = camera.media2_get_profiles(types=["VideoEncoder"])
     except onveef.OnvifError:
         raw = []
-    profiles = [_profile(p) for p in raw or camera.get_profiles()]
+    profiles = _with_video(raw) or _with_video(camera.get_profiles())
     return tuple(sorted(profiles, key=lambda p: (-p.width * p.height, p.token)))
 
 
+def _with_video(raw: list[dict[str, Any]]) -> list[OnvifProfile]:
+    """Return the profiles that have a video encoder: one of sound or metadata alone is no stream to look at."""
+    return [_profile(p) for p in raw if p.get("video_encoder")]
+
+
 def _profile(raw: dict[str, Any]) -> OnvifProfile:
-    encoder = raw.get("video_encoder") or raw
+    encoder = raw["video_encoder"]
     return OnvifProfile(
         token=str(raw.get("token", "")),
         name=str(raw.get("name", "")),
@@ -332,11 +322,14 @@ def _place(camera: onveef.OnvifClient) -> tuple[float, float] | None:
         )
     except onveef.OnvifError:
         return None
-    for element in ElementTree.fromstring(answer).iter(_GEO):
+    root = parsers.parse_xml(answer)
+    for element in root.iter(_GEO) if root is not None else ():
         try:
-            return float(element.attrib["lon"]), float(element.attrib["lat"])
+            place = float(element.attrib["lon"]), float(element.attrib["lat"])
         except (KeyError, ValueError):
             continue
+        # Zeroes are what an installer left empty.
+        return place if any(place) else None
     return None
 
 
@@ -350,17 +343,8 @@ def _location(camera: onveef.OnvifClient) -> str:
 
 def _clock_offset(camera: onveef.OnvifClient, now: datetime) -> float | None:
     try:
-        answer = ElementTree.fromstring(
-            camera.call(
-                service="device",
-                operation="GetSystemDateAndTime",
-                body_inner=envelopes.device_get_system_date_time(),
-            )
-        )
-        utc = next(e for e in answer.iter() if e.tag.endswith("}UTCDateTime"))
-        n = {e.tag.partition("}")[2]: int(e.text or "0") for e in utc.iter() if (e.text or "").strip()}
-        told = datetime(n["Year"], n["Month"], n["Day"], n["Hour"], n["Minute"], n["Second"], tzinfo=UTC)
-    except (onveef.OnvifError, StopIteration, KeyError, ValueError):
+        told = datetime(**camera.get_system_date_time()["UTCDateTime"], tzinfo=UTC)
+    except (onveef.OnvifError, KeyError, ValueError):
         return None
     # The camera tells whole seconds.
     return round((told - now).total_seconds() + 0.5, 1)

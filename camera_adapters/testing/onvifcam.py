@@ -45,12 +45,16 @@ _OPEN = frozenset({"GetSystemDateAndTime", "GetCapabilities", "GetServices"})
 
 @dataclass(frozen=True)
 class SimulatedProfile:
-    """A stream that the simulator offers. H.265 is described by Media2 alone, as ONVIF has it."""
+    """A stream that the simulator offers. H.265 is described by Media2 alone, as ONVIF has it; `codec` "" is metadata alone."""
 
     url: str
     width: int
     height: int
     codec: str = "H264"
+
+
+class _Server6(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
 
 
 Position = tuple[float, float, float]
@@ -60,7 +64,7 @@ GROUP, PORT = "239.255.255.250", 3702
 class OnvifCam:
     """The simulator, a context manager. `calls` has the operations asked for.
 
-    With `media2` it offers that service too, and gives its streams' addresses there alone. `presets` are (token, name, (pan, tilt, zoom)); `position` is where it looks now. With `discoverable` it answers
+    With `media2` it offers that service too, and gives its streams' addresses there alone. `host` is the loopback's address. `presets` are (token, name, (pan, tilt, zoom)); `position` is where it looks now. With `discoverable` it answers
     WS-Discovery on the loopback's multicast group.
     """
 
@@ -73,13 +77,17 @@ class OnvifCam:
         position: Position | None = None,
         discoverable: bool = False,
         media2: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
         self.position, self.media2 = position, media2
         self.profiles, self.login, self.place, self.presets = profiles, login, place, presets
         self.calls: list[str] = []
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self._server = (_Server6 if ":" in host else http.server.ThreadingHTTPServer)(
+            (host, 0), _handler_for(self)
+        )
         self.port = int(self._server.server_port)
-        self._xaddr = f"http://127.0.0.1:{self.port}/onvif/device_service"
+        netloc = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self._xaddr = f"http://{netloc}/onvif/device_service"
         self._thread = threading.Thread(target=self._server.serve_forever, name="onvifcam", daemon=True)
         self._group = _group_socket() if discoverable else None
         self._probes = threading.Thread(target=self._answer_probes, name="onvifprobe", daemon=True)
@@ -177,7 +185,7 @@ class OnvifCam:
     def _media2(self, operation: str, fields: dict[str, str]) -> str | None:
         token = fields.get("ProfileToken", "")
         if operation == "GetProfiles" and self.media2:
-            return "".join(_profile2_xml(t, p) for t, p in self.profiles.items())
+            return "".join(_profile2_xml(t, p, "Type" in fields) for t, p in self.profiles.items())
         if operation == "GetStreamUri" and token in self.profiles and self.media2:
             return f"<tr2:Uri>{self.profiles[token].url}</tr2:Uri>"
         return None
@@ -262,15 +270,20 @@ def _date_and_time() -> str:
     return f"<tds:SystemDateAndTime>{kind}{utc}</tds:SystemDateAndTime>"
 
 
-def _profile2_xml(token: str, profile: SimulatedProfile) -> str:
-    return (
-        f'<tr2:Profiles token="{token}" fixed="true"><tr2:Name>{token}</tr2:Name><tr2:Configurations>'
+def _profile2_xml(token: str, profile: SimulatedProfile, typed: bool) -> str:
+    """Describe a profile; its encoder only to whom names the type (Media2 Service Specification, GetProfiles)."""
+    encoder = (
         f'<tr2:VideoEncoder token="ve" GovLength="50" Profile="Main"><tt:Name>ve</tt:Name>'
         f"<tt:UseCount>1</tt:UseCount><tt:Encoding>{profile.codec}</tt:Encoding><tt:Resolution>"
         f"<tt:Width>{profile.width}</tt:Width><tt:Height>{profile.height}</tt:Height></tt:Resolution>"
         '<tt:RateControl ConstantBitRate="true"><tt:FrameRateLimit>25</tt:FrameRateLimit>'
         "<tt:BitrateLimit>2048</tt:BitrateLimit></tt:RateControl><tt:Quality>4</tt:Quality>"
-        "</tr2:VideoEncoder></tr2:Configurations></tr2:Profiles>"
+        "</tr2:VideoEncoder>"
+    )
+    configurations = encoder if typed and profile.codec else ""
+    return (
+        f'<tr2:Profiles token="{token}" fixed="true"><tr2:Name>{token}</tr2:Name>'
+        f"<tr2:Configurations>{configurations}</tr2:Configurations></tr2:Profiles>"
     )
 
 

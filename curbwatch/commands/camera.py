@@ -17,7 +17,8 @@ import yaml
 from camera_adapters.clock import SystemClock
 from camera_adapters.gateway import Gateway, GatewayAddress
 from camera_adapters.mends import mend_for, same_shape, sub_stream_of
-from camera_adapters.onvif import OnvifAddress, check_preset, describe, discover
+from camera_adapters.onvif import OnvifAddress, check_preset, describe
+from camera_adapters.onvif_discovery import discover
 from camera_adapters.probe import ProbeReport, probe
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import check_login, redact, secrets_of
@@ -183,7 +184,7 @@ def _ask_onvif(url: str, user: str, preset: str | None) -> dict[str, Any]:
                 "codec": p.codec,
                 "size": f"{p.width}x{p.height}",
                 "fps": p.fps,
-                "address": f"onvif://{address.host}:{address.port}/?profile={p.token}",
+                "address": address.of_profile(p.token),
             }
             for p in facts.profiles
         ],

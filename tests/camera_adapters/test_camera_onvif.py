@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import socket
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
-from camera_parts import QUICK, Memory, wait_for
+from camera_parts import QUICK, Memory, self_signed, send, wait_for, web
 from click.testing import CliRunner
 
 from camera_adapters.clock import SystemClock
-from camera_adapters.onvif import OnvifAddress, check_preset, describe, discover
+from camera_adapters.onvif import OnvifAddress, check_preset, describe, rtsp_url
+from camera_adapters.onvif_discovery import discover
 from camera_adapters.open import open_stream
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.stream import StreamState
@@ -146,3 +151,154 @@ def test_a_preset_is_checked(
         told = CliRunner().invoke(cli, ["probe", "--onvif", url, "--preset", preset, "--json"])
         assert json.loads(told.output)["preset"]["at_preset"] is there
         assert told.exit_code == (1 if there is False or not found else 0)
+
+
+class OddCam(OnvifCam):
+    """A camera that answers some operations with `status` and `body` whatever is asked."""
+
+    odd: dict[str, tuple[int, bytes]]
+
+    def answer(self, request: bytes) -> tuple[int, bytes]:
+        told = super().answer(request)
+        return self.odd.get(self.calls[-1], told)
+
+
+def odd_cam(operation: str, status: int, body: bytes, place: tuple[float, float] | None = None) -> OddCam:
+    camera = OddCam(PROFILE, place=place)
+    camera.odd = {operation: (status, body)}
+    return camera
+
+
+def switched_off(stack: ExitStack, folder: Path) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"onvif://admin:secret@127.0.0.1:{server.getsockname()[1]}/"
+
+
+def silent(stack: ExitStack, folder: Path) -> str:
+    server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    return f"onvif://admin:secret@127.0.0.1:{server.getsockname()[1]}/"
+
+
+def nobody_vouches(stack: ExitStack, folder: Path) -> str:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.socket = self_signed(folder).wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    stack.callback(thread.join, 60)
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)
+    return f"onvif+https://admin:secret@127.0.0.1:{server.server_port}/"
+
+
+def a_web_page(stack: ExitStack, folder: Path) -> str:
+    port = stack.enter_context(web(lambda to: send(to, 404, b"<html>", Content_Type="text/html")))
+    return f"onvif://admin:secret@127.0.0.1:{port}/"
+
+
+def nobody_at_ipv6(stack: ExitStack, folder: Path) -> str:
+    return "onvif://admin:secret@[::1]:9/"
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (switched_off, "refused"),
+        (silent, "timeout"),
+        (nobody_vouches, "tls"),
+        (a_web_page, "server"),
+        (nobody_at_ipv6, "refused"),
+    ],
+)
+def test_a_camera_that_is_not_there_is_not_one_without_streams(
+    make: Callable[[ExitStack, Path], str], code: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        url = make(stack, tmp_path)
+        for ask in (rtsp_url, describe):
+            with pytest.raises(StreamFaultError) as refused:
+                ask(OnvifAddress.parse(url), 1.0)
+            assert refused.value.code == code
+        memory = Memory()
+        stream = open_stream("gate", url, memory, QUICK, SystemClock())
+        stream.start()
+        wait_for(lambda: StreamState.BACKING_OFF in memory.states())
+        stream.close(8)
+        assert f"{StreamState.BACKING_OFF}: {code}: " in memory.reasons()
+
+
+def test_no_proxy_stands_between_a_box_and_its_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with OnvifCam(PROFILE) as camera:
+        address = OnvifAddress.parse(f"onvif://admin:secret@127.0.0.1:{camera.port}/")
+        assert rtsp_url(address) == "rtsp://admin:secret@127.0.0.1:9/x"
+
+
+@pytest.mark.parametrize("media2", [False, True])
+def test_a_profile_of_metadata_is_no_sub_stream(media2: bool) -> None:
+    profiles = {**PROFILE, "meta": SimulatedProfile("rtsp://127.0.0.1:9/metadata", 0, 0, "")}
+    with OnvifCam(profiles, media2=media2) as camera:
+        url = f"onvif://admin:secret@127.0.0.1:{camera.port}/?role=sub"
+        assert rtsp_url(OnvifAddress.parse(url)) == "rtsp://admin:secret@127.0.0.1:9/x"
+        assert [p.token for p in describe(OnvifAddress.parse(url)).profiles] == ["main"]
+
+
+@pytest.mark.parametrize("media2", [False, True])
+def test_a_camera_behind_nat_is_asked_where_it_was_reached(media2: bool) -> None:
+    with OnvifCam({"main": SimulatedProfile("rtsp://192.168.1.64:554/m", 320, 240)}, media2=media2) as camera:
+        address = OnvifAddress.parse(f"onvif://admin:secret@127.0.0.1:{camera.port}/")
+        assert rtsp_url(address) == "rtsp://admin:secret@127.0.0.1:554/m"
+
+
+def test_an_older_camera_tells_its_services_by_its_capabilities() -> None:
+    fault = (
+        b'<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body><s:Fault><s:Code>'
+        b"<s:Value>s:Receiver</s:Value><s:Subcode><s:Value>ter:ActionNotSupported</s:Value></s:Subcode>"
+        b"</s:Code><s:Reason><s:Text>Action not supported</s:Text></s:Reason></s:Fault></s:Body></s:Envelope>"
+    )
+    with odd_cam("GetServices", 400, fault) as camera:
+        address = OnvifAddress.parse(f"onvif://admin:secret@127.0.0.1:{camera.port}/")
+        assert rtsp_url(address) == "rtsp://admin:secret@127.0.0.1:9/x"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><body>Not found<br></body></html>"])
+@pytest.mark.parametrize("operation", ["GetGeoLocation", "GetSystemDateAndTime", "GetScopes", "GetPresets"])
+def test_what_a_camera_answers_without_sense_is_not_told(operation: str, body: bytes) -> None:
+    with odd_cam(operation, 200, body, place=(120.15, 30.28)) as camera:
+        url = f"onvif://admin:secret@127.0.0.1:{camera.port}/"
+        told = CliRunner().invoke(cli, ["probe", "--onvif", url, "--json"])
+        assert told.exit_code == 0, told.exception
+        facts = json.loads(told.output)
+        assert facts["model"] == "sim-model"
+        assert (facts["place"] is None) is (operation == "GetGeoLocation")
+        assert (facts["clock_offset_s"] is None) is (operation == "GetSystemDateAndTime")
+        added = CliRunner().invoke(cli, ["add", "gate", url])
+        assert added.exit_code == (2 if operation == "GetGeoLocation" else 0)
+
+
+def test_zeroes_are_no_place() -> None:
+    with OnvifCam(PROFILE, place=(0.0, 0.0)) as camera:
+        told = CliRunner().invoke(cli, ["add", "gate", f"onvif://admin:secret@127.0.0.1:{camera.port}/"])
+        assert told.exit_code == 2
+        assert "does not know its place" in told.output
+
+
+def test_the_address_of_a_profile_can_be_asked_for_as_it_is_told() -> None:
+    profiles = {"profile 1+h264%2F": SimulatedProfile("rtsp://127.0.0.1:9/x", 1920, 1080)}
+    with OnvifCam(profiles) as camera:
+        url = f"onvif://admin:secret@127.0.0.1:{camera.port}/"
+        told = CliRunner().invoke(cli, ["probe", "--onvif", url, "--json"])
+        address = json.loads(told.output)["profiles"][0]["address"].replace("//", "//admin:secret@", 1)
+        assert rtsp_url(OnvifAddress.parse(address)) == "rtsp://admin:secret@127.0.0.1:9/x"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_camera_with_an_ipv6_address() -> None:
+    with OnvifCam({"main": SimulatedProfile("rtsp://[fe80::9]:554/m", 320, 240)}, host="::1") as camera:
+        url = f"onvif://admin:secret@[::1]:{camera.port}/"
+        assert rtsp_url(OnvifAddress.parse(url)) == "rtsp://admin:secret@[::1]:554/m"
+        told = CliRunner().invoke(cli, ["probe", "--onvif", url, "--json"])
+        assert (
+            json.loads(told.output)["profiles"][0]["address"] == f"onvif://[::1]:{camera.port}/?profile=main"
+        )
