@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -234,7 +234,7 @@ class BranchTrainer:
         finally:
             self.net.load_trained(current)
 
-    def _steps(self, make: Callable[[bool], Batches]) -> Iterator[dict[str, float]]:
+    def _steps(self, make: Callable[[bool], Batches]) -> Generator[dict[str, float], None, None]:
         """The loss parts of step after step. The batches are made anew for the plain share: their thread works ahead,
         and a switch in it would come at another batch each time."""
         while True:
