@@ -12,6 +12,7 @@ import numpy as np
 
 from training.dataset import Dataset
 from training.dataset_items import DatasetError, Floats, Item, PictureFinder, read_pixels
+from training.formats_scene import Scenes, scene_of
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -28,7 +29,8 @@ def to_coco(dataset: Dataset, split: str, root: Path) -> dict[str, Any]:
     for number, item in enumerate(dataset.of(split), 1):
         width, height = picture_size(item.path)
         name = item.path.relative_to(root) if item.path.is_relative_to(root) else Path(item.path.name)
-        images.append({"id": number, "file_name": name.as_posix(), "width": width, "height": height})
+        size = {"width": width, "height": height}
+        images.append({"id": number, "file_name": name.as_posix(), **size, **scene_of(item)})
         for kind, box in zip(item.classes, item.boxes, strict=True):
             cx, cy, w, h = (float(v) * s for v, s in zip(box, (width, height, width, height), strict=True))
             annotations.append(
@@ -68,10 +70,10 @@ def from_coco(path: Path, images: Path, split: str = "train", source: str = "coc
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: not COCO detection JSON: {type(error).__name__} {error}") from error
     names = tuple(c["name"] for c in categories)
-    items, find = [], PictureFinder(images)
+    items, find, scenes = [], PictureFinder(images), Scenes(images)
     for key, picture in pictures.items():
         boxes: Floats = np.array([b for _, b in found[key]], np.float32).reshape(-1, 4)
         kinds = np.array([c for c, _ in found[key]], np.int32)
         file = find(str(picture["file_name"]))
-        items.append(Item(file, kinds, boxes, source, split, frozenset(names)))
+        items.append(scenes(Item(file, kinds, boxes, source, split, frozenset(names)), picture))
     return Dataset(names, tuple(items))

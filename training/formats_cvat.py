@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import numpy as np
@@ -12,6 +12,17 @@ from defusedxml.common import DefusedXmlException
 from training.dataset import Dataset
 from training.dataset_items import DatasetError, Item, PictureFinder, to_centres, to_corners
 from training.formats_coco import picture_size
+from training.formats_scene import Scenes
+
+SPLIT_OF_SUBSET = {
+    "default": "",
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""CVAT's names of subsets, in lower case; `default` is what it calls none, and then a picture keeps its split."""
 
 
 def to_cvat(dataset: Dataset) -> str:
@@ -38,7 +49,10 @@ def to_cvat(dataset: Dataset) -> str:
 
 
 def from_cvat(path: Path, images: Path, classes: tuple[str, ...] = ()) -> Dataset:
-    """Read the XML. Without `classes` the document's own labels are the classes. Polygons become their boxes."""
+    """Read the XML. Without `classes` the document's own labels are the classes. Polygons become their boxes.
+
+    Raises DatasetError for a file without pictures, and for a label or subset that is none of ours.
+    """
     try:
         root = SafeXml.parse(path).getroot()
     except (OSError, Xml.ParseError, DefusedXmlException) as error:
@@ -46,13 +60,16 @@ def from_cvat(path: Path, images: Path, classes: tuple[str, ...] = ()) -> Datase
     if root is None or root.tag != "annotations":
         raise DatasetError(f"{path}: the root element must be <annotations>; export as 'CVAT for images 1.1'")
     names = classes or tuple(str(n.text) for n in root.findall("./meta//labels/label/name"))
-    find = PictureFinder(images)
-    items = [_item(image, find, names) for image in root.findall("image")]
+    find, scenes = PictureFinder(images), Scenes(images)
+    subset = root.findtext("./meta/task/subset") or "default"
+    items = [scenes(_item(image, find, names, subset), {}) for image in root.findall("image")]
+    if not items:
+        raise DatasetError(f"{path}: no <image>; export as 'CVAT for images 1.1', a video's tracks too")
     return Dataset(names, tuple(items))
 
 
-def _item(image: Xml.Element, find: PictureFinder, names: tuple[str, ...]) -> Item:
-    name = PurePosixPath(image.get("name", "")).name
+def _item(image: Xml.Element, find: PictureFinder, names: tuple[str, ...], subset: str) -> Item:
+    name = image.get("name", "")
     width, height = float(image.get("width", 0)), float(image.get("height", 0))
     if width <= 0 or height <= 0:
         raise DatasetError(f"image {name!r}: width and height must be positive")
@@ -64,13 +81,17 @@ def _item(image: Xml.Element, find: PictureFinder, names: tuple[str, ...]) -> It
         kinds.append(names.index(label))
         corners.append(_corners(shape, width, height))
     boxes = to_centres(np.clip(np.array(corners, np.float32).reshape(-1, 4), 0, 1))
-    split = image.get("subset", "train").lower()
+    subset = image.get("subset") or subset
+    if subset.lower() not in SPLIT_OF_SUBSET:
+        raise DatasetError(
+            f"image {name!r}: subset {subset!r} is no split; rename it to Train, Validation or Test in CVAT"
+        )
     return Item(
         path=find(name),
         classes=np.array(kinds, np.int32),
         boxes=boxes,
         source="cvat",
-        split=split if split in ("train", "val", "test") else "train",
+        split=SPLIT_OF_SUBSET[subset.lower()],
         known=frozenset(names),
         notes={"corrected": True},
     )

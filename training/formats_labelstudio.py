@@ -6,7 +6,7 @@ Ours go out as predictions, so that the labeller sees them and corrects; what co
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -15,6 +15,7 @@ import numpy as np
 from training.dataset import Dataset
 from training.dataset_items import DatasetError, Item, PictureFinder, to_centres
 from training.formats_coco import picture_size
+from training.formats_scene import Scenes, scene_of
 
 
 def config_xml(classes: tuple[str, ...]) -> str:
@@ -57,8 +58,8 @@ def to_tasks(dataset: Dataset, prefix: str = "/data/local-files/?d=") -> list[di
             "image": prefix + item.path.name,
             "split": item.split,
             "source": item.source,
-            "group": item.group,
             "known": sorted(item.known),
+            **scene_of(item),
         }
         predictions: list[dict[str, Any]] = [{"model_version": "curbwatch", "result": results}]
         tasks.append({"data": data, "predictions": predictions})
@@ -75,9 +76,9 @@ def from_tasks(path: Path, images: Path, classes: tuple[str, ...]) -> Dataset:
     the box round it. Raises DatasetError for a label that is no class."""
     try:
         tasks = json.loads(path.read_text("utf-8"))
-        find = PictureFinder(images)
+        find, scenes = PictureFinder(images), Scenes(images)
         items = [
-            _item(t, find, classes)
+            scenes(_item(t, find, classes), t["data"])
             for t in tasks
             if any(not a.get("was_cancelled") for a in t["annotations"])
         ]
@@ -90,7 +91,7 @@ def from_tasks(path: Path, images: Path, classes: tuple[str, ...]) -> Dataset:
 
 def _item(task: dict[str, Any], find: PictureFinder, classes: tuple[str, ...]) -> Item:
     data = task["data"]
-    name = PurePosixPath(str(data["image"]).split("?d=")[-1]).name
+    name = str(data["image"]).split("?d=")[-1]
     kinds, corners = [], []
     for one in _rectangles(task):
         label = one["value"]["rectanglelabels"][0]
@@ -108,7 +109,6 @@ def _item(task: dict[str, Any], find: PictureFinder, classes: tuple[str, ...]) -
         source=str(data.get("source", "label_studio")),
         split=str(data.get("split", "train")),
         known=frozenset(classes),
-        group=str(data.get("group", "")),
         notes={"corrected": True},
     )
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from training_parts import item, scene, write
+from training_parts import START, item, scene, write
 
-from training.dataset import Dataset, load_dataset, save_dataset
+from training.dataset import SPLITS, Dataset, load_dataset, save_dataset
 from training.dataset_items import DatasetError, PictureFinder, pictures_in, suffix_of
 from training.formats_coco import from_coco, to_coco
 from training.formats_cvat import from_cvat, to_cvat
 from training.formats_labelstudio import config_xml, from_tasks, to_tasks
+from training.split import SplitRule, scenes_of
 
 
 @pytest.fixture
@@ -75,6 +77,11 @@ def test_a_turned_rectangle_becomes_its_box(dataset: Dataset, tmp_path: Path) ->
             "no class",
         ),
         ("<annotations><image name='a.png' width='0' height='9'/></annotations>", "must be positive"),
+        (
+            "<annotations><image name='a.png' width='9' height='9' subset='gold'/></annotations>",
+            "subset 'gold'",
+        ),
+        ("<annotations><track id='0' label='a'/></annotations>", "no <image>"),
         ("<task/>", "root element"),
         ("<annotations", "not a CVAT XML"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>', "not a CVAT XML"),
@@ -84,6 +91,92 @@ def test_wrong_cvat(tmp_path: Path, text: str, error: str) -> None:
     (tmp_path / "c.xml").write_text(text)
     with pytest.raises(DatasetError, match=error):
         from_cvat(tmp_path / "c.xml", tmp_path, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "task", "split"),
+    [
+        ("", "", "train"),
+        ("subset='default'", "", "train"),
+        ("subset='Validation'", "", "val"),
+        ("subset='valid'", "", "val"),
+        ("subset='Test'", "Train", "test"),
+        ("", "Validation", "val"),
+    ],
+)
+def test_cvat_has_other_names_for_the_splits(tmp_path: Path, attribute: str, task: str, split: str) -> None:
+    write(tmp_path / "a.png", scene(1))
+    meta = f"<meta><task><subset>{task}</subset></task></meta>" if task else ""
+    image = f"<image name='a.png' width='128' height='96' {attribute}/>"
+    (tmp_path / "c.xml").write_text(f"<annotations>{meta}{image}</annotations>")
+    assert [i.split for i in from_cvat(tmp_path / "c.xml", tmp_path, ("a",)).items] == [split]
+
+
+def test_what_was_held_out_stays_so_where_cvat_names_no_subset(tmp_path: Path) -> None:
+    made = [item(write(tmp_path / f"{s}.png", scene(n)), split=s) for n, s in enumerate(SPLITS)]
+    sent = save_dataset(Dataset(("a",), tuple(made)), tmp_path / "set")
+    text = to_cvat(sent)
+    for split in SPLITS:
+        text = text.replace(f'subset="{split}"', "")
+    (tmp_path / "c.xml").write_text(text)
+    back = from_cvat(tmp_path / "c.xml", tmp_path / "set", ("a",))
+    assert {i.path: i.split for i in back.items} == {i.path: i.split for i in sent.items}
+
+
+def test_cvat_pictures_of_one_name_in_several_folders(tmp_path: Path) -> None:
+    names = ["0001.png", "cam2/0001.png", "cam3/0002.png", "cam4/0002.png"]
+    paths = [write(tmp_path / "im" / n, scene(k)) for k, n in enumerate(names)]
+    images = "".join(f"<image name='{n}' width='128' height='96'/>" for n in names)
+    (tmp_path / "c.xml").write_text(f"<annotations>{images}</annotations>")
+    assert [i.path for i in from_cvat(tmp_path / "c.xml", tmp_path / "im", ("a",)).items] == paths
+
+
+@pytest.mark.parametrize("kind", ["cvat", "labelstudio", "coco"])
+@pytest.mark.parametrize("inside", ["", "images", "images/train"])
+def test_a_scene_stays_one_through_a_labelling_tool(tmp_path: Path, kind: str, inside: str) -> None:
+    """A site's pictures of one camera, to the tool and back, split anew: none of them leaks."""
+    made = [
+        item(
+            write(tmp_path / "raw" / f"{n}.png", scene(n)),
+            [(0, 0.5, 0.5, 0.2, 0.2)],
+            group=f"site:{n // 2}",
+            taken_at=(START + timedelta(hours=n)).isoformat(),
+            notes={"camera_id": "gate"},
+        )
+        for n in range(6)
+    ]
+    sent = save_dataset(Dataset(("a",), tuple(made)), tmp_path / "set")
+    path, images = tmp_path / "labels", tmp_path / "set" / inside
+    if kind == "cvat":
+        path.write_text(to_cvat(sent))
+        back = from_cvat(path, images, ("a",))
+    elif kind == "coco":
+        path.write_text(json.dumps(to_coco(sent, "train", images)))
+        back = from_coco(path, images)
+    else:
+        tasks = [
+            {**t, "annotations": [{"result": t["predictions"][0]["result"]}]}
+            for t in json.loads(json.dumps(to_tasks(sent)))
+        ]
+        path.write_text(json.dumps(tasks))
+        back = from_tasks(path, images, ("a",))
+    found = {i.path.name: (i.group, i.taken_at, i.notes.get("camera_id")) for i in back.items}
+    assert found == {i.path.name: (i.group, i.taken_at, "gate") for i in sent.items}
+    assert len(scenes_of(back.items, SplitRule())) == 1
+
+
+@pytest.mark.parametrize("kind", ["labelstudio", "coco"])
+def test_a_scene_comes_back_with_pictures_that_lie_elsewhere(tmp_path: Path, kind: str) -> None:
+    notes = {"camera_id": "gate"}
+    one = item(write(tmp_path / "a.png", scene(1)), group="g", taken_at=START.isoformat(), notes=notes)
+    sent, path = Dataset(("a",), (one,)), tmp_path / "labels"
+    if kind == "coco":
+        path.write_text(json.dumps(to_coco(sent, "train", tmp_path)))
+        (back,) = from_coco(path, tmp_path).items
+    else:
+        path.write_text(json.dumps([{**to_tasks(sent)[0], "annotations": [{"result": []}]}]))
+        (back,) = from_tasks(path, tmp_path, ("a",)).items
+    assert (back.group, back.taken_at, back.notes["camera_id"]) == ("g", START.isoformat(), "gate")
 
 
 @pytest.mark.parametrize(
