@@ -113,6 +113,7 @@ def _last(folder: Path) -> Path:
 
 
 def _loaded(last: Path) -> dict[str, Any]:
+    ensure()
     import torch
 
     # Our own run wrote this file; it holds ultralytics' classes, which a weights-only load refuses.
