@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
 from camera_adapters.clock import Clock
 from camera_adapters.hosts import SHARED_GATE, HostGate
-from camera_adapters.jpeg import MAX_PICTURE_BYTES, MultipartPictures
+from camera_adapters.jpeg import MAX_PICTURE_BYTES, MultipartPictures, is_whole
 from camera_adapters.pictures import PictureStream
 from camera_adapters.reasons import StreamFaultError, connect_fault
 from camera_adapters.rtsp import host_of
@@ -59,29 +59,37 @@ class HttpStream(PictureStream):
                     self._auth = _auth_for(response.headers.get("www-authenticate", ""), self._login)
                     continue
                 _check(response)
-                kind = response.headers.get("content-type", "")
-                if kind.startswith("multipart/"):
-                    self._multipart(response, kind, stop)
+                kind = Message()
+                kind["Content-Type"] = response.headers.get("content-type", "")
+                if kind.get_content_maintype() == "multipart":
+                    self._multipart(response, kind.get_boundary(), stop)
                 else:
-                    self._snapshot(response)
+                    self._snapshot(response, stop)
                 return
 
-    def _snapshot(self, response: httpx.Response) -> None:
-        data = bytearray()
+    def _snapshot(self, response: httpx.Response, stop: threading.Event) -> None:
+        data, began = bytearray(), self._clock.monotonic()
         for chunk in response.iter_bytes():
+            if stop.is_set():
+                return
             data += chunk
             if len(data) > MAX_PICTURE_BYTES:
                 raise StreamFaultError("protocol", "the answer is longer than any picture")
-        if not self._now(bytes(data)):
-            raise StreamFaultError(
-                "codec", f"the answer is no JPEG but {response.headers.get('content-type', 'untyped')}"
-            )
+            # A few bytes now and then keep the socket's own timeout from firing.
+            if self._clock.monotonic() - began > self._options.stall_s:
+                raise StreamFaultError("timeout", f"no whole picture within {self._options.stall_s:g} s")
+        if self._now(bytes(data)):
+            return
+        if data.startswith(b"\xff\xd8") and not is_whole(bytes(data), "mjpeg"):
+            raise StreamFaultError("eof", "the answer ended in the middle of a picture")
+        raise StreamFaultError(
+            "codec", f"the answer is no JPEG but {response.headers.get('content-type', 'untyped')}"
+        )
 
-    def _multipart(self, response: httpx.Response, kind: str, stop: threading.Event) -> None:
-        found = re.search(r"boundary=([^;]+)", kind)
-        if not found:
+    def _multipart(self, response: httpx.Response, boundary: str | None, stop: threading.Event) -> None:
+        if not boundary:
             raise StreamFaultError("protocol", "the multipart answer names no boundary")
-        parts, last = MultipartPictures(found[1]), self._clock.monotonic()
+        parts, last = MultipartPictures(boundary), self._clock.monotonic()
         for chunk in response.iter_bytes():
             if stop.is_set():
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from camera_adapters.decoder import software
 
 # No picture of a camera is larger; a stream without an end must not fill the memory.
 MAX_PICTURE_BYTES = 16 * 2**20
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _SIZE_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 
 
@@ -30,6 +33,17 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     raise ValueError("the bytes are no JPEG picture")
 
 
+def is_whole(data: bytes, codec: str) -> bool:
+    """True when a picture came to its end; FFmpeg decodes half a JPEG too, as if its lower part were grey.
+
+    `codec` is FFmpeg's name: "mjpeg" or "png".
+    """
+    if codec == "png":
+        return b"IEND" in data
+    # Neither marker can stand in a scan's data. A thumbnail has an end as well, but before the picture's scan.
+    return data.endswith(_END) or data.rfind(_END) > data.rfind(_SCAN)
+
+
 class PictureDecoder:
     """Decodes pictures that stand alone. `codec` is FFmpeg's name: "mjpeg" or "png"."""
 
@@ -46,7 +60,7 @@ class PictureDecoder:
 
 
 class MultipartPictures:
-    """Cuts `multipart/x-mixed-replace` into pictures, by Content-Length where it is given, else by the boundary."""
+    """Cuts `multipart/x-mixed-replace` into pictures, by Content-Length where it is given and right, else by the boundary."""
 
     def __init__(self, boundary: str) -> None:
         self._mark = b"--" + boundary.strip().strip('"').removeprefix("--").encode()
@@ -67,26 +81,34 @@ class MultipartPictures:
 
     def _next(self) -> bytes | None:
         start = self._buffer.find(self._mark)
-        head_end = self._buffer.find(b"\r\n\r\n", start) if start >= 0 else -1
-        if head_end < 0:
+        head = _HEAD_END.search(self._buffer, start) if start >= 0 else None
+        if head is None:
             return None
-        body = head_end + 4
-        length = _content_length(bytes(self._buffer[start:head_end]))
-        if length is None:
-            end = self._buffer.find(b"\r\n" + self._mark, body)
-            if end < 0:
-                return None
-        else:
-            end = body + length
-            if end > len(self._buffer):
-                return None
-        part = bytes(self._buffer[body:end])
+        end = self._end(head.end(), _content_length(bytes(self._buffer[start : head.start()])))
+        if end is None:
+            return None
+        part = bytes(self._buffer[head.end() : end])
         del self._buffer[:end]
         return part
 
+    def _end(self, body: int, length: int | None) -> int | None:
+        """Return where the part ends that begins at `body`; None when that has not come yet."""
+        if length is not None:
+            end = body + length
+            if end > len(self._buffer):
+                return None
+            # The next boundary comes with the next picture: a whole one does not wait for it.
+            after = bytes(self._buffer[end : end + len(self._mark) + 2])
+            if is_whole(bytes(self._buffer[body:end]), "mjpeg") or after.lstrip().startswith(self._mark):
+                return end
+            if len(after) < len(self._mark) + 2:
+                return None
+        end = self._buffer.find(b"\n" + self._mark, body)
+        return None if end < 0 else end - (self._buffer[body:end][-1:] == b"\r")
+
 
 def _content_length(head: bytes) -> int | None:
-    for line in head.split(b"\r\n"):
+    for line in head.splitlines():
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
             return min(int(value), MAX_PICTURE_BYTES + 1)

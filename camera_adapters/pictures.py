@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from camera_adapters.decoder import Decoded, Stamp
 from camera_adapters.frame import ClockSource
-from camera_adapters.jpeg import PictureDecoder, jpeg_size
+from camera_adapters.jpeg import PictureDecoder, is_whole, jpeg_size
 from camera_adapters.live import LiveStream
 from camera_adapters.ring import RingPacket, StreamParams
 
@@ -21,7 +21,9 @@ class PictureStream(LiveStream):
     _last_mono: float = float("-inf")
 
     def _take(self, data: bytes, codec: str, at: datetime, mono_s: float, source: ClockSource) -> bool:
-        """Take one picture; False when it is none."""
+        """Take one picture; False when it is none, or not whole."""
+        if not is_whole(data, codec):
+            return False
         if codec == "mjpeg":
             try:
                 width, height = jpeg_size(data)

@@ -1,0 +1,164 @@
+"""Pictures that come oddly over HTTP: cut, without an end, with other line ends."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from camera_parts import QUICK, Memory, send, wait_for, web
+
+from camera_adapters.clock import SystemClock
+from camera_adapters.demand import Demand
+from camera_adapters.jpeg import MultipartPictures, is_whole
+from camera_adapters.open import open_stream
+from camera_adapters.stream import CameraStream, StreamOptions, StreamState
+
+_NOISE = np.kron(
+    np.random.default_rng(2).integers(0, 255, (30, 40, 3), np.uint8), np.ones((8, 8, 1), np.uint8)
+)
+JPEG = cv2.imencode(".jpg", _NOISE)[1].tobytes()
+PNG = cv2.imencode(".png", _NOISE)[1].tobytes()
+# Between the header and the scan, as EXIF has it.
+WITH_THUMBNAIL = JPEG[:2] + b"\xff\xe1" + (len(JPEG) + 2).to_bytes(2) + JPEG + JPEG[2:]
+
+
+@contextmanager
+def running(url: str, options: StreamOptions = QUICK) -> Iterator[tuple[CameraStream, Memory]]:
+    memory = Memory()
+    stream = open_stream("gate", url, memory, replace(options, snapshot_s=0.1), SystemClock())
+    stream.demand = Demand("all")
+    stream.start()
+    try:
+        yield stream, memory
+    finally:
+        stream.close(8)
+
+
+@pytest.mark.parametrize(
+    ("data", "codec", "whole"),
+    [
+        (JPEG, "mjpeg", True),
+        (JPEG + bytes(5000), "mjpeg", True),
+        (JPEG[:-2], "mjpeg", False),
+        (JPEG[: len(JPEG) // 2], "mjpeg", False),
+        (WITH_THUMBNAIL, "mjpeg", True),
+        (WITH_THUMBNAIL[: -len(JPEG) // 2], "mjpeg", False),
+        (b"", "mjpeg", False),
+        (PNG, "png", True),
+        (PNG[: len(PNG) // 2], "png", False),
+    ],
+)
+def test_a_whole_picture_has_its_end(data: bytes, codec: str, whole: bool) -> None:
+    assert is_whole(data, codec) is whole
+
+
+def multipart(kind: str, end: bytes = b"\r\n", length: int | None = len(JPEG)) -> Callable[..., None]:
+    told = b"" if length is None else b"Content-Length: %d" % length + end
+
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.send_header("Content-Type", kind)
+        to.end_headers()
+        with suppress(OSError):
+            for _ in range(100):
+                to.wfile.write(b"--b" + end + b"Content-Type: image/jpeg" + end + told + end + JPEG + end)
+                time.sleep(0.05)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        multipart("Multipart/X-Mixed-Replace; Boundary=b"),
+        multipart('multipart/x-mixed-replace; boundary = "b"'),
+        multipart("multipart/x-mixed-replace;boundary=--b; charset=x"),
+        multipart("multipart/x-mixed-replace; boundary=b", b"\n"),
+        multipart("multipart/x-mixed-replace; boundary=b", b"\n", None),
+        multipart("multipart/x-mixed-replace; boundary=b", length=len(JPEG) // 2),
+        multipart("multipart/x-mixed-replace; boundary=b", length=len(JPEG) * 3 // 2),
+    ],
+    ids=["case", "quoted", "dashes", "bare LF", "bare LF, no length", "length too short", "length too long"],
+)
+def test_multipart_in_the_words_of_many_makers(answer: Callable[..., None]) -> None:
+    with web(answer) as port, running(f"http://127.0.0.1:{port}/mjpg") as (stream, memory):
+        wait_for(lambda: len(memory.frames) >= 3)
+        assert stream.state is StreamState.LIVE
+        for frame in memory.frames[:3]:
+            assert not frame.meta.tainted
+            wrong = np.abs(frame.rgb().astype(int) - _NOISE[..., ::-1]).mean(axis=(1, 2))
+            assert wrong.max() < 60, "a part of the picture is missing"
+
+
+def test_a_whole_part_does_not_wait_for_the_next() -> None:
+    reader = MultipartPictures("b")
+    assert list(reader.feed(b"--b\r\nContent-Length: %d\r\n\r\n" % len(JPEG) + JPEG)) == [JPEG]
+
+
+def test_a_snapshot_that_does_not_end_is_given_up() -> None:
+    calls, over = [0], threading.Event()
+
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        calls[0] += 1
+        if calls[0] != 3:
+            send(to, 200, JPEG, Content_Type="image/jpeg")
+            return
+        to.send_response(200)
+        to.send_header("Content-Type", "image/jpeg")
+        to.end_headers()
+        with suppress(OSError):
+            for byte in JPEG:
+                to.wfile.write(bytes([byte]))
+                if over.wait(0.1):
+                    return
+
+    with web(answer) as port, running(f"http://127.0.0.1:{port}/s.jpg") as (_, memory):
+        wait_for(lambda: "backing_off: timeout: no whole picture" in memory.reasons())
+        seen = len(memory.frames)
+        wait_for(lambda: len(memory.frames) > seen)
+        over.set()
+
+
+def test_a_snapshot_that_does_not_end_ends_with_the_camera() -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.send_header("Content-Type", "image/jpeg")
+        to.end_headers()
+        with suppress(OSError):
+            for byte in JPEG:
+                to.wfile.write(bytes([byte]))
+                begun.set()
+                if over.wait(0.1):
+                    return
+
+    with (
+        web(answer) as port,
+        running(f"http://127.0.0.1:{port}/s.jpg", replace(QUICK, stall_s=300)) as (_, memory),
+    ):
+        assert begun.wait(60)
+    assert "camera-gate" not in {t.name for t in threading.enumerate()}
+    over.set()
+    assert not memory.frames
+
+
+def test_half_a_snapshot_is_no_picture() -> None:
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.send_header("Content-Type", "image/jpeg")
+        to.end_headers()
+        to.wfile.write(JPEG[: len(JPEG) // 2])
+
+    with web(answer) as port, running(f"http://127.0.0.1:{port}/s.jpg") as (stream, memory):
+        wait_for(lambda: "backing_off: eof: the answer ended" in memory.reasons())
+        assert not memory.frames
+        assert stream.ring is not None
+        assert not stream.ring.held()
