@@ -1,13 +1,16 @@
-"""Pictures that come oddly over HTTP: cut, without an end, with other line ends."""
+"""Pictures that come oddly over HTTP or into a folder: cut, without an end, with other line ends, at another time."""
 
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -162,3 +165,67 @@ def test_half_a_snapshot_is_no_picture() -> None:
         assert not memory.frames
         assert stream.ring is not None
         assert not stream.ring.held()
+
+
+@pytest.mark.parametrize(("picture", "kind"), [(JPEG, "jpg"), (PNG, "png")])
+def test_a_still_is_taken_when_the_whole_of_it_is_there(picture: bytes, kind: str, tmp_path: Path) -> None:
+    with running(str(tmp_path)) as (stream, memory):
+        still = tmp_path / f"still.{kind}"
+        with still.open("wb") as file:
+            file.write(picture[: len(picture) // 2])
+            file.flush()
+            os.utime(still, (time.time() - 5,) * 2)
+            (tmp_path / "other.jpg").write_bytes(JPEG)
+            wait_for(lambda: memory.frames)
+            time.sleep(0.5)
+            assert len(memory.frames) == 1, "half a still was taken"
+            file.write(picture[len(picture) // 2 :])
+        wait_for(lambda: len(memory.frames) == 2)
+        time.sleep(0.5)
+        assert len(memory.frames) == 2, "a still was taken twice"
+        assert stream.health().tainted_ratio == 0
+
+
+def put(folder: Path, named: datetime, written: datetime | None = None) -> None:
+    path = folder / (named.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3] + "Z.jpg")
+    path.write_bytes(JPEG)
+    at = (written or datetime.now(UTC) - timedelta(seconds=5)).timestamp()
+    os.utime(path, (at, at))
+
+
+@pytest.mark.parametrize("written_too", [False, True])
+@pytest.mark.parametrize("off", [timedelta(days=4000), timedelta(hours=-1)])
+def test_a_wrong_clock_does_not_blind_a_folder(off: timedelta, written_too: bool, tmp_path: Path) -> None:
+    now = datetime.now(UTC) - timedelta(seconds=30)
+    with running(str(tmp_path)) as (_, memory):
+        for n in range(3):
+            put(tmp_path, now + timedelta(seconds=n))
+            wait_for(lambda n=n: len(memory.frames) == n + 1)
+        assert memory.frames[-1].meta.clock_source == "file"
+        odd = now + off
+        put(tmp_path, odd, odd if written_too else None)
+        wait_for(lambda: len(memory.frames) == 4)
+        if off > timedelta() or not written_too:
+            meta = memory.frames[-1].meta
+            assert abs(meta.captured_at - datetime.now(UTC)) < timedelta(minutes=5)
+            assert meta.clock_source == "arrival"
+        for n in range(3):
+            put(tmp_path, now + timedelta(seconds=5 + n))
+            wait_for(lambda n=n: len(memory.frames) == 5 + n)
+        assert abs(memory.frames[-1].meta.captured_at - now) < timedelta(seconds=20)
+
+
+def test_stills_that_were_taken_are_not_taken_again_after_a_folder_was_away(tmp_path: Path) -> None:
+    folder, away = tmp_path / "stills", tmp_path / "away"
+    folder.mkdir()
+    now = datetime.now(UTC) - timedelta(seconds=30)
+    put(folder, now)
+    with running(str(folder)) as (_, memory):
+        wait_for(lambda: len(memory.frames) == 1)
+        folder.rename(away)
+        wait_for(lambda: StreamState.BACKING_OFF in memory.states())
+        away.rename(folder)
+        put(folder, now + timedelta(seconds=1))
+        wait_for(lambda: len(memory.frames) == 2)
+        time.sleep(0.5)
+        assert len(memory.frames) == 2
