@@ -14,6 +14,7 @@ from camera_adapters.clock import Clock, VirtualClock
 from camera_adapters.decoder import Decoded, OnDemandDecoder, Stamp
 from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.reasons import StreamFaultError
 from camera_adapters.ring import PacketRing, RingPacket, StreamParams
 from camera_adapters.stream import (
     FrameSink,
@@ -74,6 +75,9 @@ class FileStream:
         """Play the file to its end, or until `stop` is set."""
         try:
             self._play(stop)
+        except StreamFaultError as exc:
+            self._go(StreamState.FAILED, f"{exc.code}: {exc}")
+            return
         except (OSError, av.error.FFmpegError) as exc:
             self._go(StreamState.FAILED, f"protocol: {type(exc).__name__}: the file cannot be played")
             return
@@ -86,6 +90,8 @@ class FileStream:
     def _play(self, stop: threading.Event) -> None:
         begin_at, begin_mono = self._clock.now(), self._clock.monotonic()
         with av.open(self._path) as container:
+            if not container.streams.video:
+                raise StreamFaultError("codec", "the file holds no video")
             video = container.streams.video[0]
             codec = video.codec_context
             base = video.time_base or Fraction(1, 90_000)

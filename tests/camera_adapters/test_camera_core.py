@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import wave
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,21 @@ def test_a_file_is_a_camera(clips: dict[str, Path], tmp_path: Path, name: str, t
         assert container.streams.video[0].codec_context.name == ("hevc" if name == "hevc" else "h264")
         assert sum(1 for _ in container.decode(video=0)) >= 18
     assert len(stream.ring.frames(T0, T0 + timedelta(seconds=0.9))) >= 9
+
+
+def test_a_file_of_sound_alone_says_so(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(16000))
+    memory = Memory()
+    open_stream("gate", str(tmp_path / "a.wav"), memory, StreamOptions(), VirtualClock(T0)).run(
+        threading.Event()
+    )
+    assert [(e.state, e.reason) for e in memory.events] == [
+        (StreamState.FAILED, "codec: the file holds no video")
+    ]
 
 
 def test_a_file_keeps_the_interval(clips: dict[str, Path]) -> None:
