@@ -53,11 +53,15 @@ class HttpStream(PictureStream):
         return asked + wait - self._clock.monotonic()
 
     def _request(self, client: httpx.Client, stop: threading.Event) -> None:
-        for attempt in range(2):
+        for _ in range(2):
             with client.stream("GET", self._address, auth=self._auth) as response:
-                if response.status_code == 401 and attempt == 0 and self._login:
-                    self._auth = _auth_for(response.headers.get("www-authenticate", ""), self._login)
-                    continue
+                if response.status_code == 401 and self._login:
+                    # A login that was sent and refused is not sent again at once: cameras lock an address out.
+                    first = self._auth is None
+                    challenge = response.headers.get("www-authenticate", "")
+                    self._auth = _auth_for(challenge, self._login) if first else None
+                    if first:
+                        continue
                 _check(response)
                 kind = Message()
                 kind["Content-Type"] = response.headers.get("content-type", "")

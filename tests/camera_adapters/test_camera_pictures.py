@@ -167,6 +167,36 @@ def test_half_a_snapshot_is_no_picture() -> None:
         assert not stream.ring.held()
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Digest"])
+def test_a_changed_password_costs_one_wrong_login_an_attempt(scheme: str) -> None:
+    """Cameras lock an address out after a few wrong ones."""
+    sink: list[Memory] = []
+    wrong: list[int] = []
+    changed = threading.Event()
+
+    def failed() -> int:
+        return sink[0].reasons().count("backing_off: auth")
+
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        given = to.headers.get("Authorization")
+        if given and not changed.is_set():
+            send(to, 200, JPEG, Content_Type="image/jpeg")
+            return
+        if given:
+            wrong.append(failed())
+        nonce = f'Digest realm="x", nonce="{time.monotonic()}", qop="auth"'
+        send(to, 401, b"", WWW_Authenticate='Basic realm="x"' if scheme == "Basic" else nonce)
+
+    with web(answer) as port, running(f"http://u:word@127.0.0.1:{port}/s.jpg") as (_, memory):
+        sink.append(memory)
+        wait_for(lambda: len(memory.frames) >= 2)
+        changed.set()
+        wait_for(lambda: failed() >= 4)
+    # The first may be of a nonce that is too old.
+    assert wrong.count(0) <= (1 if scheme == "Basic" else 2)
+    assert [wrong.count(n) for n in (1, 2, 3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(("picture", "kind"), [(JPEG, "jpg"), (PNG, "png")])
 def test_a_still_is_taken_when_the_whole_of_it_is_there(picture: bytes, kind: str, tmp_path: Path) -> None:
     with running(str(tmp_path)) as (stream, memory):
