@@ -34,7 +34,7 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def is_whole(data: bytes, codec: str) -> bool:
-    """True when a picture came to its end; FFmpeg decodes half a JPEG too, as if its lower part were grey.
+    """True when a picture came to its end; FFmpeg decodes half a JPEG too, its lower part in one colour.
 
     `codec` is FFmpeg's name: "mjpeg" or "png".
     """
