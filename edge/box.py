@@ -305,6 +305,10 @@ class Box:
         try:
             self._view_checks.renew(self.worker.lanes)
             self._fleet.watch(self._signs.look(), self.apply)
+        except Exception as exc:
+            # Whatever the box cannot judge or note now, the centre hears of it.
+            self._log.error("trial.not_judged", error=redact(f"{type(exc).__name__}: {exc}"))
+        try:
             beat = self._heartbeat(process)
             asked = self._clock.now()
             answer = self._client.post("/heartbeats", json=beat.wire())

@@ -126,11 +126,14 @@ class Outbox:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=15000"):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
-        self._db.execute(
-            "INSERT OR IGNORE INTO alerts (event_id, alert_id, stage, at, body)"
-            " SELECT event_id, alert_id, stage, at, body FROM refused"
-        )
-        self._db.execute("DELETE FROM refused")
+        # On a full disk what was refused is offered again at a later start; deleting nothing would need room as well.
+        with contextlib.suppress(sqlite3.OperationalError):
+            if self._db.execute("SELECT 1 FROM refused LIMIT 1").fetchone() is not None:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO alerts (event_id, alert_id, stage, at, body)"
+                    " SELECT event_id, alert_id, stage, at, body FROM refused"
+                )
+                self._db.execute("DELETE FROM refused")
         self._dropped = 0
         self._held = self._high = int(
             self._db.execute("SELECT coalesce(sum(size), 0) FROM files").fetchone()[0]

@@ -38,9 +38,11 @@ class FleetAgent:
 
     def watch(self, look: Look, apply: Apply) -> None:
         """Judge what is on trial."""
-        with self.lock:
-            self.central.watch(look, apply)
-        self.models.watch(look, self.restart)
+        try:
+            with self.lock:
+                self.central.watch(look, apply)
+        finally:
+            self.models.watch(look, self.restart)
 
     def obey(
         self, wanted: DesiredState, client: httpx.Client, apply: Apply, look: Callable[[], Look]

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -266,6 +267,29 @@ def test_a_refused_message_does_not_hold_back_the_next_and_is_not_lost(
     assert json.loads(server.alerts[0])["id"] == good.id
     assert uplink.counts.refused == 1
     outbox.close()
+    assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]
+
+
+def test_a_full_disk_at_the_start_leaves_what_was_refused_for_a_later_one(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            if sql.startswith(("INSERT", "DELETE")):
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *given)
+
+    outbox, refused = Outbox(tmp_path / "outbox"), alert()
+    outbox.put_alert(refused)
+    server.answers = [(422, {})]
+    uplink_of(outbox, server).send_once(threading.Event())
+    outbox.close()
+    with monkeypatch.context() as patched:
+        patched.setattr("edge.outbox.sqlite3.connect", partial(sqlite3.connect, factory=Full))
+        for _ in range(2):
+            outbox = Outbox(tmp_path / "outbox")
+            assert outbox.level().alerts == 0
+            outbox.close()
     assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from sqlalchemy import select
 from api.tables import HeartbeatRow
 from contract import utc_now
 from curbwatch.releasing.repository import Repository
+from edge.box import Box as RunningBox
+from edge.config import BoxConfig
 from edge.fleet.enrol import ROOT
 from edge.fleet.health_window import Look
 from edge.fleet.models import ModelFromCentre
@@ -269,7 +273,7 @@ def test_a_release_that_does_not_load_on_this_machine_gives_way_and_is_not_fetch
 def full(state: Path) -> Path:
     """Let a state be written no more."""
     part = state.with_name(f"{state.name}.part")
-    part.mkdir()
+    part.mkdir(parents=True)
     return part
 
 
@@ -297,6 +301,51 @@ def test_a_full_disk_holds_up_neither_a_start_nor_the_way_back(box: Box) -> None
     box.watch(12.0)
     box.start()
     assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@7", "held")
+
+
+def test_a_box_whose_disk_is_full_at_a_trials_end_goes_back_and_is_still_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[str] = []
+
+    class Centre(Quiet):
+        def do_POST(self) -> None:
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path == "/heartbeats":
+                beats.append(told["fleet"]["model_phase"])
+            self.send_response(503)
+            self.end_headers()
+
+        do_PUT = do_POST  # noqa: N815
+
+    data = tmp_path / "data"
+    shutil.copytree(embedded().parent / "centernet", data / "models" / "a")
+    trial = {"trial": {"slot": "a", "model": "north/x@7"}, "boots": 0}
+    write_state(data / "models" / "slots.json", trial)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Centre)
+    Thread(target=server.serve_forever, daemon=True).start()
+    camera = {"id": "away", "url": "rtsp://127.0.0.1:9/none", "place": {"lon": 0.0, "lat": 0.0}}
+    told = {
+        "device": "box-1", "data_dir": data, "fleet": {"window_s": 5}, "cameras": [camera],
+        "api": {"url": f"http://127.0.0.1:{server.server_port}", "token": "none-needed", "heartbeat_s": 1},
+    }  # fmt: skip
+    running, asked = RunningBox(BoxConfig.model_validate(told), get_logger()), Event()
+    running.on_restart(asked.set)
+    full(data / "models" / "slots.json")
+
+    def fails(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(running._fleet.central, "watch", fails)
+    running.start()
+    try:
+        wait(asked.is_set)
+        wait(lambda: beats and beats[-1] == "rolled_back")
+        assert beats[0] == "trial"
+    finally:
+        running.stop()
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_slot_that_rots_on_the_disk_gives_way_to_the_files_own(box: Box) -> None:
