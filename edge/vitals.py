@@ -33,12 +33,22 @@ class Vitals:
 
 
 def vitals_file(config: Path) -> Path:
-    """Return where the worker of a configuration keeps its signs of life: a folder of this user's own in the temporary folder."""
+    """Return where the worker of a configuration keeps its signs of life.
+
+    That is the service's own folder where systemd names one (`RUNTIME_DIRECTORY`), which is the same inside the unit and beside
+    it; else a folder of this user's own in the temporary folder.
+
+    Raises:
+        PermissionError: the folder of this user's name belongs to somebody else.
+        FileNotFoundError: there is no temporary folder that can be written.
+    """
+    name = str(config.resolve()).strip("/").replace("/", "_")[-180:]
+    if given := os.environ.get("RUNTIME_DIRECTORY"):
+        return Path(given.partition(":")[0]) / f"{name}.json"
     folder = Path(tempfile.gettempdir()) / f"curbwatch-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to somebody else; remove it")
-    name = str(config.resolve()).strip("/").replace("/", "_")[-180:]
     return folder / f"{name}.json"
 
 

@@ -1,8 +1,7 @@
-"""The images' steps in a clean root, their Dockerfiles, and what a person deploys with: compose, chart, unit."""
+"""The images' steps in a clean root, their Dockerfiles, and what a person deploys with: compose, chart."""
 
 from __future__ import annotations
 
-import configparser
 import gzip
 import io
 import json
@@ -361,17 +360,3 @@ def test_every_file_that_a_replica_needs_is_mounted_where_its_settings_say(name:
     assert volumes[mounts[told["releases"]]]["persistentVolumeClaim"]["claimName"] == "city-releases"
     pack = mounts[str(Path(told["pack"]).parent)]
     assert volumes[pack]["configMap"]["name"] == "city-pack"
-
-
-def test_the_systemd_unit_gives_the_supervisor_time_and_no_rights() -> None:
-    from edge.supervisor import REFUSED, STOP_S
-
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read(DEPLOY / "systemd" / "curbwatch-edge@.service")
-    service = unit["Service"]
-    assert service["Type"] == "notify"
-    assert float(service["TimeoutStopSec"]) > STOP_S
-    assert service["RestartPreventExitStatus"] == str(REFUSED)
-    assert service["KillMode"] == "mixed"
-    assert service["CapabilityBoundingSet"] == ""
