@@ -22,6 +22,8 @@ from contract.fleet import ShadowReport
 # The champion's precision is known from before; its alerts are counted over the rollout's own days.
 BASELINE = timedelta(days=14)
 DAY_S = 86400.0
+# The centre is not told how often a box beats; ten minutes is the longest, and one beat may be lost.
+SILENT_S = 1500.0
 
 
 def gather(
@@ -33,10 +35,12 @@ def gather(
     if ring < 0:
         return Evidence(shadow=_shadow([b for b in boxes if b.shadows]))
     here = [b for b in boxes if b.ring <= ring]
-    silent = now - timedelta(seconds=offline_s)
+    silent = now - timedelta(seconds=max(offline_s, SILENT_S))
+    # A box that was dead before the rollout says nothing of the time since.
+    later = [b for b in boxes if b.ring > ring and b.seen_at is not None and b.seen_at > rollout.made_at]
     counted = _alerts(session, rollout)
     return Evidence(
-        boxes=_boxes(here, silent),
+        boxes=_boxes(here, later, silent),
         ring=_sample(counted, (ring,), True, [b for b in here if b.ring == ring]),
         candidate=_sample(counted, range(ring + 1), True, here),
         champion=_sample(counted, range(len(plan.rings)), False, boxes),
@@ -101,7 +105,8 @@ def _named(boxes: Sequence[RolloutBox], field: str) -> tuple[str, ...]:
     return tuple(f"{b.device_id}: {getattr(b, field)}" for b in boxes if getattr(b, field))
 
 
-def _boxes(boxes: Sequence[RolloutBox], silent: datetime) -> BoxSum:
+def _boxes(boxes: Sequence[RolloutBox], later: Sequence[RolloutBox], silent: datetime) -> BoxSum:
+    run = [b for b in boxes if b.runs == "candidate"]
     both = [
         (b.champion_age_s, b.candidate_age_s)
         for b in boxes
@@ -114,7 +119,10 @@ def _boxes(boxes: Sequence[RolloutBox], silent: datetime) -> BoxSum:
         refused=_named(boxes, "refused"),
         safe=tuple(f"{b.device_id}: safe mode" for b in boxes if b.safe),
         restarts=sum(b.restarts for b in boxes),
-        silent=sum(b.runs == "candidate" and (b.seen_at is None or b.seen_at < silent) for b in boxes),
+        running=len(run),
+        silent=sum(b.seen_at is None or b.seen_at < silent for b in run),
+        later=len(later),
+        later_silent=sum(b.seen_at is None or b.seen_at < silent for b in later),
         champion_age_s=median(a for a, _ in both) if both else None,
         candidate_age_s=median(b for _, b in both) if both else None,
     )

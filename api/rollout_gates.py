@@ -55,7 +55,10 @@ class ShadowSum:
 
 @dataclass(frozen=True, slots=True)
 class BoxSum:
-    """Boxes that shall have the candidate. Ages are medians over boxes of the 95th percentile of a picture's age, seconds."""
+    """Boxes that shall have the candidate, and `later` those that wait for it and were heard since the rollout began.
+
+    Ages are medians over boxes of the 95th percentile of a picture's age, seconds.
+    """
 
     wished: int = 0
     holding: int = 0
@@ -63,7 +66,10 @@ class BoxSum:
     refused: tuple[str, ...] = ()
     safe: tuple[str, ...] = ()
     restarts: int = 0
+    running: int = 0
     silent: int = 0
+    later: int = 0
+    later_silent: int = 0
     champion_age_s: float | None = None
     candidate_age_s: float | None = None
 
@@ -114,6 +120,17 @@ def rate_ratio(a: Sample, b: Sample, z: float) -> tuple[float, float] | None:
     x, y = a.alerts + 0.5, b.alerts + 0.5
     middle, spread = math.log(x / a.camera_days) - math.log(y / b.camera_days), z * math.sqrt(1 / x + 1 / y)
     return math.exp(middle - spread), math.exp(middle + spread)
+
+
+def surely_more(x: int, n: int, y: int, m: int, z: float) -> bool:
+    """True when the share x of n is above y of m by an interval of the difference; False where there is nothing to compare.
+
+    Newcombe's hybrid score interval (R. G. Newcombe, Statistics in Medicine 17, 1998, method 10).
+    """
+    if n == 0 or m == 0:
+        return False
+    p, q = x / n, y / m
+    return p - q > math.hypot(p - wilson(x, n, z)[0], wilson(y, m, z)[1] - q)
 
 
 def _worst(ring: Gate, all_rings: Gate) -> Gate:
@@ -193,14 +210,19 @@ def _taken_back(limits: Limits, b: BoxSum) -> Gate:
 def _running(limits: Limits, b: BoxSum) -> Gate:
     # Two boxes at least: one that is carried away, or whose power fails, is no fault of the model.
     restless = b.restarts >= 2 and b.restarts > limits.restarts * max(1, b.holding)
-    gone = b.silent >= 2 and b.silent > limits.silent * b.wished
-    verdict: Verdict = (
-        "halt" if restless or gone else "wait" if b.silent > limits.silent * b.wished else "pass"
+    many = b.silent > limits.silent * b.wished
+    # A network that is out takes the champion's boxes along.
+    gone = many and b.silent >= 2 and surely_more(b.silent, b.running, b.later_silent, b.later, VERY_SURE)
+    others = (
+        f"; {b.later_silent} of {b.later} boxes that wait for it are silent, too"
+        if b.silent and b.later
+        else ""
     )
+    verdict: Verdict = "halt" if restless or gone else "wait" if many else "pass"
     return Gate(
         "running", verdict,
         f"{b.restarts} unasked starts, {b.silent} boxes silent since they run it (at most {limits.restarts:g} starts a box, "
-        f"{limits.silent:.0%} silent)",
+        f"{limits.silent:.0%} silent){others}",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from api.machine import IllegalStepError
 from api.rollout import LIVE, Act, Gate, Move, State, act, begin, shadowed, step, wished
-from api.rollout_gates import BoxSum, Evidence, Sample, ShadowSum, judge, rate_ratio
+from api.rollout_gates import BoxSum, Evidence, Sample, ShadowSum, judge, rate_ratio, surely_more
 from api.rollout_plan import Limits, Plan, Ring, Shadow
 
 NOW = datetime(2026, 3, 4, 8, tzinfo=UTC)
@@ -96,7 +96,7 @@ def test_after_halt_abort_or_the_end_nothing_moves_and_no_box_is_left_on_a_halte
 
 
 GOOD_SHADOW = ShadowSum(10, 10, 5000, 0, 900, 50, 50, 20.0, 22.0)
-GOOD_BOXES = BoxSum(wished=10, holding=10, champion_age_s=1.0, candidate_age_s=1.1)
+GOOD_BOXES = BoxSum(wished=10, holding=10, running=10, later=90, champion_age_s=1.0, candidate_age_s=1.1)
 GOOD = Evidence(
     shadow=GOOD_SHADOW, boxes=GOOD_BOXES, ring=Sample(60, 120.0, 88, 12), candidate=Sample(60, 120.0, 88, 12),
     champion=Sample(500, 1000.0, 850, 150),
@@ -149,6 +149,17 @@ def test_the_shadows_gates(change: dict[str, Any], gate: str, verdict: str) -> N
         ({"restarts": 6}, "running", "halt"),
         ({"silent": 1, "wished": 5}, "running", "wait"),
         ({"silent": 2}, "running", "halt"),
+        ({"silent": 2, "running": 2, "wished": 2, "later": 9}, "running", "halt"),
+        (
+            {"silent": 10, "later_silent": 90},
+            "running",
+            "wait",
+        ),  # nobody is heard: the network, not the model
+        ({"silent": 10, "later_silent": 30}, "running", "halt"),
+        ({"silent": 4, "later_silent": 20}, "running", "wait"),
+        ({"silent": 2, "later": 10}, "running", "wait"),  # of so few it may be chance
+        ({"silent": 10, "later": 0}, "running", "wait"),  # the last ring has none to compare with
+        ({"silent": 1, "wished": 20, "later_silent": 0}, "running", "pass"),
         ({"candidate_age_s": 1.6}, "latency", "pass"),  # within the slack
         ({"candidate_age_s": 1.9}, "latency", "halt"),
         ({"candidate_age_s": 1.9, "holding": 5}, "latency", "wait"),
@@ -201,6 +212,22 @@ def test_the_interval_of_a_ratio(x: int, a: float, y: int, b: float) -> None:
     ratio = ((x + 0.5) / a) / ((y + 0.5) / b)
     assert wider[0] < found[0] < ratio < found[1] < wider[1]
     assert found == pytest.approx((1 / turned[1], 1 / turned[0]))
+
+
+@given(
+    st.integers(0, 60),
+    st.integers(1, 60),
+    st.integers(0, 60),
+    st.integers(1, 60),
+    st.sampled_from([1.96, 3.0]),
+)
+def test_a_share_is_surely_more_one_way_at_most(x: int, n: int, y: int, m: int, z: float) -> None:
+    x, y = min(x, n), min(y, m)
+    if surely_more(x, n, y, m, z):
+        assert x / n > y / m
+        assert not surely_more(y, m, x, n, z)
+        assert surely_more(10 * x, 10 * n, 10 * y, 10 * m, z), "more of the same makes it surer"
+    assert not surely_more(x, n, 0, 0, z)
 
 
 def test_a_ring_may_have_its_own_least_evidence() -> None:
