@@ -71,7 +71,11 @@ def read_env(path: Path) -> dict[str, str]:
         name, equals, value = line.partition("=")
         if not equals or not _NAME.fullmatch(name.strip()):
             raise ConfigError([f"{path}:{number}: not NAME=value; write one a line"])
-        values[name.strip()] = value.strip().strip("\"'")
+        value = value.strip()
+        # A pair of quotes is no part of a value; a password may begin or end with one.
+        values[name.strip()] = (
+            value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
+        )
     return values
 
 

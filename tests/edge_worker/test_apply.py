@@ -292,6 +292,25 @@ def test_a_file_of_secrets_is_for_the_box_alone(tmp_path: Path, text: str, mode:
         read_env(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=plain", "plain"),
+        ('A="a b"', "a b"),
+        ("A='x'", "x"),
+        ("A=pa'", "pa'"),
+        ('A="x', '"x'),
+        ("A=", ""),
+        ("A='", "'"),
+    ],
+)
+def test_a_secret_loses_a_pair_of_quotes_and_nothing_else(tmp_path: Path, line: str, value: str) -> None:
+    path = tmp_path / "box.env"
+    path.write_text(line + "\n")
+    path.chmod(0o600)
+    assert read_env(path) == {"A": value}
+
+
 def test_a_running_process_takes_a_camera_up_by_its_file_and_by_a_signal(
     tmp_path: Path, served: ServedLoopCam
 ) -> None:
