@@ -34,9 +34,15 @@ def bind_of(url: str) -> tuple[tuple[str, int], str]:
     """Return where the platform of an address listens, and its password.
 
     Raises:
-        ValueError: it names no host.
+        ValueError: it names no host, or all addresses of this machine.
     """
     parts = urlsplit(url)
+    # Devices are told it, and send their picture there.
+    if parts.hostname in {"0.0.0.0", "::"}:  # noqa: S104
+        raise ValueError(
+            f"url: {parts.hostname} is no address that a device can send to; "
+            "write this machine's own address in the devices' network"
+        )
     if not parts.hostname:
         raise ValueError(
             "url: no host; write gb28181://:PASSWORD@BIND-HOST:PORT, the address of this machine"

@@ -5,6 +5,8 @@ Tried against our own device simulator only; real devices have habits of their o
 
 from __future__ import annotations
 
+import errno
+import hmac
 import os
 import re
 import secrets
@@ -13,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,7 +39,13 @@ OFFLINE_S = 180.0
 # One and a half times the usual interval of keepalives.
 SILENT_S = 90.0
 _MAX_DEVICES = 4096
+# How long a challenge holds, once or twice.
+_NONCE_S = 300.0
+# The time that devices set their clocks by has no zone; it is Beijing's.
+_BEIJING = timedelta(hours=8)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>\s*")
+_ENCODING = re.compile(rb"^[^>]*encoding\s*=\s*[\"']utf-?8", re.IGNORECASE)
+_FOREIGN, _CJK = re.compile(r"[^\0-\x7f]"), re.compile(r"[⺀-鿿豈-﫿！-￮𠀀-𳑿]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,15 @@ class Dialog:
     to_tag: str
 
 
+class PartialCatalogError(StreamFaultError):
+    """A device did not tell all of its channels in time; `channels` are those that it told."""
+
+    def __init__(self, channels: list[dict[str, str]], count: int | None) -> None:
+        told = "no channel" if not channels else f"{len(channels)} channels"
+        super().__init__("timeout", f"the device told {told}" + (f" of {count}" if count else ""))
+        self.channels = channels
+
+
 class GbPlatform:
     """Listens in a thread of its own. `password` is what all devices use, and may be set at any time; `realm` the domain, ten digits."""
 
@@ -59,16 +77,31 @@ class GbPlatform:
         server_id: str = "34020000002000000001",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Take the port; `start` begins to listen.
+
+        Raises:
+            StreamFaultError: another process listens there.
+            OSError: `bind` is no address of this machine.
+        """
         self.password, self.server_id, self.realm = password, server_id, server_id[:10]
-        self._monotonic, self._nonce = monotonic, secrets.token_hex(8)
+        self._monotonic, self._secret = monotonic, secrets.token_bytes(16)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(bind)
+        try:
+            self._socket.bind(bind)
+        except OSError as exc:
+            self._socket.close()
+            if exc.errno == errno.EADDRINUSE:
+                raise StreamFaultError(
+                    "in_use", f"UDP port {bind[1]} is taken: a running box, or another program, listens there"
+                ) from None
+            raise
         self._socket.settimeout(0.5)
         self.address: Address = self._socket.getsockname()
         self._devices: dict[str, tuple[Address, float]] = {}
         self._answers: dict[tuple[str, str], SipMessage] = {}
         self._waiting: set[tuple[str, str]] = set()
-        self._catalogs: dict[str, list[dict[str, str]]] = {}
+        # By the question's number and the channel's id: an answer that is late is sent twice.
+        self._catalogs: dict[str, dict[str, dict[str, str]]] = {}
         self._sums: dict[str, int] = {}
         self._sequence = 0
         self._changed = threading.Condition()
@@ -114,7 +147,8 @@ class GbPlatform:
         """Return a device's channels, field by field as it tells them (DeviceID, Name, Status, Longitude, Latitude).
 
         Raises:
-            StreamFaultError: the device is unknown, or the list does not become whole in time.
+            PartialCatalogError: the list does not become whole in time; it has what came.
+            StreamFaultError: the device is unknown.
         """
         number = str(secrets.randbelow(1 << 30))
         body = (
@@ -122,14 +156,16 @@ class GbPlatform:
             f"<SN>{number}</SN>\r\n<DeviceID>{device}</DeviceID>\r\n</Query>\r\n"
         )
         with self._changed:
-            self._catalogs[number] = []
+            self._catalogs[number] = {}
         try:
             extra = {"content-type": "Application/MANSCDP+xml"}
             self._send(self._request("MESSAGE", device, device, extra, body.encode()), self._where(device))
             with self._changed:
-                if not self._changed.wait_for(lambda: self._is_whole(number), timeout_s):
-                    raise StreamFaultError("timeout", "the device's list of channels did not become whole")
-                return list(self._catalogs[number])
+                whole = self._changed.wait_for(lambda: self._is_whole(number), timeout_s)
+                channels = list(self._catalogs[number].values())
+                if not whole:
+                    raise PartialCatalogError(channels, self._sums.get(number))
+                return channels
         finally:
             with self._changed:
                 self._catalogs.pop(number, None)
@@ -172,7 +208,7 @@ class GbPlatform:
             return self._devices[device][0]
 
     def _is_whole(self, number: str) -> bool:
-        return number in self._sums and len(self._catalogs.get(number, [])) >= self._sums[number]
+        return number in self._sums and len(self._catalogs.get(number, {})) >= self._sums[number]
 
     def _request(
         self, method: str, target: str, to: str, extra: dict[str, str], body: bytes = b""
@@ -259,23 +295,29 @@ class GbPlatform:
     def _register(self, message: SipMessage, address: Address) -> None:
         device = user_of(message.headers.get("from", ""))
         given = digest_fields(message.headers.get("authorization", ""))
-        right = digest_response(
-            device, self.realm, self.password, self._nonce, "REGISTER", given.get("uri", "")
-        )
+        nonces = self._nonces(address)
+        nonce = next((n for n in nonces if n == given.get("nonce")), nonces[0])
+        right = digest_response(device, self.realm, self.password, nonce, "REGISTER", given.get("uri", ""))
         # As bytes: of text it takes ASCII alone.
         if not secrets.compare_digest(given.get("response", "").encode(), right.encode()):
-            challenge = f'Digest realm="{self.realm}", nonce="{self._nonce}", algorithm=MD5'
+            challenge = f'Digest realm="{self.realm}", nonce="{nonce}", algorithm=MD5'
             self._send(message.answer("401 Unauthorized", {"www-authenticate": challenge}), address)
             return
         expires = message.headers.get("expires", "3600")
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-        self._send(message.answer("200 OK", {"date": stamp, "expires": expires}), address)
+        date = (datetime.now(UTC) + _BEIJING).replace(tzinfo=None).isoformat(timespec="milliseconds")
+        self._send(message.answer("200 OK", {"date": date, "expires": expires}), address)
         with self._changed:
             if expires == "0":
                 self._devices.pop(device, None)
             elif device in self._devices or len(self._devices) < _MAX_DEVICES:
                 self._devices[device] = (address, self._monotonic())
             self._changed.notify_all()
+
+    def _nonces(self, address: Address) -> list[str]:
+        """Return what an address may answer to, the newest first. An answer that was overheard is none from elsewhere, or later."""
+        slot = int(self._monotonic() // _NONCE_S)
+        told = (f"{n} {address[0]}:{address[1]}".encode() for n in (slot, slot - 1))
+        return [hmac.new(self._secret, one, "sha256").hexdigest()[:32] for one in told]
 
     def _message(self, message: SipMessage, address: Address) -> None:
         device = user_of(message.headers.get("from", ""))
@@ -291,7 +333,8 @@ class GbPlatform:
             number = root.findtext("SN") or ""
             if root.findtext("CmdType") == "Catalog" and number in self._catalogs:
                 self._sums[number] = int(root.findtext("SumNum") or 0)
-                self._catalogs[number] += [{e.tag: e.text or "" for e in item} for item in root.iter("Item")]
+                items = [{e.tag: e.text or "" for e in item} for item in root.iter("Item")]
+                self._catalogs[number] |= {item.get("DeviceID", ""): item for item in items}
                 self._changed.notify_all()
 
     def _is_of(self, device: str, address: Address) -> bool:
@@ -306,11 +349,19 @@ class GbPlatform:
 
 def gb_xml(body: bytes) -> Any:
     """Parse a MANSCDP body. It says GB2312, which expat refuses, and often is GB 18030 or UTF-8 in truth."""
+    text = body.decode("gb18030", "replace")
     try:
-        text = body.decode("utf-8")
+        other = body.decode("utf-8")
     except UnicodeDecodeError:
-        text = body.decode("gb18030", "replace")
+        other = None
+    if other is not None and (_ENCODING.match(body) or "\ufffd" in text or _is_chinese(other)):
+        text = other
     return ElementTree.fromstring(_XML_DECLARATION.sub("", text))
+
+
+def _is_chinese(text: str) -> bool:
+    """Whether most of what is not ASCII is Chinese: two bytes of GB2312 may be a letter of another script in UTF-8."""
+    return 2 * len(_CJK.findall(text)) >= len(_FOREIGN.findall(text))
 
 
 def _play_sdp(server_id: str, media: Address, tcp: bool, ssrc: str) -> str:
@@ -322,11 +373,9 @@ def _play_sdp(server_id: str, media: Address, tcp: bool, ssrc: str) -> str:
         "s=Play",
         f"c=IN IP4 {host}",
         "t=0 0",
-        f"m=video {port} {'TCP/' if tcp else ''}RTP/AVP 96 98 99",
+        f"m=video {port} {'TCP/' if tcp else ''}RTP/AVP 96",
         "a=recvonly",
         "a=rtpmap:96 PS/90000",
-        "a=rtpmap:98 H264/90000",
-        "a=rtpmap:99 H265/90000",
         *(["a=setup:passive", "a=connection:new"] if tcp else []),
         f"y={ssrc}",
     ]

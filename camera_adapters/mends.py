@@ -43,6 +43,7 @@ _MENDS: dict[str, str] = {
     "no_key": 'The camera sends no key frame. Set its key-frame interval (GOP, I-frame interval) to 1 to 4 seconds, and switch off "smart codec" (H.264+, H.265+).',
     "codec": "The codec is not supported. Set the camera to H.264 or H.265, and any encryption of the picture off.",
     "tls": "Give the device a certificate of an authority that this machine trusts, or use http:// within a network of its own.",
+    "in_use": "Stop the box while you probe, or probe at another port and set the device to it. A box tries again by itself.",
     "protocol": "What comes is not understood. Check that the address is the camera's RTSP address and port, not its web page's. A camera that hangs up at once may have reached its limit of viewers, or want rtsps://.",
 }
 

@@ -9,11 +9,12 @@ import av
 from camera_adapters.stream import StreamOptions
 
 # The peer is there or soon back: a short cap keeps the recovery within seconds of its return.
-_QUICK = frozenset({"refused", "timeout", "eof"})
+_QUICK = frozenset({"refused", "timeout", "eof", "in_use"})
 
 
 class StreamFaultError(Exception):
-    """A failure whose reason code the adapter knows: auth, not_found, refused, timeout, server, eof, no_key, codec, tls or protocol."""
+    """A failure whose reason code the adapter knows: auth, not_found, refused, timeout, server, eof, no_key, codec, tls,
+    in_use or protocol."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass, field
 
 MAX_MESSAGE_BYTES = 65_535
+# RFC 3261, 7.3.3.
+_COMPACT = {"v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact"}
+_COMPACT |= {"l": "content-length", "c": "content-type", "s": "subject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def parse_sip(data: bytes) -> SipMessage:
     if "SIP/2.0" not in lines[0]:
         raise ValueError("not a SIP message")
     pairs = (line.split(":", 1) for line in lines[1:] if ":" in line)
-    return SipMessage(lines[0], {n.strip().lower(): v.strip() for n, v in pairs}, body)
+    headers = {n.strip().lower(): v.strip() for n, v in pairs}
+    return SipMessage(lines[0], {_COMPACT.get(n, n): v for n, v in headers.items()}, body)
 
 
 def user_of(header: str) -> str:

@@ -7,24 +7,27 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 from camera_parts import QUICK, Memory, wait_for
+from click.testing import CliRunner
 
 from bench.ports import free_port
 from camera_adapters import gb_platform
 from camera_adapters.clock import SystemClock
 from camera_adapters.demand import Demand
-from camera_adapters.gb import _PLATFORMS, GbStream, platform_at
-from camera_adapters.gb_platform import OFFLINE_S, GbPlatform, gb_xml
-from camera_adapters.sip import SipMessage, parse_sip
+from camera_adapters.gb import _PLATFORMS, GbStream, bind_of, platform_at
+from camera_adapters.gb_platform import OFFLINE_S, Address, GbPlatform, gb_xml
+from camera_adapters.sip import SipMessage, digest_fields, digest_response, parse_sip, user_of
 from camera_adapters.stream import StreamOptions, StreamState
 from camera_adapters.testing.gbdevice import GbDevice
+from curbwatch.commands.camera import cli
 
 DEVICE, CHANNEL = "34020000001320000001", "34020000001320000101"
 CHANNELS = [(CHANNEL, "东门", 116.39, 39.9), ("34020000001320000102", "gate2", 116.4, 39.91)]
@@ -229,10 +232,117 @@ def test_sip_round_trip() -> None:
         parse_sip(b"GET / HTTP/1.1\r\n\r\n")
 
 
-def test_the_encoding_that_devices_claim() -> None:
-    text = '<?xml version="1.0" encoding="GB2312"?><R><Name>东门</Name></R>'
-    assert gb_xml(text.encode("gb18030")).findtext("Name") == "东门"
-    assert gb_xml(text.encode()).findtext("Name") == "东门"
+def test_compact_header_names() -> None:
+    request = parse_sip(
+        f"REGISTER sip:x SIP/2.0\r\nf: <sip:{DEVICE}@x>;tag=1\r\nv: SIP/2.0/UDP h\r\ni: 7\r\n\r\n".encode()
+    )
+    assert user_of(request.headers["from"]) == DEVICE
+    assert request.answer("200 OK").headers["via"] == "SIP/2.0/UDP h"
+    assert request.key == ("7", "")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [("gb18030", "GB2312"), ("gb18030", ""), ("utf-8", "GB2312"), ("utf-8", "UTF-8"), ("utf-8", "")],
+)
+@pytest.mark.parametrize("name", ["东门", "一楼", "一路", "十楼", "东门·西", "gate 2"])
+def test_the_encoding_that_devices_claim(name: str, encoding: str, declared: str) -> None:
+    claim = f' encoding="{declared}"' if declared else ""
+    text = f'<?xml version="1.0"{claim}?><R><Name>{name}</Name></R>'
+    assert gb_xml(text.encode(encoding)).findtext("Name") == name
+
+
+def login(to: Address, of: socket.socket) -> tuple[bytes, SipMessage]:
+    """Register as a device does; return what proved it, and the answer."""
+    headers = {
+        "from": f"<sip:{DEVICE}@x>;tag=1",
+        "to": f"<sip:{DEVICE}@x>",
+        "call-id": "1",
+        "cseq": "1 REGISTER",
+    }
+    of.settimeout(60)
+    of.sendto(SipMessage("REGISTER sip:x SIP/2.0", headers).pack(), to)
+    asked = digest_fields(parse_sip(of.recv(4000)).headers["www-authenticate"])
+    response = digest_response(DEVICE, asked["realm"], "12345678", asked["nonce"], "REGISTER", "sip:x")
+    headers["authorization"] = (
+        f'Digest username="{DEVICE}", realm="{asked["realm"]}", nonce="{asked["nonce"]}", '
+        f'uri="sip:x", response="{response}"'
+    )
+    proof = SipMessage("REGISTER sip:x SIP/2.0", headers).pack()
+    of.sendto(proof, to)
+    return proof, parse_sip(of.recv(4000))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_devices_are_told_beijing_time(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        with (
+            GbPlatform(("127.0.0.1", 0), "12345678") as platform,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device,
+        ):
+            date = login(platform.address, device)[1].headers["date"]
+    time.tzset()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}", date)
+    told = datetime.fromisoformat(f"{date}+08:00")
+    assert abs(datetime.now(UTC) - told) < timedelta(minutes=5)
+
+
+def test_a_login_that_was_overheard_opens_nothing() -> None:
+    later_s = 0.0
+    with (
+        GbPlatform(("127.0.0.1", 0), "12345678", monotonic=lambda: time.monotonic() + later_s) as platform,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
+        proof, answer = login(platform.address, device)
+        assert answer.status == 200
+        stranger.settimeout(60)
+        stranger.sendto(proof, platform.address)
+        assert parse_sip(stranger.recv(4000)).status == 401
+        later_s = 3600.0
+        device.sendto(proof, platform.address)
+        assert parse_sip(device.recv(4000)).status == 401
+        assert login(platform.address, device)[1].status == 200
+
+
+def test_only_what_is_understood_is_asked_for() -> None:
+    with (
+        GbPlatform(("127.0.0.1", 0), "12345678") as platform,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device,
+    ):
+        login(platform.address, device)
+        platform.wait_for(DEVICE, 60)
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(platform.invite, DEVICE, CHANNEL, ("127.0.0.1", 9), False, 60.0)
+            request = parse_sip(device.recv(4000))
+            device.sendto(request.answer("200 OK").pack(), platform.address)
+            asked.result(60)
+    body = request.body.decode()
+    assert "m=video 9 RTP/AVP 96\r\n" in body
+    assert re.findall("a=rtpmap:(.*)\r", body) == ["96 PS/90000"]
+
+
+def test_a_port_at_which_a_box_listens_is_told_as_that() -> None:
+    with GbPlatform(("127.0.0.1", 0), "12345678") as platform:
+        url = f"gb28181://:12345678@127.0.0.1:{platform.address[1]}"
+        for asked in (["--gb28181", url], [f"{url}/{DEVICE}/{CHANNEL}", "--seconds", "1"]):
+            told = CliRunner().invoke(cli, ["probe", *asked])
+            assert told.exit_code == 1
+            assert "in_use: " in told.output
+            assert "Stop the box" in told.output
+            assert "12345678" not in told.output
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])  # noqa: S104
+def test_an_address_that_no_device_can_send_to(host: str) -> None:
+    with pytest.raises(ValueError, match="this machine's own address"):
+        bind_of(f"gb28181://:12345678@{host}:5060")
+    told = CliRunner().invoke(cli, ["probe", "--gb28181", f"gb28181://:12345678@{host}:5060"])
+    assert told.exit_code == 2
+    assert "this machine's own address" in told.output
+    assert "12345678" not in told.output
 
 
 @pytest.mark.parametrize("url", ["gb28181://h/1/2", f"gb28181:///{DEVICE}/{CHANNEL}"])
