@@ -143,18 +143,23 @@ class Gateway:
         if token := str(_first(answer, *names)):
             self._client.headers.update({"access-token": token, "Authorization": f"Bearer {token}"})
 
-    def channels(self) -> list[GatewayChannel]:
-        """Return all channels of all devices.
+    def devices(self) -> list[str]:
+        """Return the ids of all devices.
 
         Raises:
             StreamFaultError: the gateway does not answer as expected.
         """
-        found: list[GatewayChannel] = []
-        for device in self._pages("/api/v1/device/list", "DeviceList", {}):
-            serial = str(_first(device, "ID", "DeviceID", "serial"))
-            items = self._pages("/api/v1/device/channellist", "ChannelList", {"serial": serial})
-            found.extend(_channel(serial, item) for item in items)
-        return found
+        rows = self._pages("/api/v1/device/list", "DeviceList", {})
+        return [str(_first(row, "ID", "DeviceID", "serial")) for row in rows]
+
+    def channels(self, device: str) -> list[GatewayChannel]:
+        """Return the channels of a device.
+
+        Raises:
+            StreamFaultError: the gateway does not answer as expected, or does not know them.
+        """
+        rows = self._pages("/api/v1/device/channellist", "ChannelList", {"serial": device})
+        return [_channel(device, row) for row in rows]
 
     def start(self, device: str, channel: str, stream: int = 0) -> str:
         """Start play and return the RTSP address, which lives only while somebody watches.
@@ -179,14 +184,21 @@ class Gateway:
         self._ask("GET", "/api/v1/stream/stop", query)
 
     def _pages(self, path: str, name: str, query: dict[str, Any]) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
+        items: list[Any] = []
+        before: list[Any] = []
         while len(items) < _MAX_CHANNELS:
             page = self._ask("GET", path, {**query, "start": len(items), "limit": _PAGE})
             rows = page.get(name) or []
-            items += rows
-            if not rows or len(items) >= int(_first(page, f"{name.removesuffix('List')}Count") or 0):
+            if not isinstance(rows, list):
+                raise StreamFaultError("protocol", f"the gateway's answer to {path} has no list {name}")
+            # One that takes no notice of `start` tells the same rows for ever.
+            if not rows or rows == before:
                 break
-        return items
+            items, before = items + rows, rows
+            count = str(_first(page, f"{name.removesuffix('List')}Count"))
+            if count.isdecimal() and len(items) >= int(count):
+                break
+        return [row for row in items if isinstance(row, dict)]
 
     def _ask(self, method: str, path: str, query: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -320,19 +332,23 @@ class GatewayStream(RtspStream):
 
 
 def _channel(device: str, item: dict[str, Any]) -> GatewayChannel:
-    try:
-        place = float(_first(item, "Longitude")), float(_first(item, "Latitude"))
-    except ValueError:
-        place = (0.0, 0.0)
     status = str(_first(item, "Status")).upper()
     return GatewayChannel(
         device=device,
         channel=str(_first(item, "ID", "ChannelID", "DeviceID")),
         name=str(_first(item, "Name", "CustomName")),
         online=status in {"ON", "OK", "1", "TRUE"},
-        # Devices without GPS send zeroes.
-        place=place if place != (0.0, 0.0) else None,
+        place=place_of(_first(item, "Longitude"), _first(item, "Latitude")),
     )
+
+
+def place_of(longitude: Any, latitude: Any) -> tuple[float, float] | None:
+    """Return (lon, lat) in degrees of what a device tells; None where that is no place, or zeroes, as without GPS."""
+    try:
+        lon, lat = float(longitude), float(latitude)
+    except (TypeError, ValueError):
+        return None
+    return (lon, lat) if abs(lon) <= 180 and abs(lat) <= 90 and (lon, lat) != (0.0, 0.0) else None
 
 
 def _first(item: dict[str, Any], *names: str) -> Any:

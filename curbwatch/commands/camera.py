@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import click
 import yaml
 
 from camera_adapters.clock import SystemClock
-from camera_adapters.gateway import Gateway, GatewayAddress
 from camera_adapters.mends import mend_for, same_shape, sub_stream_of
 from camera_adapters.onvif import OnvifAddress, check_preset, describe
 from camera_adapters.onvif_discovery import discover
@@ -23,6 +21,7 @@ from camera_adapters.probe import ProbeReport, probe
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import check_login, redact, secrets_of
 from curbwatch.camera_entry import add_to_box, entry_text, hide_secrets, save_secrets, sub_entry
+from curbwatch.gb_channels import channels_of_gateway, channels_that_register
 
 _PLACE = re.compile(r"^(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)$")
 
@@ -87,7 +86,8 @@ def probe_command(
             _tell({"found": discover()}, as_json)
         elif gb28181 is not None:
             native = gb28181.startswith("gb28181://")
-            _tell(_wait_for_devices(gb28181, seconds) if native else _ask_gateway(gb28181), as_json)
+            listed = channels_that_register(gb28181, seconds) if native else channels_of_gateway(gb28181)
+            _tell(listed, as_json)
         else:
             _probe_url(str(url), seconds, transport, picture, as_json)
     except StreamFaultError as exc:
@@ -205,48 +205,6 @@ def _check(address: OnvifAddress, preset: str) -> dict[str, Any]:
         "off": check.off,
         "mend": mend,
     }
-
-
-def _ask_gateway(url: str) -> dict[str, Any]:
-    address = GatewayAddress.parse(url, whole=False)
-    with Gateway(address) as gateway:
-        channels = gateway.channels()
-    return {
-        "channels": [
-            {"device": c.device, "channel": c.channel, "name": c.name, "online": c.online, "place": c.place}
-            for c in channels
-        ]
-    }
-
-
-def _wait_for_devices(url: str, seconds: float) -> dict[str, Any]:
-    from camera_adapters.gb import bind_of
-    from camera_adapters.gb_platform import GbPlatform
-
-    bind, password = bind_of(url)
-    found: list[dict[str, Any]] = []
-    with GbPlatform(bind, password) as platform:
-        threading.Event().wait(seconds)
-        for device in platform.devices():
-            found += [
-                {"device": device, "channel": c.get("DeviceID", ""), "name": c.get("Name", ""),
-                 "online": c.get("Status", "").upper() in {"ON", "OK"}, "place": gb_place(c)}
-                for c in platform.catalog(device)
-            ]  # fmt: skip
-    if not found:
-        raise StreamFaultError(
-            "timeout", f"no device has registered at {bind[0]}:{bind[1]} within {seconds:g} s"
-        )
-    return {"channels": found}
-
-
-def gb_place(item: dict[str, str]) -> list[float] | None:
-    """Return [lon, lat] of a catalogue's entry; None where the device gives none, or zeroes."""
-    try:
-        place = [float(item["Longitude"]), float(item["Latitude"])]
-    except (KeyError, ValueError):
-        return None
-    return place if any(place) else None
 
 
 def _check_address(field: str, url: str) -> None:

@@ -90,7 +90,9 @@ def gateway_of(rtp: RtpClip, wvp: bool = False) -> Iterator[tuple[StandIn, str, 
 def test_list_start_touch_stop(rtp: RtpClip, wvp: bool) -> None:
     with gateway_of(rtp, wvp) as (stand_in, base, served):
         with Gateway(GatewayAddress.parse(base, whole=False)) as gateway:
-            (channel,) = gateway.channels()
+            (device,) = gateway.devices()
+            (channel,) = gateway.channels(device)
+        assert device == DEVICE
         assert (channel.channel, channel.name, channel.online) == (CHANNEL, "东门", True)
         assert channel.place == (120.1, 30.2)
         listed = CliRunner().invoke(cli, ["probe", "--gb28181", base, "--json"])
