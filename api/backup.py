@@ -26,13 +26,13 @@ from api.errors import ApiError
 from api.evidence import EvidenceStore, make_store
 from api.fleet import fleet_key_file, fleet_signer, skip_configs
 from api.migrate import current, migrate
-from api.settings import Settings
+from api.settings import SQLITE, Settings
 from api.tables import Audit, CaseRow, Evidence
 from contract import new_id
 from contract.durable import sync, whole_file
 from contract.signing import key_text
 
-MANIFEST, SQLITE, TABLES, KEY = "manifest.json", "curbwatch.db", "tables", "fleet.key"
+MANIFEST, TABLES, KEY = "manifest.json", "tables", "fleet.key"
 _OF_DATABASE = "database-"
 
 

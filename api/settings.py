@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from contract.datum import Datum
 
-PREFIX = "CURBWATCH_API_"
+PREFIX, SQLITE = "CURBWATCH_API_", "curbwatch.db"
 PEOPLE = ("reviewer", "supervisor", "dispatcher", "handler", "auditor", "admin")
 _ROLE_LINE = re.compile(rf"([^=,]+)=({'|'.join(PEOPLE)})@(/(?:[A-Za-z0-9._-]{{1,40}}/){{0,4}})")
 
@@ -277,7 +277,7 @@ class Settings(BaseModel):
         """The SQLAlchemy URL in the clear."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{(self.data / 'curbwatch.db').absolute()}"
+        return f"sqlite:///{(self.data / SQLITE).absolute()}"
 
     @property
     def is_sqlite(self) -> bool:

@@ -25,7 +25,7 @@ def device() -> None:
 @JSON
 def device_add(name: str, tenant: str, data: Path, as_json: bool) -> None:
     """Add a box, or renew its token (the old one works for another day); print the token, once."""
-    token = _write(data, lambda s: add_device(s, _slug(name), utc_now(), _tenant(tenant)))
+    token = _write(data, lambda s: add_device(s, _slug(name), utc_now(), _tenant(tenant)), new=True)
     tell(
         as_json,
         {"device": name, "token": token},
@@ -68,7 +68,7 @@ def user() -> None:
 @JSON
 def user_add(name: str, role: str, tenant: str, data: Path, as_json: bool) -> None:
     """Add a person; print the password, once."""
-    password = _write(data, lambda s: add_user(s, name, role, utc_now(), _tenant(tenant)))
+    password = _write(data, lambda s: add_user(s, name, role, utc_now(), _tenant(tenant)), new=True)
     tell(as_json, {"username": name, "password": password}, f"password {password} (shown this once)")
 
 
@@ -86,10 +86,10 @@ def user_password(name: str, data: Path, as_json: bool) -> None:
     tell(as_json, {"username": name, "password": password}, f"password {password} (shown this once)")
 
 
-def _write(data: Path, act: Callable[[Any], Any]) -> Any:
+def _write(data: Path, act: Callable[[Any], Any], new: bool = False) -> Any:
     from sqlalchemy.exc import IntegrityError
 
-    _, db = open_centre(data)
+    _, db = open_centre(data, new)
     try:
         with db.write() as session:
             return act(session)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from api.db import Database
-from api.migrate import migrate
-from api.settings import Settings
+from api.migrate import current, migrate
+from api.settings import SQLITE, Settings
 
 DATA = click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), default=Path("var/api"), show_default=True
@@ -18,10 +18,25 @@ DATA = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 
 
-def open_centre(data: Path) -> tuple[Settings, Database]:
-    """Return the settings and the database, brought to the present revision; whoever asks closes it."""
+def open_centre(data: Path, new: bool = False) -> tuple[Settings, Database]:
+    """Return the settings and the database, brought to the present revision; whoever asks closes it.
+
+    Raises:
+        click.ClickException: there is no centre, and none shall be made (`new`).
+    """
     settings = Settings.from_env(data=data)
+    nothing = click.ClickException(
+        f"--data: no centre is in {data}; name its folder, or make one with `curbwatch api init`"
+        if settings.database_url is None
+        else "database_url: the database holds no centre; make one with `curbwatch api init`"
+    )
+    # Opening SQLite makes the file.
+    if not new and settings.database_url is None and not (settings.data / SQLITE).is_file():
+        raise nothing
     db = Database(settings)
+    if not new and current(db.engine) is None:
+        db.close()
+        raise nothing
     migrate(db.engine)
     return settings, db
 

@@ -26,7 +26,7 @@ def cli() -> None:
 @JSON
 def init(data: Path, as_json: bool) -> None:
     """Make the database and the first admin; print the password, once."""
-    _, db = open_centre(data)
+    _, db = open_centre(data, new=True)
     with db.write() as session:
         password = first_admin(session, utc_now())
     db.close()
@@ -54,7 +54,7 @@ def run(data: Path, host: str, port: int, forwarded_allow_ips: str, workers: int
 
     import uvicorn
 
-    settings, db = open_centre(data)
+    settings, db = open_centre(data, new=True)
     with db.write() as session:
         password = first_admin(session, utc_now())
     db.close()
@@ -74,10 +74,16 @@ def run(data: Path, host: str, port: int, forwarded_allow_ips: str, workers: int
 @click.option("--to", default="head", show_default=True, help="A revision, `head`, or `base`.")
 def migrate_command(data: Path, to: str) -> None:
     """Bring the database to a revision."""
+    from alembic.util import CommandError
+
     db = Database(Settings.from_env(data=data))
-    migrate(db.engine, to)
-    click.echo(f"at revision {current(db.engine) or 'base'}")
-    db.close()
+    try:
+        migrate(db.engine, to)
+        click.echo(f"at revision {current(db.engine) or 'base'}")
+    except CommandError as exc:
+        raise click.BadParameter(f"{exc}; give a revision, `head` or `base`", param_hint="--to") from None
+    finally:
+        db.close()
 
 
 cli.add_command(device)
@@ -121,10 +127,14 @@ def export_command(data: Path, file: Path, form: Any, since: Any, until: Any, da
     settings, db = open_centre(data)
     first, last = (day.replace(tzinfo=UTC) if day else None for day in (since, until))
     wanted = Wanted(first, last, datum=datum)
-    with file.open("wb") as out:
-        for part in export(core_for(settings, db), EVERYTHING, form, wanted):
-            out.write(part)
-    db.close()
+    try:
+        with file.open("wb") as out:
+            for part in export(core_for(settings, db), EVERYTHING, form, wanted):
+                out.write(part)
+    except OSError as exc:
+        raise click.FileError(str(file), exc.strerror or str(exc)) from None
+    finally:
+        db.close()
     click.echo(f"{file.stat().st_size} bytes in {file}")
 
 
@@ -266,7 +276,7 @@ def open311(data: Path, once: bool) -> None:
 
 @cli.command("backup")
 @DATA
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 def backup(data: Path, target: Path) -> None:
     """Write a consistent copy of database, evidence and fleet key into TARGET while the centre runs. Keep it secret."""
     from api.backup import BackupError, back_up

@@ -243,14 +243,10 @@ def _found(session: Any, rollout_id: str) -> Any:
 
 def _at(data: Path, act: Callable[[Any, Any], Any]) -> Any:
     from api.app import core_for
-    from api.db import Database
     from api.errors import ApiError
-    from api.migrate import migrate
-    from api.settings import Settings
+    from curbwatch.centre import open_centre
 
-    settings = Settings.from_env(data=data)
-    db = Database(settings)
-    migrate(db.engine)
+    settings, db = open_centre(data)
     try:
         with db.write() as session:
             return act(session, core_for(settings, db))
