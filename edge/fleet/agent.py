@@ -81,11 +81,11 @@ class FleetAgent:
             config_version=self.central.version,
             config_phase=self.central.phase,
             config_refused=refused,
-            config_reason=reason,
+            config_reason=reason if refused else self.central.waits,
             model=self.models.slots.model,
             model_phase=self.models.slots.phase,
             model_refused=model_refused,
-            model_reason=model_reason,
+            model_reason=model_reason if model_refused else self.models.waits,
             model_again=self.models.again,
             shadow=self.shadow.report(),
         )

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from contract.base import Slug
 from contract.fleet import ConfigEnvelope, Phase
 from contract.signing import SignedError, open_config, read_key
+from edge.answers import refuses
 from edge.changes import Changes, RefusedConfigError
 from edge.config import BoxConfig, CameraConfig, box_environ
 from edge.fleet.enrol import FLEET_KEY
@@ -26,6 +27,10 @@ from edge.speaker_config import MessageConfig
 from edge.yaml_source import ConfigError, load_yaml
 
 MAX_ENVELOPE = 2_000_000
+
+
+class _NotYetError(Exception):
+    """Something else than the centre's answer came, such as a portal's page: the next beat asks again."""
 
 
 class CentralConfig(Section):
@@ -46,6 +51,8 @@ class ConfigFromCentre:
         self._window: HealthWindow | None = None
         self._overlay: CentralConfig | None = None
         self._unsaved = False
+        # Why the wished version is not here yet.
+        self.waits = ""
         # The box's file as it was last taken up; what the centre gives is laid over it.
         self.base: BoxConfig | None = None
         if self._state.get("trial"):
@@ -79,6 +86,7 @@ class ConfigFromCentre:
     ) -> None:  # fmt: skip
         """Go towards the version that the centre wants. A refused version is not tried again."""
         if wanted == self.version or wanted == self.refused[0] or self.base is None:
+            self.waits = ""
             return
         if self._state.get("trial"):
             return  # one change at a time: the one on trial is judged first
@@ -86,15 +94,18 @@ class ConfigFromCentre:
         try:
             overlay = self._pull(wanted, client) if wanted else None
             apply(_over(self.base, overlay) if overlay is not None else self.base)
-        except httpx.HTTPError as exc:
-            self._log.warning("config.pull_waits", version=wanted, reason=type(exc).__name__)
+        except (httpx.HTTPError, OSError, _NotYetError) as exc:
+            word = str(exc) if isinstance(exc, _NotYetError) else type(exc).__name__
+            self.waits = f"version {wanted} waits: {word}"
+            self._log.warning("config.pull_waits", version=wanted, reason=word)
             return
-        except (RefusedConfigError, ConfigError, SignedError, OSError, ValueError) as exc:
+        except (RefusedConfigError, ConfigError, SignedError, ValueError) as exc:
+            self.waits = ""
             reason = exc.problems[0] if isinstance(exc, (RefusedConfigError, ConfigError)) else str(exc)
             self._overlay = old
             self._refuse(wanted, reason, taken_back=False)
             return
-        self._overlay = overlay
+        self._overlay, self.waits = overlay, ""
         held = int(self._state.get("held") or 0)
         seen = max(wanted, int(self._state.get("seen") or 0))
         if wanted:
@@ -141,16 +152,18 @@ class ConfigFromCentre:
                 f"version {version} is older than what this box has had; the centre sends old ones anew"
             )
         answer = client.get(f"/devices/self/config/{version}")
-        if answer.status_code in (404, 410):
+        if answer.status_code in (404, 410) and refuses(answer):
             raise SignedError(f"the centre has no version {version}")
         answer.raise_for_status()
         if len(answer.content) > MAX_ENVELOPE:
-            raise SignedError(f"the configuration has more than {MAX_ENVELOPE} bytes")
+            raise _NotYetError(f"the answer has more than {MAX_ENVELOPE} bytes")
         key = read_key((self._folder / FLEET_KEY).read_text(encoding="utf-8"))
         try:
             envelope = ConfigEnvelope.model_validate_json(answer.content).envelope
         except ValidationError:
-            raise SignedError("the centre's answer is no signed configuration") from None
+            raise _NotYetError(
+                "the answer is no signed configuration; is it the centre that answers?"
+            ) from None
         order = open_config(envelope, key, self._device)
         if order.version != version:
             raise SignedError(f"version {version} was asked for, {order.version} came")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ import httpx
 from contract.fleet import OWN
 from edge.fleet.enrol import ROOT
 from edge.fleet.health_window import HealthWindow, Look
-from edge.fleet.releases import ReleaseError, Releases
+from edge.fleet.releases import ReleaseError, Releases, UntrustedError, WrongBytesError
 from edge.fleet.settings import FleetConfig
 from edge.fleet.slots import QuotaError, Slots
 from edge.fleet.state import read_state, write_state
@@ -24,6 +25,21 @@ from models.bundle import Bundle, BundleError, load_bundle
 
 LINE_S = 30.0
 T = TypeVar("T")
+# What is not the signers' is asked for again at the next beat, and then after a minute, two, four ... an hour.
+REST_S, LONGEST_REST_S = 60.0, 3600.0
+# So often in a row the same wrong bytes: they are what is there.
+WRONG = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """What keeps a release from being taken for now, and when (monotonic seconds) it is asked for again."""
+
+    model: str
+    reason: str
+    rests: int = 0
+    until_s: float = 0.0
+    wrong: int = 0
 
 
 class ModelFromCentre:
@@ -37,6 +53,7 @@ class ModelFromCentre:
         self._window: HealthWindow | None = None
         self._fetching: threading.Thread | None = None
         self._wanted: str | None = None
+        self._trouble: _Trouble | None = None
 
     def load(self, own: str, opened: Callable[[Bundle], T]) -> T:
         """Return `opened` of the bundle to run at this start: the released one on trial or held, else the file's own.
@@ -105,7 +122,7 @@ class ModelFromCentre:
             return
         if wanted == OWN or not self._root.is_file():
             return
-        if self.busy or slots.phase == "trial" or not self.wants(wanted):
+        if self.busy or slots.phase == "trial" or not self.wants(wanted) or self._rests(wanted):
             return
         self._fetching = threading.Thread(
             target=self._take, args=(wanted, client, look, restart), name="model", daemon=True
@@ -121,11 +138,23 @@ class ModelFromCentre:
         """Forget what was refused when a person says so anew; True then."""
         if not self._settings.models or again <= self.again:
             return False
+        self._trouble = None
         # First the slots: cut between the two, it is forgiven once more, which changes nothing.
         self.slots.forgive()
         write_state(self._folder / "again.json", {"again": again})
         self._log.info("model.tried_again", again=again)
         return True
+
+    @property
+    def waits(self) -> str:
+        """Why the wished model is not here yet; empty where nothing stands against it."""
+        trouble = self._trouble
+        return trouble.reason if trouble is not None and trouble.model == self._wanted else ""
+
+    def _rests(self, model: str) -> str:
+        trouble = self._trouble
+        rests = trouble is not None and trouble.model == model and time.monotonic() < trouble.until_s
+        return trouble.reason if trouble is not None and rests else ""
 
     @property
     def busy(self) -> bool:
@@ -150,6 +179,8 @@ class ModelFromCentre:
             return "the box has no trust in releases; enrol it again", True
         if self.busy or self.slots.phase == "trial":
             return "another model is being fetched or on trial", False
+        if reason := self._rests(model):
+            return reason, False
 
         def fetch() -> None:
             slot, reason, final = self._fetch(model, client)
@@ -174,14 +205,31 @@ class ModelFromCentre:
                 )
                 releases.fetch(release, slot)
         except (ReleaseError, QuotaError, OSError) as exc:
-            final = exc.final if isinstance(exc, ReleaseError) else isinstance(exc, QuotaError)
             reason = f"{type(exc).__name__}: {exc}" if isinstance(exc, OSError) else str(exc)
+            final = self._fails(wanted, exc, reason)
             self._log.warning("model.not_taken", model=wanted, reason=reason, final=final)
             return None, reason, final
+        self._trouble = None
         self._log.info(
             "model.fetched", model=wanted, bytes=release.size, seconds=round(time.monotonic() - began, 1)
         )
         return slot, "", True
+
+    def _fails(self, model: str, exc: Exception, reason: str) -> bool:
+        """Note a failure, and say whether asking again gives the same answer."""
+        before = self._trouble if self._trouble is not None and self._trouble.model == model else None
+        rests, until_s, wrong = 0, 0.0, before.wrong if before is not None else 0
+        if isinstance(exc, UntrustedError):
+            rests = before.rests + 1 if before is not None else 1
+            rest_s = min(REST_S * 2.0 ** min(rests - 2, 16), LONGEST_REST_S) if rests > 1 else 0.0
+            until_s = time.monotonic() + rest_s
+        if isinstance(exc, WrongBytesError):
+            wrong = wrong + 1 if before is not None and before.reason == reason else 1
+        if isinstance(exc, QuotaError) or (isinstance(exc, ReleaseError) and exc.final) or wrong >= WRONG:
+            self._trouble = None
+            return True
+        self._trouble = _Trouble(model, reason[:300], rests, until_s, wrong)
+        return False
 
     def _take(
         self, wanted: str, client: httpx.Client, look: Callable[[], Look], restart: Callable[[], None]

@@ -6,6 +6,7 @@ A release `city/name@version` is the targets `city/name/version/<file>`, one a f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,17 @@ class ReleaseError(RuntimeError):
     def __init__(self, reason: str, final: bool) -> None:
         super().__init__(reason)
         self.final = final
+
+
+class UntrustedError(ReleaseError):
+    """What came is not the signers', or no longer: a portal's page, or a timer that signs nothing. That passes."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, final=False)
+
+
+class WrongBytesError(UntrustedError):
+    """A file has not the hash that was released. The same bytes again and again will not pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,7 @@ class Releases:
                     raise ReleaseError(f"{model}: {file} of its manifest was not released", final=True)
                 files[file] = found
         except (RepositoryError, DownloadLengthMismatchError) as exc:
-            raise ReleaseError(f"{model}: {type(exc).__name__}: {exc}", final=True) from None
+            raise UntrustedError(f"{model}: {type(exc).__name__}: {exc}") from None
         except (DownloadError, httpx.HTTPError, OSError) as exc:
             raise ReleaseError(f"{model}: not reachable ({_cause(exc)})", final=False) from None
         return Release(model, files), updater
@@ -109,7 +121,7 @@ class Releases:
         """Bring every file of a release into `slot`, checked; parts that are there are taken up. Return the bundle.
 
         Raises:
-            ReleaseError: a file is not what was released (final), or the line broke (the next call goes on).
+            ReleaseError: a file is not what was released (the next call begins it anew), or the line broke (it goes on).
         """
         for name, target in release.files.items():
             self._file(target, slot / name)
@@ -153,9 +165,11 @@ class Releases:
         if have < target.length:
             self._pull(target, part, have)
         if not _right(target, part):
-            part.unlink(missing_ok=True)
-            raise ReleaseError(
-                f"{target.path}: the bytes that came do not have the released hash", final=True
+            with part.open("rb") as file:
+                came = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            part.unlink()
+            raise WrongBytesError(
+                f"{target.path}: the bytes that came do not have the released hash (but {came}…)"
             )
         if part != path:
             part.replace(path)
@@ -168,6 +182,11 @@ class Releases:
             with self._client.stream("GET", url, headers=headers) as answer:
                 if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
                     raise ReleaseError(f"{target.path}: the server answers {answer.status_code}", final=False)
+                length = answer.headers.get("Content-Length", "")
+                if answer.status_code == httpx.codes.OK and length not in ("", str(target.length)):
+                    raise UntrustedError(
+                        f"{target.path}: the server sends {length} bytes, {target.length} were released"
+                    )
                 if answer.status_code == httpx.codes.OK or not _continues(answer, have):
                     have = 0  # it sends from the beginning
                 with part.open("r+b" if part.is_file() else "wb") as file:
@@ -177,7 +196,8 @@ class Releases:
                     for piece in answer.iter_raw():
                         have += len(piece)
                         if have > target.length:
-                            raise ReleaseError(f"{target.path}: more bytes than were released", final=True)
+                            file.truncate(0)
+                            raise UntrustedError(f"{target.path}: more bytes than were released")
                         file.write(piece)
         except httpx.HTTPError as exc:
             raise ReleaseError(

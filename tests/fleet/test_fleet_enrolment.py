@@ -175,6 +175,56 @@ def test_a_full_disk_stops_no_start_and_what_was_decided_is_written_later(tmp_pa
     assert json.loads((folder / "config.json").read_text())["refused"] == 3
 
 
+OUR_404 = httpx.Response(404, json={"detail": "no version 7 of this box's configuration"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "phase"),
+    [
+        (httpx.Response(200, text="<html>sign in</html>"), "none"),
+        (httpx.Response(200, text="x" * 2_000_001), "none"),
+        (httpx.Response(302, headers={"location": "/login"}), "none"),
+        (httpx.Response(404, text="default backend - 404"), "none"),
+        (httpx.Response(502), "none"),
+        (httpx.Response(200, json={"envelope": "{}"}), "refused"),
+        (OUR_404, "refused"),
+        (None, "none"),
+    ],
+)
+def test_a_configuration_is_refused_by_the_centres_own_word_alone(
+    tmp_path: Path, answer: httpx.Response | None, phase: str
+) -> None:
+    folder, signer = tmp_path / "fleet", CryptoSigner.generate_ed25519()
+    folder.mkdir()
+    (folder / "fleet.pub").write_text(key_text(signer.public_key))
+    asked: list[str] = []
+    if answer is None:  # good, and there is no room on the disk
+        body = "cameras: [{id: a, url: 'rtsp://127.0.0.1:9/a', place: {lon: 1, lat: 1}}]"
+        order = ConfigOrder(
+            device_id="box-1",
+            version=7,
+            body=body,
+            sha256=hashlib.sha256(body.encode()).hexdigest(),
+            issued_at=datetime.now(UTC),
+        )
+        answer = httpx.Response(200, json={"envelope": sign_config(signer, order)})
+        (folder / "config-7.yaml.part").mkdir()
+
+    def centre(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        assert answer is not None
+        return answer
+
+    central = ConfigFromCentre(tmp_path, None, "box-1", get_logger())
+    central.base = config_of(tmp_path, camera("own", "rtsp://127.0.0.1:9/none"))
+    nothing = Look(0.0, frozenset(), frozenset())
+    with httpx.Client(transport=httpx.MockTransport(centre), base_url="http://centre") as client:
+        for _ in range(3):
+            central.take(7, client, lambda _: Changes(), lambda: nothing, 60.0)
+    assert (central.phase, len(asked)) == (phase, 1 if phase == "refused" else 3)
+    assert ("version 7 waits" in central.waits) == (phase == "none")
+
+
 def test_a_box_takes_a_configuration_while_it_runs_and_takes_a_bad_one_back(tmp_path: Path) -> None:
     film = RtpClip(make_clip(tmp_path / "street.mp4", 12))
     with (

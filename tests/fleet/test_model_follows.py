@@ -15,7 +15,7 @@ from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -30,7 +30,7 @@ from edge.box import Box as RunningBox
 from edge.config import BoxConfig
 from edge.fleet.enrol import ROOT
 from edge.fleet.health_window import Look
-from edge.fleet.models import ModelFromCentre
+from edge.fleet.models import WRONG, ModelFromCentre
 from edge.fleet.settings import FleetConfig
 from edge.fleet.state import read_state, write_bytes, write_state
 from edge.log import get_logger
@@ -40,6 +40,23 @@ from models.detector import Detector
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """A file server that can answer with a page instead, as long as the file where it `fills`."""
+
+    page, fills = "", False
+    pages: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        if not self.page or self.page not in self.path:
+            super().do_GET()
+            return
+        self.pages.append(self.path)
+        text = b"<html>Please sign in</html>"
+        text = text.ljust(Path(self.translate_path(self.path)).stat().st_size) if self.fills else text
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
     def log_message(self, *args: object) -> None:
         return
 
@@ -346,6 +363,40 @@ def test_a_box_whose_disk_is_full_at_a_trials_end_goes_back_and_is_still_heard(
         running.stop()
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize("where", ["metadata", ".onnx"])
+def test_a_page_in_a_releases_place_is_waited_out(box: Box, where: str) -> None:
+    model = "north/centernet-mbv3-coco@7"
+    Quiet.page = where
+    try:
+        for _ in range(3):
+            box.wish(model)
+            wait(lambda: not box.models.busy)
+        assert box.models.slots.phase == "none"
+        assert box.models.waits
+        asked = len(Quiet.pages)
+        box.wish(model)
+        assert not box.models.busy, "it is asked for rarer and rarer"
+        assert asked == len(Quiet.pages)
+    finally:
+        Quiet.page = ""
+    box.start()
+    box.on_trial(model)
+    assert box.models.waits == ""
+
+
+def test_the_same_wrong_bytes_again_and_again_are_refused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.fleet.models.REST_S", 0.0)
+    monkeypatch.setattr(Quiet, "page", ".onnx")
+    monkeypatch.setattr(Quiet, "fills", True)
+    model = "north/centernet-mbv3-coco@7"
+    for turn in range(WRONG):
+        assert box.models.slots.phase == "none", turn
+        box.wish(model)
+        wait(lambda: not box.models.busy)
+    assert (box.models.slots.phase, box.models.slots.refused[0]) == ("refused", model)
+    assert "released hash" in box.models.slots.refused[1]
 
 
 def test_a_slot_that_rots_on_the_disk_gives_way_to_the_files_own(box: Box) -> None:

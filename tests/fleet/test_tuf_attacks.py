@@ -123,24 +123,24 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made.line.server.shutdown()
 
 
-def refused(scene: Scene, word: str, model: str = MODEL) -> None:
+def refused(scene: Scene, word: str, model: str = MODEL, final: bool = False) -> None:
     with pytest.raises(ReleaseError, match=word) as caught:
         scene.take(model)
-    assert caught.value.final
+    assert caught.value.final == final
 
 
 def test_a_release_arrives_whole_and_by_its_city_alone(scene: Scene) -> None:
     slot = scene.take()
     assert load(slot).manifest.version == "1"
     scene.signer().delegate("south")
-    refused(scene, "no trusted role", "south/street@1")
+    refused(scene, "no trusted role", "south/street@1", final=True)
     # The north's key signs for a path of the south: nobody asks the north for it.
     north = scene.signer()
     role = north._load("north")
     role.signed.targets |= {p.replace("north/", "south/"): t for p, t in role.signed.targets.items()}
     north._sign("north", role)
     north._publish_snapshot()
-    refused(scene, "no trusted role", "south/street@1")
+    refused(scene, "no trusted role", "south/street@1", final=True)
 
 
 def _unsigned(scene: Scene) -> None:
@@ -199,6 +199,23 @@ def test_a_box_refuses(scene: Scene, attack: Any, word: str) -> None:
     attack(scene)
     refused(scene, word)
     assert scene.slots.model == ""
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [_unsigned, _expired, _endless_metadata, _endless_target, _wrong_bytes],
+    ids=lambda a: a.__name__,
+)
+def test_what_was_not_the_signers_leaves_nothing_behind(scene: Scene, attack: Any) -> None:
+    kept = scene.folder / "kept"
+    shutil.copytree(scene.repo, kept)
+    attack(scene)
+    refused(scene, "Error|bytes")
+    shutil.rmtree(scene.repo)
+    shutil.copytree(kept, scene.repo)
+    scene.line.endless = ""
+    scene.signer().refresh()
+    assert load(scene.take()).manifest.version == "1"
 
 
 def test_rollback_and_freeze(scene: Scene) -> None:
