@@ -29,7 +29,15 @@ class FleetAgent:
     def __init__(self, config: BoxConfig, env_file: Path | None, log: Any) -> None:
         self._settings, self._log = config.fleet, log
         self.lock = threading.RLock()
-        self.models = ModelFromCentre(config.data_dir, config.fleet, config.api.url, log)
+        # One change at a time: the start of the worker for a model would end a configuration's trial.
+        self.models = ModelFromCentre(
+            config.data_dir,
+            config.fleet,
+            config.api.url,
+            log,
+            lambda: self.central.phase == "trial",
+            self.lock,
+        )
         self.shadow = ShadowFromCentre(config.data_dir, config.fleet, self.models, log)
         # Starts the worker again; whoever runs the box sets it.
         self.restart: Callable[[], None] = lambda: None
@@ -52,16 +60,23 @@ class FleetAgent:
             return
         if self._settings.config:
             with self.lock:
-                self.central.take(wanted.config_version, client, apply, look, self._settings.window_s)
+                if self.models.slots.phase != "trial":
+                    self.central.take(wanted.config_version, client, apply, look, self._settings.window_s)
         if self.models.forgive(wanted.model_again):
             self.shadow.forgive()
         # A model that shall run goes before one that shall be looked at: both need the slot that does not run.
         first = self._settings.models and self.models.wants(wanted.model)
         if first:
             self.shadow.give_way(wanted)
-        self.models.obey(wanted.model, client, look, self.restart)
+        self.models.obey(wanted.model, client, look, self._begin_again)
         if not first:
             self.shadow.obey(wanted.shadow, client)
+
+    def _begin_again(self) -> None:
+        """Start the worker again, asked to: that says nothing against a configuration on trial, which is taken anew."""
+        with self.lock:
+            self.central.put_off()
+        self.restart()
 
     def obey_resting(self, answer: httpx.Response, client: httpx.Client) -> None:
         """Follow the wish for the model alone, in safe mode: it may be the model that ends this box again and again."""

@@ -116,6 +116,14 @@ class ConfigFromCentre:
         self._save()
         self._log.info("config.on_trial" if wanted else "config.own_file", version=wanted)
 
+    def put_off(self) -> None:
+        """End a trial without a word against it, before a start that somebody asked for; the version may come again."""
+        if trial := int(self._state.get("trial") or 0):
+            self._state = {"held": int(self._state.get("held") or 0), "seen": trial - 1}
+            self._window = None
+            self._save()
+            self._log.info("config.put_off", version=trial)
+
     def watch(self, look: Look, apply: Callable[[BoxConfig], Changes]) -> None:
         """Judge the trial; a bad one is taken back at once."""
         if self._unsaved:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,12 @@ class _Trouble:
 class ModelFromCentre:
     """The released model of one box. `obey` and `watch` are called by the heartbeat's thread."""
 
-    def __init__(self, data_dir: Path, settings: FleetConfig, api_url: str, log: Any) -> None:
+    def __init__(
+        self, data_dir: Path, settings: FleetConfig, api_url: str, log: Any,
+        later: Callable[[], bool] = lambda: False, lock: AbstractContextManager[Any] | None = None,
+    ) -> None:  # fmt: skip
+        """No model is switched to while `later` says so; what it tells of changes under `lock` alone."""
+        self._later, self._lock = later, lock or threading.RLock()
         self._folder, self._settings, self._log = data_dir / "models", settings, log
         self._url = settings.releases_url or f"{api_url.rstrip('/')}/releases"
         self._trust, self._root = data_dir / "fleet" / "tuf", data_dir / "fleet" / ROOT
@@ -122,7 +128,13 @@ class ModelFromCentre:
             return
         if wanted == OWN or not self._root.is_file():
             return
-        if self.busy or slots.phase == "trial" or not self.wants(wanted) or self._rests(wanted):
+        if (
+            self.busy
+            or slots.phase == "trial"
+            or not self.wants(wanted)
+            or self._rests(wanted)
+            or self._later()
+        ):
             return
         self._fetching = threading.Thread(
             target=self._take, args=(wanted, client, look, restart), name="model", daemon=True
@@ -242,9 +254,13 @@ class ModelFromCentre:
         if self._wanted != wanted:
             self._log.info("model.not_wanted_any_more", model=wanted)
             return
+        live = sorted(look().live)
         try:
-            write_state(self._folder / "before.json", {"live": sorted(look().live)})
-            self.slots.switch(slot, wanted)
+            with self._lock:
+                if self._later():
+                    return  # it is here; a beat after the other trial switches to it
+                write_state(self._folder / "before.json", {"live": live})
+                self.slots.switch(slot, wanted)
         except OSError as exc:
             # A new start would run the one before: the next beat tries again.
             self._log.warning(

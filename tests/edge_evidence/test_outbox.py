@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from case_parts import alert, jpegs, spool_file
@@ -172,3 +174,25 @@ def test_links_of_other_cases_come_without_their_messages(tmp_path: Path) -> Non
     outbox.put_alert(alert())
     outbox.put_alert(alert(mine, 1, "cleared"))
     assert [body is None for _, _, body in outbox.links(mine)] == [False, True, False]
+
+
+def test_a_full_disk_at_the_start_leaves_what_was_refused_for_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            if sql.startswith(("INSERT", "DELETE")):
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *given)
+
+    outbox, refused = Outbox(tmp_path / "outbox"), alert()
+    outbox.put_alert(refused)
+    outbox.refuse_alert(outbox.next_alerts()[0].seq, "422")
+    outbox.close()
+    with monkeypatch.context() as patched:
+        patched.setattr("edge.outbox.sqlite3.connect", partial(sqlite3.connect, factory=Full))
+        for _ in range(2):
+            outbox = Outbox(tmp_path / "outbox")
+            assert outbox.level().alerts == 0
+            outbox.close()
+    assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]

@@ -8,7 +8,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +16,11 @@ import uvicorn
 from case_parts import KINDS, alert, jpegs, picture_item
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.testclient import TestClient
 
 from bench.ports import free_port
 from contract import AlertStage, new_id
 from contract.chain import LINK_HEADER, open_link
-from edge.identity import load_signer, public_key
+from edge.identity import load_signer
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
 from edge.uplink import CHUNK, RetryLaterError, Uplink, client_for
@@ -167,42 +165,6 @@ def test_an_answer_that_may_change_keeps_the_message(tmp_path: Path, server: Ser
     assert (outbox.level().alerts, len(server.alerts)) == (0, 1)
 
 
-PAGES = (
-    b"<html>Down for maintenance</html>",
-    b"[]",
-    b'{"alert_id": "01a1b2c3-0000-7000-8000-000000000000", "sha256": "00", "complete": true, "keyid": "00"}',
-    b'{"sha256": "%s", "received": 0, "complete": false}',
-)
-
-
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_a_page_that_answers_everything_takes_nothing(tmp_path: Path, page: bytes, status: int) -> None:
-    app = FastAPI()
-
-    @app.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT"])
-    def answer(path: str) -> Response:
-        told = page.replace(b"%s", path.rpartition("/")[2].encode())
-        return Response(b"" if status == 204 else told, status, media_type="text/html")
-
-    signer = load_signer(tmp_path / "k")
-    public = public_key(signer, "box-1")
-
-    with TestClient(app) as client:
-        for what in ("alert", "picture", "clip"):
-            outbox = Outbox(tmp_path / what, signer=signer)
-            if what == "alert":
-                outbox.put_alert(alert())
-            else:
-                kind = Priority.PICTURE if what == "picture" else Priority.CLIP
-                outbox.put_file(b"v" * (100 if what == "picture" else 2000), kind, "video/mp4", 1.0)
-            uplink = Uplink(outbox, client, get_logger(), public_key=public, part_bytes=500)
-            with pytest.raises(RetryLaterError, match="is it the centre"):
-                uplink.send_once(threading.Event())
-            assert outbox.level().alerts + outbox.level().files == 1
-            assert uplink._public_key == public, "the key is still to be enrolled"
-
-
 @pytest.mark.parametrize("status", [302, 308, 401, 402, 404, 409, 429, 503])
 @pytest.mark.parametrize("size", [100, 2000])
 def test_an_answer_that_may_change_keeps_the_file(
@@ -267,29 +229,6 @@ def test_a_refused_message_does_not_hold_back_the_next_and_is_not_lost(
     assert json.loads(server.alerts[0])["id"] == good.id
     assert uplink.counts.refused == 1
     outbox.close()
-    assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]
-
-
-def test_a_full_disk_at_the_start_leaves_what_was_refused_for_a_later_one(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Full(sqlite3.Connection):
-        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
-            if sql.startswith(("INSERT", "DELETE")):
-                raise sqlite3.OperationalError("database or disk is full")
-            return super().execute(sql, *given)
-
-    outbox, refused = Outbox(tmp_path / "outbox"), alert()
-    outbox.put_alert(refused)
-    server.answers = [(422, {})]
-    uplink_of(outbox, server).send_once(threading.Event())
-    outbox.close()
-    with monkeypatch.context() as patched:
-        patched.setattr("edge.outbox.sqlite3.connect", partial(sqlite3.connect, factory=Full))
-        for _ in range(2):
-            outbox = Outbox(tmp_path / "outbox")
-            assert outbox.level().alerts == 0
-            outbox.close()
     assert [a.event_id for a in Outbox(tmp_path / "outbox").next_alerts()] == [refused.id]
 
 

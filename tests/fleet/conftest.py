@@ -14,9 +14,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "edge_worker"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 from fleet_parts import City, city
+from release_parts import Box, served_box
 
 
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[City]:
     with city(tmp_path / "centre") as made:
+        yield made
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    with served_box(tmp_path) as made:
         yield made
