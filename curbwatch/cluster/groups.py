@@ -6,6 +6,8 @@ another node that fits; a group's folder is locked, so that a node that was only
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from curbwatch.cluster.plan import ClusterPlan, GroupPlan
+from edge.supervisor import AGAIN
 
 # A node that was cut off ends its actors within a minute of the head's verdict.
 LOCK_PATIENCE_S = 120.0
@@ -34,7 +37,9 @@ class CameraGroup:
         if data_dir is not None:
             config = config.model_copy(update={"data_dir": Path(data_dir)})
         self._held = hold(config.data_dir, LOCK_PATIENCE_S)
-        self._box = Box(config, get_logger())
+        self._box = Box(config, get_logger(), env_file=Path(box).with_suffix(".env"))
+        self._ends = threading.Event()
+        self._box.on_restart(self._begin_again)
         self._box.start()
 
     def health(self) -> dict[str, Any]:
@@ -49,14 +54,27 @@ class CameraGroup:
         }
 
     def reload(self, box: str) -> None:
-        """Take up the box file as it is now, without a restart.
+        """Take up the box file as it is now, without a restart; what the centre gives stays over it.
 
         Raises:
             ValueError: it cannot be taken up; the old one holds on.
         """
         from edge.config import load_box
 
-        self._box.apply(load_box(Path(box)).model_copy(update={"data_dir": self._box.config.data_dir}))
+        self._box.apply_file(load_box(Path(box)).model_copy(update={"data_dir": self._box.config.data_dir}))
+
+    def _begin_again(self) -> None:
+        """Run another model as a box under `edge run` does: in a new process. Ray starts an actor that ended so again."""
+        if not self._ends.is_set():
+            self._ends.set()
+            # A thread of the box asks, and the box's end waits for its threads.
+            threading.Thread(target=self._end_process, name="again").start()
+
+    def _end_process(self) -> None:
+        try:
+            self.stop()
+        finally:
+            os._exit(AGAIN)
 
     def stop(self) -> None:
         """Stop the box in order; what was not sent stays in its outbox."""
