@@ -15,6 +15,7 @@ from edge.identity import KEY_FILE, PUBLIC_FILE, load_signer, public_key
 from edge.identity_error import IdentityError
 
 TOKEN, FLEET_KEY, ROOT = "box.token", "fleet.pub", "root.json"
+_CODE = "code: write it as the centre showed it, BOX.SECRET"
 
 
 class EnrolError(RuntimeError):
@@ -32,7 +33,7 @@ def enrol(data_dir: Path, client: httpx.Client, code: str) -> Enrolled:
     """
     device, dot, _ = code.strip().rpartition(".")
     if not dot or not device:
-        raise EnrolError("code: write it as the centre showed it, BOX.SECRET")
+        raise EnrolError(_CODE)
     if (data_dir / PUBLIC_FILE).exists() and not (data_dir / KEY_FILE).exists():
         raise EnrolError(
             "this box's key is in a token (identity.token), and enrolment by code would make a second one: write the "
@@ -40,9 +41,12 @@ def enrol(data_dir: Path, client: httpx.Client, code: str) -> Enrolled:
         )
     try:
         signer = load_signer(data_dir / KEY_FILE)
-        told = Enrolment(
-            code=code.strip(), key=public_key(signer, device), proof=proof_of(signer, code.strip())
-        )
+        try:
+            told = Enrolment(
+                code=code.strip(), key=public_key(signer, device), proof=proof_of(signer, code.strip())
+            )
+        except ValidationError:
+            raise EnrolError(_CODE) from None
         answer = client.post("/enrol", json=told.wire())
         if not answer.is_success:
             raise EnrolError(f"the centre refuses ({answer.status_code}): {_detail(answer)}")
@@ -52,7 +56,11 @@ def enrol(data_dir: Path, client: httpx.Client, code: str) -> Enrolled:
         raise EnrolError(
             f"the centre cannot be reached ({type(exc).__name__}); check --api and the network"
         ) from None
-    except (ValidationError, SignedError, IdentityError) as exc:
+    except ValidationError:
+        raise EnrolError(
+            "the answer is none of a centre's; check --api: is it the centre that answers?"
+        ) from None
+    except (SignedError, IdentityError) as exc:
         raise EnrolError(str(exc)) from None
     write_bytes(data_dir / "fleet" / FLEET_KEY, got.fleet_key.encode())
     if got.root is not None:

@@ -111,6 +111,20 @@ def test_the_centre_refuses_a_configuration_that_no_box_could_take(
     assert "pw@" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("code", "word"), [("b.c", "code: write it as"), ("box-7.0123456789", "is it the centre that answers")]
+)
+def test_enrolment_says_what_is_wrong_in_its_own_words(tmp_path: Path, code: str, word: str) -> None:
+    portal = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>sign in</html>"))
+    with (
+        httpx.Client(transport=portal, base_url="http://portal") as nobody,
+        pytest.raises(EnrolError, match=word) as caught,
+    ):
+        enrol(tmp_path, nobody, code)
+    assert "pydantic" not in str(caught.value)
+    assert not (tmp_path / "box.token").exists()
+
+
 def test_a_signed_configuration_is_for_one_box_and_cannot_be_changed() -> None:
     signer, body = CryptoSigner.generate_ed25519(), "cameras: [1]"
     order = ConfigOrder(
