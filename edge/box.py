@@ -145,6 +145,7 @@ class Box:
             self._clock.now,
             log,
             Leftovers(data, self._sites, lambda: [lane.camera.id for lane in self.worker.lanes]).expire,
+            self._clock.monotonic,
         )
         self._threads = [
             threading.Thread(target=self.retention.run, args=(self._stop,), name="retention", daemon=True),

@@ -8,6 +8,7 @@ with 410 and then let go here.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ from edge.outbox import Outbox
 from edge.stills import StillStore
 
 EVERY_S = 3600.0
+# A wall clock that jumped by more than this against the monotonic one is believed after so long without another jump.
+JUMP_S, BELIEVED_S = 3600.0, 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,18 @@ class BoxRetention:
         now: Callable[[], datetime],
         log: Any,
         leftovers: Callable[[datetime], int] = lambda _before: 0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`leftovers` forgets what cameras that are gone have left behind before a time, and says how much it was."""
+        self._monotonic = monotonic
+        self._offset, self._believed_at = now().timestamp() - monotonic(), monotonic()
         self._leftovers = leftovers
         self._policy, self._max_age = policy, timedelta(hours=max_age_h)
         self._outbox, self._ledger, self._stills, self._now, self._log = outbox, ledger, stills, now, log
 
     def sweep(self) -> Forgotten:
-        """Forget what has had its time; nothing at all under a legal hold."""
-        if self._policy.legal_hold:
+        """Forget what has had its time; nothing at all under a legal hold, or while the clock is not to be believed."""
+        if self._policy.legal_hold or self._jumped():
             return Forgotten()
         now, policy = self._now(), self._policy
         sent = now - timedelta(days=policy.sent_days)
@@ -72,6 +78,16 @@ class BoxRetention:
                 alerts=done.alerts,
             )
         return done
+
+    def _jumped(self) -> bool:
+        """Whether the wall clock has jumped of late: ages by a wrong clock would cost what is still owed."""
+        mono = self._monotonic()
+        offset = self._now().timestamp() - mono
+        by = offset - self._offset
+        if abs(by) > JUMP_S:
+            self._offset, self._believed_at = offset, mono + BELIEVED_S
+            self._log.warning("retention.clock_jumped", by_s=round(by), rests_s=BELIEVED_S)
+        return mono < self._believed_at
 
     def run(self, stop: threading.Event) -> None:
         """Sweep once an hour until `stop` is set."""

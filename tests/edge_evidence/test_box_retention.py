@@ -31,16 +31,17 @@ class House:
     """A box's stores with a clock that the test moves."""
 
     def __init__(self, folder: Path, **policy: object) -> None:
-        self.at, self.folder = START, folder
+        self.at, self.folder, self.wrong = START, folder, timedelta(0)
         self.outbox = Outbox(folder / "outbox", signer=load_signer(folder / "k"), now=self.now)
         self.ledger, self.stills = AlertLedger(folder / "alerts.db"), StillStore(folder / "stills")
         config = RetentionConfig.model_validate({"candidate_days": 2, "sent_days": 30, **policy})
         self.retention = BoxRetention(
-            config, 24 * 14, self.outbox, self.ledger, lambda: [self.stills], self.now, get_logger()
-        )
+            config, 24 * 14, self.outbox, self.ledger, lambda: [self.stills], self.now, get_logger(),
+            monotonic=lambda: (self.at - START).total_seconds(),
+        )  # fmt: skip
 
     def now(self) -> datetime:
-        return self.at
+        return self.at + self.wrong
 
     def sweep_after(self, days: float) -> Forgotten:
         self.at = START + timedelta(days=days)
@@ -67,6 +68,18 @@ def test_unsent_clips_go_late_and_messages_and_pictures_never(tmp_path: Path) ->
     assert fault is None
     assert [(s.sha256, s.kind, s.why) for s in stones] == [(clip, "clip", "age"), (sealed, "sealed", "age")]
     assert not (tmp_path / "outbox/spool" / clip[:2] / clip).exists()
+
+
+def test_a_clock_that_jumps_costs_no_clip_until_it_is_believed(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    clip = house.put(b"clip", Priority.CLIP)
+    house.wrong = timedelta(days=40)
+    assert house.sweep_after(0.5) == Forgotten()
+    house.wrong = timedelta(0)
+    assert house.sweep_after(0.6) == Forgotten()
+    assert house.waiting() == [clip]
+    house.wrong = timedelta(days=40)
+    assert [house.sweep_after(days).unsent for days in (2.0, 2.9, 3.1)] == [0, 0, 1], "it stayed so for a day"
 
 
 def test_what_was_sent_is_forgotten_and_its_link_stays(tmp_path: Path) -> None:
