@@ -24,6 +24,7 @@ from edge.box import Box
 from edge.config import BoxConfig
 from edge.log import get_logger
 from edge.outbox import Outbox, Priority
+from models.bundle import Bundle
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "edge_evidence"))
 from case_parts import alert, jpegs, picture_item
@@ -47,10 +48,15 @@ def _until(ready: Callable[[], object], limit_s: float = 120.0) -> None:
         time.sleep(0.05)
 
 
+class _Colours(ColourDetector):
+    def __init__(self, bundle: Bundle, *_: object) -> None:
+        self.bundle = bundle
+
+
 def test_from_frame_to_case(
     tmp_path: Path, receiver: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("edge.box.Detector", lambda *_: ColourDetector())
+    monkeypatch.setattr("edge.box.Detector", _Colours)
     clip = RtpClip(make_clip(tmp_path / "street.mp4", 20))
     page, port = "http://traces.example/{trace_id}", free_port()
     with (

@@ -20,8 +20,8 @@ import yaml
 from fleet_parts import City, city
 from hypothesis import given
 from hypothesis import strategies as st
+from model_parts import bundle_of, constant_onnx, yolo_output
 from onnx import TensorProto, helper, numpy_helper
-from release_parts import bundle_of, constant_onnx, yolo_output
 from street_clip import make_clip
 
 from camera_adapters.frame import Frame, FrameMeta
