@@ -20,6 +20,9 @@ _CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png"}
 TRUST = timedelta(minutes=5)
 _TIME = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)[T_ -]?(\d\d)[-:.]?(\d\d)[-:.]?(\d\d)(?:[.,](\d{1,6}))?(?=\D|$)")
 
+# A still that has lain for so long is as it will be: some makers leave out the marker of its end.
+LAIN_S = 60.0
+
 # Modification time (ns) and size of a file.
 _Mark = tuple[int, int]
 _Arrived = tuple[datetime, ClockSource, Path, _Mark]
@@ -82,10 +85,12 @@ class FolderStream(PictureStream):
             for at, source, path, mark in self._arrived(self._clock.now()):
                 if stop.is_set():
                     return
-                self._seen[path.name] = mark
+                lain = abs(self._clock.now().timestamp() - mark[0] / 1e9) > LAIN_S
                 with suppress(FileNotFoundError):
-                    data = path.read_bytes()
-                    self._take(data, _CODECS[path.suffix.lower()], at, self._clock.monotonic(), source)
+                    data, codec = path.read_bytes(), _CODECS[path.suffix.lower()]
+                    # One whose upload pauses is looked at again until nothing is to be expected any more.
+                    if self._take(data, codec, at, self._clock.monotonic(), source, lain) or lain:
+                        self._seen[path.name] = mark
             stop.wait(self._options.snapshot_s)
 
     def _arrived(self, now: datetime) -> list[_Arrived]:

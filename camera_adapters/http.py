@@ -21,6 +21,10 @@ from camera_adapters.stream import FrameSink, StreamOptions, StreamState
 # How soon a change of what is asked for is heard.
 LISTEN_S = 0.5
 
+# A snapshot may take so many times as long as nothing at all may come.
+PATIENCE = 10.0
+_LENGTHS = frozenset({"content-length", "transfer-encoding"})
+
 
 class HttpStream(PictureStream):
     """A camera over HTTP or HTTPS. The answer's type tells which kind it is: `image/jpeg` or multipart."""
@@ -79,10 +83,13 @@ class HttpStream(PictureStream):
             data += chunk
             if len(data) > MAX_PICTURE_BYTES:
                 raise StreamFaultError("protocol", "the answer is longer than any picture")
-            # A few bytes now and then keep the socket's own timeout from firing.
-            if self._clock.monotonic() - began > self._options.stall_s:
-                raise StreamFaultError("timeout", f"no whole picture within {self._options.stall_s:g} s")
-        if self._now(bytes(data)):
+            # A few bytes now and then keep the socket's own timeout from firing. A picture over a lean link may take its time.
+            if self._clock.monotonic() - began > self._options.stall_s * PATIENCE:
+                raise StreamFaultError(
+                    "timeout", f"no whole picture within {self._options.stall_s * PATIENCE:g} s"
+                )
+        # Where its length was told, the client has counted the bytes.
+        if self._now(bytes(data), bool(_LENGTHS & response.headers.keys())):
             return
         if data.startswith(b"\xff\xd8") and not is_whole(bytes(data), "mjpeg"):
             raise StreamFaultError("eof", "the answer ended in the middle of a picture")
@@ -98,7 +105,7 @@ class HttpStream(PictureStream):
             if stop.is_set():
                 return
             for picture in parts.feed(chunk):
-                if self._now(picture):
+                if self._now(picture, came_whole=True):
                     last = self._clock.monotonic()
             # Bytes that never make a picture keep the socket's own timeout from firing.
             if self._clock.monotonic() - last > self._options.stall_s:
@@ -107,8 +114,8 @@ class HttpStream(PictureStream):
                 raise StreamFaultError("timeout", f"no picture for {self._options.stall_s:g} s")
         raise StreamFaultError("eof", "the server closed the stream")
 
-    def _now(self, data: bytes) -> bool:
-        return self._take(data, "mjpeg", self._clock.now(), self._clock.monotonic(), "arrival")
+    def _now(self, data: bytes, came_whole: bool) -> bool:
+        return self._take(data, "mjpeg", self._clock.now(), self._clock.monotonic(), "arrival", came_whole)
 
 
 def without_login(url: str) -> tuple[str, tuple[str, str] | None]:

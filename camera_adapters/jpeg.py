@@ -13,7 +13,7 @@ from camera_adapters.decoder import software
 # No picture of a camera is larger; a stream without an end must not fill the memory.
 MAX_PICTURE_BYTES = 16 * 2**20
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+_SCAN, _END = 0xDA, b"\xff\xd9"
 _SIZE_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 
 
@@ -23,14 +23,22 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     Raises:
         ValueError: the bytes are no JPEG.
     """
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], struct.unpack_from("!H", data, at + 2)[0]
-        if marker in _SIZE_MARKERS:
+    for marker, at in _segments(data):
+        if marker in _SIZE_MARKERS and at + 9 <= len(data):
             height, width = struct.unpack_from("!HH", data, at + 5)
             return width, height
-        at += 2 + length
     raise ValueError("the bytes are no JPEG picture")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and place of each segment up to the first scan; those of a thumbnail lie within one of them."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        yield marker, at
+        if marker == _SCAN:
+            return
+        at += 2 + struct.unpack_from("!H", data, at + 2)[0]
 
 
 def is_whole(data: bytes, codec: str) -> bool:
@@ -40,8 +48,8 @@ def is_whole(data: bytes, codec: str) -> bool:
     """
     if codec == "png":
         return b"IEND" in data
-    # Neither marker can stand in a scan's data. A thumbnail has an end as well, but before the picture's scan.
-    return data.endswith(_END) or data.rfind(_END) > data.rfind(_SCAN)
+    # The marker cannot stand in a scan's data, and what follows it is a maker's own.
+    return any(marker == _SCAN and data.find(_END, at) >= 0 for marker, at in _segments(data))
 
 
 class PictureDecoder:

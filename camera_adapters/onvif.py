@@ -291,8 +291,23 @@ def _profiles(camera: onveef.OnvifClient) -> tuple[OnvifProfile, ...]:
         raw = camera.media2_get_profiles(types=["VideoEncoder"])
     except onveef.OnvifError:
         raw = []
-    profiles = _with_video(raw) or _with_video(camera.get_profiles())
+    older = [] if _with_video(raw) else _older_profiles(camera, raw)
+    # Where none tells an encoder, each may have one.
+    profiles = _with_video(raw) or _with_video(older) or [_profile(p) for p in raw or older]
     return tuple(sorted(profiles, key=lambda p: (-p.width * p.height, p.token)))
+
+
+def _older_profiles(camera: onveef.OnvifClient, newer: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    try:
+        return list(camera.get_profiles())
+    except (
+        onveef.OnvifFaultError,
+        onveef.OnvifOperationNotSupportedError,
+        onveef.OnvifCapabilityMissingError,
+    ):
+        if newer:
+            return []
+        raise
 
 
 def _with_video(raw: list[dict[str, Any]]) -> list[OnvifProfile]:
@@ -301,7 +316,7 @@ def _with_video(raw: list[dict[str, Any]]) -> list[OnvifProfile]:
 
 
 def _profile(raw: dict[str, Any]) -> OnvifProfile:
-    encoder = raw["video_encoder"]
+    encoder = raw.get("video_encoder") or {}
     return OnvifProfile(
         token=str(raw.get("token", "")),
         name=str(raw.get("name", "")),

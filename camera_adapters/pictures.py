@@ -20,9 +20,20 @@ class PictureStream(LiveStream):
     _decoders: dict[str, PictureDecoder]
     _last_mono: float = float("-inf")
 
-    def _take(self, data: bytes, codec: str, at: datetime, mono_s: float, source: ClockSource) -> bool:
-        """Take one picture; False when it is none, or not whole."""
-        if not is_whole(data, codec):
+    def _take(
+        self,
+        data: bytes,
+        codec: str,
+        at: datetime,
+        mono_s: float,
+        source: ClockSource,
+        came_whole: bool = False,
+    ) -> bool:
+        """Take one picture; False when it is none, or not whole. `came_whole`: the way it came told where it ends.
+
+        Some makers leave out the marker of a JPEG's end.
+        """
+        if not came_whole and not is_whole(data, codec):
             return False
         if codec == "mjpeg":
             try:

@@ -9,10 +9,13 @@ from urllib.parse import unquote, urlsplit
 
 # To the last @ before a blank: a password may hold quotes. What follows too closely is hidden with it.
 _USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)\S*@")
-# By how the name ends, since makers write loginpas and userpwd too. Some write parameters into the path, between underscores.
+# Makers write loginpas, userpwd and api_key too; the short and common words count alone, or behind one of theirs. Some write
+# parameters into the path, between underscores.
 SECRET_PARAM = re.compile(
-    r"(?i)(pas(?:s(?:w(?:or[dt]|d)|code|phrase)?)?|pwd?|psw|token|secret|auth|key|sig(?:nature)?)="
-    r"((?:(?!_(?:channel|stream)=)[^&\s])+)"
+    r"(?i)(pass(?:w(?:or[dt]|d)|code|phrase)|pwd|psw|token|secret"
+    r"|(?<![a-z])(?:(?:login|user|usr|admin|web|http|rtsp|cam)?(?:pass?|pw)|auth|sig(?:nature)?)"
+    r"|(?<![a-z_-])(?:(?:api|access|session|stream|private)[_-]?)?key)="
+    r"((?:(?!_(?:channel|stream)=)[^&\s\"])+)"
 )
 # What stands where a port should, in the words of several libraries, is part of a password with an unescaped "/".
 _PORT = re.compile(r"(?i)(\bport\b[^'\"]{0,60}(['\"])).*\2")
@@ -54,9 +57,9 @@ def check_login(url: str) -> None:
 
 def secrets_of(url: str) -> tuple[str, ...]:
     """Return a URL's password and secret parameters as an error text may repeat them, the longest first."""
-    found = [m[2] for m in SECRET_PARAM.finditer(url)]
+    # A password of one or two letters would black out half of every message, and tells nothing; a parameter may be a word.
+    found = [m[2] for m in SECRET_PARAM.finditer(url) if len(m[2]) >= 6 and not m[2].isalpha()]
     with suppress(ValueError):
         found.append(urlsplit(url).password or "")
     forms = {form for secret in found for form in (secret, unquote(secret))}
-    # A password of one or two letters would black out half of every message, and tells nothing.
     return tuple(sorted((f for f in forms if len(f) > 2), key=len, reverse=True))

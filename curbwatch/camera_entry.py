@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,16 @@ def hide_secrets(
     """
     base = "CAMERA_" + re.sub(r"[^A-Za-z0-9]", "_", camera_id).upper() + "_PASSWORD"
     names, secrets = {secret: name for name, secret in (known or {}).items()}, dict[str, str]()
+    taken = {*(known or {}), *re.findall(r"\$\{(\w+)\}", url)}
+    free = (name for n in count(1) if (name := base if n == 1 else f"{base}_{n}") not in taken)
 
     def hide(found: re.Match[str], between: str) -> str:
         secret = found[2]
         if secret.startswith("${"):
             return found[0]
-        name = names.setdefault(secret, f"{base}_{len(secrets) + 1}" if secrets else base)
+        if secret not in names:
+            names[secret] = next(free)
+        name = names[secret]
         secrets[name] = secret
         return f"{found[1]}{between}${{{name}}}"
 

@@ -244,6 +244,13 @@ def test_a_profile_of_metadata_is_no_sub_stream(media2: bool) -> None:
         assert [p.token for p in describe(OnvifAddress.parse(url)).profiles] == ["main"]
 
 
+def test_where_no_profile_tells_an_encoder_each_may_have_one() -> None:
+    profiles = {"main": SimulatedProfile("rtsp://127.0.0.1:554/m", 0, 0, codec="")}
+    with OnvifCam(profiles, media2=True) as camera:
+        address = OnvifAddress.parse(f"onvif://admin:secret@127.0.0.1:{camera.port}/")
+        assert rtsp_url(address) == "rtsp://admin:secret@127.0.0.1:554/m"
+
+
 @pytest.mark.parametrize("media2", [False, True])
 def test_a_camera_behind_nat_is_asked_where_it_was_reached(media2: bool) -> None:
     with OnvifCam({"main": SimulatedProfile("rtsp://192.168.1.64:554/m", 320, 240)}, media2=media2) as camera:

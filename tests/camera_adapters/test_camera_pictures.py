@@ -49,6 +49,7 @@ def running(url: str, options: StreamOptions = QUICK) -> Iterator[tuple[CameraSt
     [
         (JPEG, "mjpeg", True),
         (JPEG + bytes(5000), "mjpeg", True),
+        (JPEG + b"MAKER\xff\xda\x00", "mjpeg", True),
         (JPEG[:-2], "mjpeg", False),
         (JPEG[: len(JPEG) // 2], "mjpeg", False),
         (WITH_THUMBNAIL, "mjpeg", True),
@@ -62,7 +63,9 @@ def test_a_whole_picture_has_its_end(data: bytes, codec: str, whole: bool) -> No
     assert is_whole(data, codec) is whole
 
 
-def multipart(kind: str, end: bytes = b"\r\n", length: int | None = len(JPEG)) -> Callable[..., None]:
+def multipart(
+    kind: str, end: bytes = b"\r\n", length: int | None = len(JPEG), data: bytes = JPEG
+) -> Callable[..., None]:
     told = b"" if length is None else b"Content-Length: %d" % length + end
 
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
@@ -71,7 +74,7 @@ def multipart(kind: str, end: bytes = b"\r\n", length: int | None = len(JPEG)) -
         to.end_headers()
         with suppress(OSError):
             for _ in range(100):
-                to.wfile.write(b"--b" + end + b"Content-Type: image/jpeg" + end + told + end + JPEG + end)
+                to.wfile.write(b"--b" + end + b"Content-Type: image/jpeg" + end + told + end + data + end)
                 time.sleep(0.05)
 
     return answer
@@ -87,8 +90,20 @@ def multipart(kind: str, end: bytes = b"\r\n", length: int | None = len(JPEG)) -
         multipart("multipart/x-mixed-replace; boundary=b", b"\n", None),
         multipart("multipart/x-mixed-replace; boundary=b", length=len(JPEG) // 2),
         multipart("multipart/x-mixed-replace; boundary=b", length=len(JPEG) * 3 // 2),
+        multipart("multipart/x-mixed-replace; boundary=b", length=len(JPEG) - 2, data=JPEG[:-2]),
+        multipart("multipart/x-mixed-replace; boundary=b", length=None, data=JPEG[:-2]),
     ],
-    ids=["case", "quoted", "dashes", "bare LF", "bare LF, no length", "length too short", "length too long"],
+    ids=[
+        "case",
+        "quoted",
+        "dashes",
+        "bare LF",
+        "bare LF, no length",
+        "length too short",
+        "length too long",
+        "no end",
+        "no end, no length",
+    ],
 )
 def test_multipart_in_the_words_of_many_makers(answer: Callable[..., None]) -> None:
     with web(answer) as port, running(f"http://127.0.0.1:{port}/mjpg") as (stream, memory):
@@ -103,6 +118,46 @@ def test_multipart_in_the_words_of_many_makers(answer: Callable[..., None]) -> N
 def test_a_whole_part_does_not_wait_for_the_next() -> None:
     reader = MultipartPictures("b")
     assert list(reader.feed(b"--b\r\nContent-Length: %d\r\n\r\n" % len(JPEG) + JPEG)) == [JPEG]
+
+
+@pytest.mark.parametrize("data", [JPEG[:-2], JPEG + b"MAKER\xff\xda\x00"], ids=["no end", "a trailer"])
+def test_a_snapshot_whose_length_was_told_needs_no_end(data: bytes) -> None:
+    with (
+        web(lambda to: send(to, 200, data, Content_Type="image/jpeg")) as port,
+        running(f"http://127.0.0.1:{port}/s.jpg") as (stream, memory),
+    ):
+        wait_for(lambda: len(memory.frames) >= 2)
+        assert stream.state is StreamState.LIVE
+
+
+def test_a_snapshot_over_a_lean_link_may_take_longer_than_silence_may_last() -> None:
+    def answer(to: http.server.BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.send_header("Content-Type", "image/jpeg")
+        to.end_headers()
+        with suppress(OSError):
+            for at in range(0, len(JPEG), len(JPEG) // 8):
+                to.wfile.write(JPEG[at : at + len(JPEG) // 8])
+                time.sleep(0.25)
+
+    with (
+        web(answer) as port,
+        running(f"http://127.0.0.1:{port}/s.jpg", replace(QUICK, stall_s=1.0)) as (_, memory),
+    ):
+        wait_for(lambda: len(memory.frames) >= 1)
+        assert not any("timeout" in r for r in memory.reasons())
+
+
+def test_a_still_without_an_end_is_taken_when_it_has_lain(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(JPEG[:-2])
+    os.utime(tmp_path / "a.jpg", (time.time() - 300,) * 2)
+    (tmp_path / "b.jpg").write_bytes(JPEG[: len(JPEG) // 2])
+    with running(str(tmp_path)) as (_, memory):
+        wait_for(lambda: len(memory.frames) >= 1)
+        time.sleep(1.0)
+        assert len(memory.frames) == 1, "what may still be written is left"
+        (tmp_path / "b.jpg").write_bytes(JPEG)
+        wait_for(lambda: len(memory.frames) == 2)
 
 
 def test_a_snapshot_that_does_not_end_is_given_up() -> None:

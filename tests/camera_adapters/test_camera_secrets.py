@@ -47,6 +47,16 @@ def test_odd_passwords_and_their_other_names_never_show(text: str, gone: str) ->
 def test_the_words_round_a_secret_stay() -> None:
     told = redact("http://10.0.0.7/s.jpg?user=admin&pwd=x&channel=1 gave HTTP status 500")
     assert told == "http://10.0.0.7/s.jpg?user=admin&pwd=***&channel=1 gave HTTP status 500"
+    for plain in ("bypass=1 compass=north frame_key=7", "monkey=1"):
+        assert redact(plain) == plain
+    assert (
+        redact('{"url":"http://h/x?token=abc123","state":"live"}')
+        == '{"url":"http://h/x?token=***","state":"live"}'
+    )
+    said = "the server closed the stream at rtsp://10.0.0.5/x"
+    for url in ("http://h/x?key=stream", "http://h/x?auth=rtsp"):
+        assert redact(said, secrets_of(url)) == said
+    assert redact("http://h/x?api_key=abc") == "http://h/x?api_key=***"
     told = redact("rtsp://10.0.0.7/user=admin_password=x_channel=1_stream=0.sdp")
     assert told == "rtsp://10.0.0.7/user=admin_password=***_channel=1_stream=0.sdp"
 
@@ -87,6 +97,12 @@ def test_an_addresss_own_secrets_are_known(url: str, said: str) -> None:
             "http://u:${CAMERA_A_1_PASSWORD}@h/x?pwd=${CAMERA_A_1_PASSWORD}&token=${CAMERA_A_1_PASSWORD_2}",
             ["p", "t"],
         ),
+        (
+            "rtsp://u:${CAMERA_A_1_PASSWORD}@h/x?token=abc",
+            "rtsp://u:${CAMERA_A_1_PASSWORD}@h/x?token=${CAMERA_A_1_PASSWORD_2}",
+            ["abc"],
+        ),
+        ("http://h/x?compass=north&frame_key=7", "http://h/x?compass=north&frame_key=7", []),
         ("rtsp://h/x", "rtsp://h/x", []),
         ("rtsp://[fe80::1]/cam@1", "rtsp://[fe80::1]/cam@1", []),
         ("rtsp://u:${GATE}@h/x?pwd=${GATE}", "rtsp://u:${GATE}@h/x?pwd=${GATE}", []),
