@@ -139,6 +139,8 @@ def nms(boxes: Floats, scores: Floats, groups: Ints, iou: float, most: int) -> N
         return own
     rects = boxes[own].astype(np.float64)
     rects[:, 2:] -= rects[:, :2]
+    # OpenCV moves groups apart by the largest corner, from which a box outside would reach into the group before.
+    rects[:, :2] -= rects[:, :2].min()
     # Of more than ten times what is kept, only the best are compared.
     kept = cv2.dnn.NMSBoxesBatched(rects, scores[own], groups[own], _ANY, iou, 1.0, 10 * most)  # type: ignore[arg-type]
     return own[np.asarray(kept, np.intp)[:most]]

@@ -44,8 +44,20 @@ def join(folder: Path, others: Sequence[Path]) -> Merged:
         sources += more.sources or [{"name": _source_of(more), "licence": "the city's own"}]
     kept, dropped = drop_leaks(items)
     held_out = [i for i in kept if i.split != "train"]
-    kept = held_out + join_pictures([_with_sha256(i) for i in kept if i.split == "train"])
+    kept = held_out + _merged([_with_sha256(i) for i in kept if i.split == "train"])
     return Merged(Dataset(first.classes, tuple(kept), tuple(sources)), dropped)
+
+
+def _merged(items: Sequence[Item]) -> list[Item]:
+    """Pictures that come more than once joined, and cuts with the pictures they are of; all others stay as they are."""
+    counts = Counter(str(i.notes["sha256"]) for i in items if not i.notes.get("negative"))
+    cut = {str(i.notes["cut_of"]) for i in items if i.notes.get("negative")}
+
+    def alone(item: Item) -> bool:
+        sha = str(item.notes["sha256"])
+        return not item.notes.get("negative") and counts[sha] == 1 and sha not in cut
+
+    return [i for i in items if alone(i)] + join_pictures([i for i in items if not alone(i)])
 
 
 def _with_sha256(item: Item) -> Item:

@@ -183,6 +183,14 @@ def test_nms_keeps_the_best_and_nothing_twice(raw: np.ndarray, seed: int, limit:
         assert any(overlaps[i, k] > limit - 1e-3 and scores[k] >= scores[i] for k in kept)
 
 
+def test_nms_keeps_groups_apart_where_a_box_lies_outside() -> None:
+    boxes = np.array([[20, 20, 60, 60], [-101, -101, -61, -61]], np.float32)
+    scores, groups = np.array([0.9, 0.8], np.float32), np.array([0, 1], np.int32)
+    for shift in np.linspace(-200, 200, 41):
+        moved = boxes + np.array([[0] * 4, [shift] * 4], np.float32)
+        assert nms(moved, scores, groups, 0.1, 300).tolist() == [0, 1]
+
+
 def test_nms_leaves_out_what_is_no_box_and_lets_it_suppress_nothing() -> None:
     inf, nan = float("inf"), float("nan")
     boxes = [[0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5], [9, 9, 1, 20], [nan, 0, 10, 10], [0, 0, inf, 10], [20, 0, 30, 10]]  # fmt: skip

@@ -81,3 +81,20 @@ def test_a_picture_twice_is_written_once_or_refused(
     assert len(saved.items) == kept
     check_frozen(tmp_path / "out")
     np.testing.assert_allclose(load_dataset(tmp_path / "out").items[0].boxes, first.boxes)
+
+
+def test_a_picture_that_comes_once_keeps_its_labels(tmp_path: Path) -> None:
+    crowd = [(0, 0.5, 0.5, 0.2, 0.2), (0, 0.5, 0.51, 0.2, 0.2), (0, 0.2, 0.2, 0.1, 0.1)]
+    made = item(write(tmp_path / "9.png", scene(9)), crowd, source="base", known=frozenset(CLASSES))
+    save_dataset(Dataset(CLASSES, (made,)), tmp_path / "more")
+    joined = join(base(tmp_path), [tmp_path / "more"]).dataset
+    assert sorted(len(i.boxes) for i in joined.of("train")) == [1, 3]
+
+
+def test_an_exact_double_may_be_rounded_otherwise(tmp_path: Path) -> None:
+    first = item(
+        write(tmp_path / "a" / "1.png", scene(1)), [(0, 0.5, 0.5, 0.2, 0.2), (1, 0.3, 0.3, 0.1, 0.1)]
+    )
+    rows = [(1, 0.30004, 0.3, 0.1, 0.1), (0, 0.5, 0.5, 0.2001, 0.2)]
+    second = item(write(tmp_path / "b" / "1.png", scene(1)), rows)
+    assert len(save_dataset(Dataset(("a", "b"), (first, second)), tmp_path / "out").items) == 1
