@@ -6,10 +6,11 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from contract.signing import key_text
 
 MANIFEST, TABLES, KEY = "manifest.json", "tables", "fleet.key"
 _OF_DATABASE = "database-"
+_OWN_FOLDER = re.compile(rf"{_OF_DATABASE}[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
 
 
 class BackupError(RuntimeError):
@@ -55,8 +57,11 @@ def back_up(settings: Settings, target: Path) -> dict[str, int]:
         raise BackupError(
             f"{settings.data}: no centre is here ({SQLITE} is missing); name its folder with --data"
         )
+    if target.resolve() == settings.data.resolve():
+        raise BackupError(f"{target}: is the centre's own folder; name another TARGET")
     target.mkdir(parents=True, exist_ok=True)
     with _alone(target):
+        before = _told_in(target)
         folder = target / f"{_OF_DATABASE}{new_id()}"
         folder.mkdir()
         try:
@@ -77,11 +82,24 @@ def back_up(settings: Settings, target: Path) -> dict[str, int]:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         sync(target)
-        for old in (*target.glob(f"{_OF_DATABASE}*"), target / TABLES):
-            if old != folder:
-                shutil.rmtree(old, ignore_errors=True)
-        (target / SQLITE).unlink(missing_ok=True)
+        _take_away(target, before, folder)
     return counts
+
+
+def _take_away(target: Path, before: dict[str, Any] | None, present: Path) -> None:
+    """Remove the databases of backups before, and nothing that is somebody else's; an earlier release had its one in `target`."""
+    for old in target.glob(f"{_OF_DATABASE}*"):
+        if old != present and _OWN_FOLDER.fullmatch(old.name):
+            shutil.rmtree(old, ignore_errors=True)
+    if before is None or "folder" in before:
+        return
+    if "database" in before:
+        (target / SQLITE).unlink(missing_ok=True)
+    else:
+        for table in before["tables"]:
+            (target / TABLES / f"{table}.copy").unlink(missing_ok=True)
+        with suppress(OSError):
+            (target / TABLES).rmdir()
 
 
 @contextmanager
@@ -231,14 +249,20 @@ def missing_key(settings: Settings, source: Path) -> str | None:
 
 
 def _manifest(source: Path) -> dict[str, Any]:
+    told = _told_in(source)
+    if told is None:
+        raise BackupError(f"{source / MANIFEST}: cannot be read; this is no whole backup")
+    return told
+
+
+def _told_in(source: Path) -> dict[str, Any] | None:
+    """Return the manifest of a backup; None where there is none."""
     try:
         told: Any = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        told = None
+        return None
     whole = isinstance(told, dict) and ("database" in told or {"tables", "revision"} <= told.keys())
-    if whole and isinstance(told.get("folder", ""), str):
-        return dict(told)
-    raise BackupError(f"{source / MANIFEST}: cannot be read; this is no whole backup")
+    return dict(told) if whole and isinstance(told.get("folder", ""), str) else None
 
 
 def _load_sqlite(settings: Settings, folder: Path, manifest: dict[str, Any]) -> None:

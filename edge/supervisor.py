@@ -138,7 +138,7 @@ class Supervisor:
     def _turn(self, group: _Group) -> None:
         now = self._clock()
         if group.process is None:
-            if group.refused and _stamp(group.config) != group.stamp:
+            if now < group.start_at_s and _stamp(group.config) != group.stamp:
                 self._log.info("worker.file_changed", config=group.config.name)
                 group.refused, group.start_at_s = False, now
             elif group.refused and now >= group.start_at_s:
@@ -146,7 +146,8 @@ class Supervisor:
             if not group.refused and now >= group.start_at_s:
                 self._start(group, now)
             return
-        if (stamp := _stamp(group.config)) != group.stamp:
+        changed = (stamp := _stamp(group.config)) != group.stamp
+        if changed:
             group.stamp, group.settings = stamp, settings_of(group.config)
         code = group.process.poll()
         if code is not None:
@@ -156,8 +157,9 @@ class Supervisor:
             if now >= group.kill_at_s:
                 group.process.kill()
             return
-        if group.safe and now >= group.safe_until_s:
-            self._ask(group, signal.SIGTERM, "safe mode is over", STOP_S)
+        if group.safe and (changed or now >= group.safe_until_s):
+            # What ended the worker again and again may have been the file.
+            self._ask(group, signal.SIGTERM, "reload" if changed else "safe mode is over", STOP_S)
             return
         self._watch(group, now)
 

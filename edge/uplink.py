@@ -262,6 +262,8 @@ class Uplink:
         if holds(head, file.sha256):
             return head
         offset = int(head.headers.get("Upload-Offset", "0"))
+        if offset >= file.size:
+            offset = 0  # all of it came, and could not be stored
         answer = head
         with file.path.open("rb") as source:
             while offset < file.size:

@@ -60,7 +60,7 @@ class FleetAgent:
             return
         if self._settings.config:
             with self.lock:
-                if self.models.slots.phase != "trial":
+                if not self._settings.models or self.models.slots.phase != "trial":
                     self.central.take(wanted.config_version, client, apply, look, self._settings.window_s)
         if self.models.forgive(wanted.model_again):
             self.shadow.forgive()

@@ -70,17 +70,15 @@ class ModelFromCentre:
             models.bundle.BundleError: the file's own cannot be used.
         """
         while self._settings.models and (folder := self.slots.boot()) is not None:
-            whole = False
             try:
-                bundle = load_bundle(folder)
-                whole = True
-                return opened(bundle)
+                return opened(load_bundle(folder))
             except BundleError as exc:
                 self._log.error("model.unusable", model=self.slots.model, reason=str(exc))
-                if whole or self.slots.phase == "trial":
+                if self.slots.phase == "trial":
                     self.slots.fall_back(str(exc))
                 else:
-                    self.slots.own()  # its files rot: fetched again it is as good as before
+                    # It was good here once: its files rot, or a card is not up yet. Fetched again it is on trial anew.
+                    self.slots.own()
         self._tell_unsaved()
         return opened(load_bundle(own))
 

@@ -140,8 +140,8 @@ class Slots:
         write({"active": active} if active and not own else {})
 
     def own(self) -> None:
-        """Go back to the file's own model."""
-        self._note({})
+        """Go back to the file's own model. The one that is held, and did not load, is on trial anew when it comes again."""
+        self._note({"kept": [m for m in self._kept if m != self.model]})
 
     def fall_back(self, reason: str) -> None:
         """What runs is bad: the next boot runs the one before its trial; the file's own where none was on trial."""

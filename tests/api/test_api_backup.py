@@ -123,6 +123,26 @@ def test_a_backup_in_the_form_of_before_is_brought_back_and_replaced(tmp_path: P
         assert bring_back(Settings(data=tmp_path / "newer"), copy)["cases"] == 1
 
 
+def test_a_backup_takes_nothing_away_that_is_not_its_own(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    theirs = [
+        copy / "database-mysql-weekly" / "dump.sql",
+        copy / "tables" / "plan.xlsx",
+        copy / "curbwatch.db",
+    ]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    with centre(tmp_path / "data") as house:
+        house.case()
+        for _ in range(2):
+            back_up(house.core.settings, copy)
+            assert [p.read_text() for p in theirs] == ["theirs"] * 3
+        with pytest.raises(BackupError, match="the centre's own folder"):
+            back_up(house.core.settings, tmp_path / "data")
+        assert house.case()
+
+
 @pytest.mark.parametrize("manifest", ["[]", "{}", '{"database": 1, "folder": 2}', "{"])
 def test_a_manifest_that_is_none_is_named(tmp_path: Path, manifest: str) -> None:
     (tmp_path / "manifest.json").write_text(manifest)

@@ -348,6 +348,15 @@ def test_a_clip_resumes_where_it_was_broken_off(tmp_path: Path, server: Server) 
     assert starts.count(4 * CHUNK) == 2
 
 
+def test_a_clip_that_came_whole_and_was_not_stored_is_sent_again(tmp_path: Path, server: Server) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    clip = bytes(range(256)) * (5 * 2**20 // 256)
+    name = outbox.put_file(clip, Priority.CLIP, "video/mp4", 0.0)
+    server.parts[name] = clip
+    run_until(uplink_of(outbox, server, uniform=lambda *_: 0.1), outbox)
+    assert server.files[name] == clip
+
+
 def test_the_rate_cap_holds(tmp_path: Path, server: Server) -> None:
     outbox = Outbox(tmp_path / "outbox")
     for i in range(4):

@@ -123,7 +123,10 @@ def test_a_worker_above_its_memory_is_ended_in_order(tmp_path: Path) -> None:
         wait_for(lambda: len(played.lines("start")) == 2, "the next start")
 
 
-def test_a_crash_loop_ends_in_safe_mode_and_a_reload_ends_that(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["reload", "file"])
+def test_a_crash_loop_ends_in_safe_mode_and_a_reload_or_another_file_ends_that(
+    tmp_path: Path, how: str
+) -> None:
     part = "if not safe and len(notes.read_text().splitlines()) < 4:\n    sys.exit(1)\n" + STAY
     with Played(tmp_path, part, "{crashes: 2}") as played:
         wait_for(lambda: played.lines("safe"), "safe mode")
@@ -132,7 +135,11 @@ def test_a_crash_loop_ends_in_safe_mode_and_a_reload_ends_that(tmp_path: Path) -
             lambda: (v := read_vitals(vitals_file(played.configs[0]))) and v.mode == "safe",
             "its signs of life",
         )
-        played.supervisor.reload()
+        if how == "reload":
+            played.supervisor.reload()
+        else:
+            path = played.configs[0]
+            path.write_text(path.read_text() + "# corrected\n")
         wait_for(lambda: len(played.lines("start")) == 3, "a normal start")
 
 

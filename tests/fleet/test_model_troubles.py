@@ -34,9 +34,7 @@ from models.detector import Detector
 
 
 @pytest.mark.parametrize("phase", ["trial", "held"])
-def test_a_release_that_does_not_load_on_this_machine_gives_way_and_is_not_fetched_again(
-    box: Box, phase: str
-) -> None:
+def test_a_release_that_does_not_load_on_this_machine_gives_way(box: Box, phase: str) -> None:
     model, slot = "north/centernet-mbv3-coco@7", box.data / "models" / "a"
     shutil.copytree(embedded().parent / "centernet", slot)
     manifest = load(slot).manifest
@@ -47,6 +45,12 @@ def test_a_release_that_does_not_load_on_this_machine_gives_way_and_is_not_fetch
     state = {"trial": at, "boots": 0} if phase == "trial" else {"active": at, "kept": [model]}
     write_state(box.data / "models" / "slots.json", state)
     box.start(lambda bundle: Detector(bundle, "cpu").bundle)
+    if phase == "held":
+        # It loaded here once, so the reason may pass, as a card's that is not up yet: it is fetched and tried anew.
+        assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@1", "none")
+        assert box.models.slots.refused[0] == ""
+        box.on_trial(model)
+        return
     assert (box.runs, box.models.slots.phase) == ("centernet-mbv3-coco@1", "rolled_back")
     assert box.models.slots.refused[0] == model
     assert "cannot load it" in box.models.slots.refused[1]
