@@ -5,6 +5,7 @@ Tried against our own device simulator only.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import threading
@@ -22,7 +23,7 @@ from camera_adapters.ps import AccessUnit, RtpToAccessUnits
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.ring import StreamParams
 from camera_adapters.rtp_order import REORDERED
-from camera_adapters.rtsp import RtspStream
+from camera_adapters.rtsp import RtspStream, _Connection
 from camera_adapters.stream import FrameSink, StreamOptions
 
 _BASE = Fraction(1, 90_000)
@@ -86,6 +87,8 @@ class GbStream(RtspStream):
         self._bind, self._password = bind_of(url)
         self._tcp = parse_qs(parts.query).get("transport", [options.transport])[0] == "tcp"
         self._platform = platform
+        # Since when a packet has been missing; None after a key frame.
+        self._torn_s: float | None = None
 
     def _session(self, stop: threading.Event) -> None:
         platform = self._platform or platform_at(*self._bind, self._password)
@@ -112,9 +115,24 @@ class GbStream(RtspStream):
                 if connection is None or connection.params.codec != unit.codec:
                     params = StreamParams(unit.codec, 0, 0, _BASE, None, self._epoch + 1)
                     connection = self._connection(params, lambda _: None)
+                if unit.key:
+                    self._torn_s = None
+                elif unit.torn and self._torn_s is None:
+                    self._torn_s = now
                 self._packet(_packet_of(unit, times.unwrapped(unit.pts90k)), connection, last)
             if now - last > self._options.stall_s:
                 self._stalled("timeout", f"no picture for {self._options.stall_s:g} s")
+
+    def _key_due(self, connection: _Connection) -> float:
+        # Devices are asked for a key frame only by a new play, and sub streams have GOPs of a minute: one counts as late where
+        # none has come yet, or where what comes cannot be shown without it.
+        if not connection.keys:
+            since = connection.last_key
+        elif self._torn_s is not None:
+            since = self._torn_s
+        else:
+            since = connection.last_picture if connection.decoder.barren else math.inf
+        return since + connection.key_wait_s
 
     def _words(self, params: StreamParams) -> str:
         return f"{super()._words(params)} over GB/T 28181"

@@ -295,12 +295,14 @@ class GbPlatform:
     def _register(self, message: SipMessage, address: Address) -> None:
         device = user_of(message.headers.get("from", ""))
         given = digest_fields(message.headers.get("authorization", ""))
-        nonces = self._nonces(address)
-        nonce = next((n for n in nonces if n == given.get("nonce")), nonces[0])
+        nonces, nonce = self._nonces(address[0]), given.get("nonce", "")
         right = digest_response(device, self.realm, self.password, nonce, "REGISTER", given.get("uri", ""))
         # As bytes: of text it takes ASCII alone.
-        if not secrets.compare_digest(given.get("response", "").encode(), right.encode()):
-            challenge = f'Digest realm="{self.realm}", nonce="{nonce}", algorithm=MD5'
+        knows = secrets.compare_digest(given.get("response", "").encode(), right.encode())
+        if not knows or nonce not in nonces:
+            # Without it a device takes its right answer to an old nonce for a wrong password, and counts it towards a lock.
+            stale = ", stale=true" if knows else ""
+            challenge = f'Digest realm="{self.realm}", nonce="{nonces[0]}", algorithm=MD5{stale}'
             self._send(message.answer("401 Unauthorized", {"www-authenticate": challenge}), address)
             return
         expires = message.headers.get("expires", "3600")
@@ -313,10 +315,13 @@ class GbPlatform:
                 self._devices[device] = (address, self._monotonic())
             self._changed.notify_all()
 
-    def _nonces(self, address: Address) -> list[str]:
-        """Return what an address may answer to, the newest first. An answer that was overheard is none from elsewhere, or later."""
+    def _nonces(self, host: str) -> list[str]:
+        """Return what a host may answer to, the newest first. An answer that was overheard is none from elsewhere, or later.
+
+        Of any port: a NAT may give each request another.
+        """
         slot = int(self._monotonic() // _NONCE_S)
-        told = (f"{n} {address[0]}:{address[1]}".encode() for n in (slot, slot - 1))
+        told = (f"{n} {host}".encode() for n in (slot, slot - 1))
         return [hmac.new(self._secret, one, "sha256").hexdigest()[:32] for one in told]
 
     def _message(self, message: SipMessage, address: Address) -> None:

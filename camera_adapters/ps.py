@@ -12,6 +12,8 @@ from camera_adapters.rtp_order import REORDERED, RtpOrder
 
 _PREFIX, _PACK = b"\0\0\1", b"\0\0\1\xba"
 _SYSTEM = re.compile(rb"\x00\x00\x01[\xb9-\xff]")
+# Of private data, padding and sound.
+_PRIVATE, _LAST_SOUND = 0xBD, 0xDF
 _STREAM_TYPES = {0x1B: "h264", 0x24: "hevc", 0x80: "svac"}
 _MAX_FRAME_BYTES = 8 * 2**20
 
@@ -49,7 +51,7 @@ class RtpToAccessUnits:
     """Joins RTP packets into program-stream frames; one with a missing packet is dropped whole and counted.
 
     A frame ends with another RTP timestamp, or with the marker once one has proved to stand at an end: some devices set
-    none, some set one behind each PES.
+    none, some set one behind each PES. A timestamp that changes in the middle of a PES, without a pack header, ends none.
     """
 
     def __init__(self, room: int = REORDERED) -> None:
@@ -57,6 +59,8 @@ class RtpToAccessUnits:
         self._order, self._demuxer = RtpOrder(room), PsDemuxer()
         self._buffer = bytearray()
         self._stamp = b""
+        # Up to where what it holds is known to be whole PES; beyond its end where one is still to be filled.
+        self._reach = 0
         # Of the frame at hand: is there one, did its last packet have the marker, is a part missing, did a marker cut it off?
         self._open = self._marked = self._broken = self._rest = False
         self._lost = False
@@ -86,7 +90,9 @@ class RtpToAccessUnits:
         self._lost |= gap
         if self._open:
             self._broken |= gap
-            over = not same or (begins and self._marked and self._trusts is not False)
+            # Some senders stamp each packet with its own time.
+            ends = not same and (begins or self._broken or not self._in_pes())
+            over = ends or (begins and self._marked and self._trusts is not False)
             if self._marked and not gap and self._trusts is None:
                 self._trusts = over
             if over:
@@ -95,7 +101,8 @@ class RtpToAccessUnits:
             # Without a pack header it goes on with a picture that a marker ended too soon.
             self._rest = bool(self._trusts) and same and not begins and not gap
             self._trusts = self._trusts and not self._rest
-            self._open, self._stamp, self._broken = True, packet[4:8], gap and not begins
+            self._open, self._broken = True, gap and not begins
+        self._stamp = packet[4:8]
         self._buffer += payload
         if len(self._buffer) > _MAX_FRAME_BYTES:
             self._broken = True
@@ -104,11 +111,20 @@ class RtpToAccessUnits:
         if self._marked and self._trusts:
             yield from self._end()
 
+    def _in_pes(self) -> bool:
+        """Whether the frame at hand stands in the middle of a PES; each of its PES is looked at once."""
+        data = self._buffer
+        while self._reach < len(data) and (end := _end_of(data, self._reach)) > self._reach:
+            self._reach = end
+        return self._reach > len(data)
+
     def _end(self) -> Iterator[AccessUnit]:
         data, broken, rest = bytes(self._buffer), self._broken, self._rest
         self._buffer.clear()
+        self._reach = 0
         self._open = self._marked = self._broken = self._rest = False
         unit = None if broken else self._demuxer.frame(data)
+        broken = broken or self._demuxer.cut
         # The rest of a picture is lost to it; sound of the same moment is none.
         if broken or (rest and (unit is not None or not data.startswith(_PREFIX))):
             self.dropped += 1
@@ -119,28 +135,20 @@ class RtpToAccessUnits:
 
 
 class PsDemuxer:
-    """Takes whole program-stream frames apart; `codec` is what the stream map, or else a parameter set, has named."""
+    """Takes whole program-stream frames apart; `codec` is what the stream map, or else a parameter set, has named.
+
+    `cut` is whether the last frame ended before the length that one of its PES, other than of sound or private data, tells.
+    """
 
     def __init__(self) -> None:
-        self.codec = "h264"
+        self.codec, self.cut = "h264", False
         self._mapped = False
 
     def frame(self, data: bytes) -> AccessUnit | None:
-        """Return the picture in a frame; None when it holds no video or is broken."""
-        at, pts, video = 0, None, bytearray()
-        while at + 6 <= len(data) and data[at : at + 3] == _PREFIX:
-            kind = data[at + 3]
-            if kind == 0xBA:
-                if at + 14 > len(data):
-                    break
-                at += 14 + (data[at + 13] & 7)
-                continue
-            end = at + 6 + struct.unpack_from("!H", data, at + 4)[0]
-            if end == at + 6 and 0xE0 <= kind <= 0xEF:
-                # Of no length told: up to what is no unit of H.264 or H.265, whose first bit is 0.
-                after = _SYSTEM.search(data, end)
-                end = after.start() if after else len(data)
-            part = data[at + 6 : end]
+        """Return the picture in a frame, as far as it came (see `cut`); None when it holds no video."""
+        at, kind, pts, video = 0, 0, None, bytearray()
+        while at + 4 <= len(data) and (end := _end_of(data, at)) > at:
+            kind, part = data[at + 3], data[at + 6 : end]
             if kind == 0xBC:
                 self._map(part)
             elif 0xE0 <= kind <= 0xEF and len(part) >= 3:
@@ -148,6 +156,7 @@ class PsDemuxer:
                     pts = _pts(part[3:8])
                 video += part[3 + part[2] :]
             at = end
+        self.cut = at > len(data) and not _PRIVATE <= kind <= _LAST_SOUND
         if not self._mapped:
             self.codec = _codec_of(video) or self.codec
         return AccessUnit(self.codec, pts, bytes(video)) if video else None
@@ -165,6 +174,26 @@ class PsDemuxer:
                 self._mapped |= entries[0] in _STREAM_TYPES
                 self.codec = _STREAM_TYPES.get(entries[0], self.codec)
             entries = entries[4 + struct.unpack_from("!H", entries, 2)[0] :]
+
+
+def _end_of(data: bytes | bytearray, at: int) -> int:
+    """Return where the pack header or PES that begins at `at` ends by its own length, which may be beyond the data; `at` for none."""
+    head = data[at : at + 6]
+    if head[:3] != _PREFIX[: len(head)]:
+        return at
+    # The end code alone has no length.
+    if head[3:4] == b"\xb9":
+        return at + 4
+    if len(head) < 6:
+        return at + 6
+    if head[3] == 0xBA:
+        return at + 14 + (data[at + 13] & 7 if at + 14 <= len(data) else 0)
+    end = at + 6 + int.from_bytes(head[4:6])
+    if end == at + 6 and 0xE0 <= head[3] <= 0xEF:
+        # Of no length told: up to what is no unit of H.264 or H.265, whose first bit is 0.
+        after = _SYSTEM.search(data, end)
+        end = after.start() if after else len(data)
+    return end
 
 
 def _codec_of(video: bytes | bytearray) -> str:

@@ -222,6 +222,10 @@ class RtspStream(LiveStream):
             self._go(StreamState.STALLED, why)
         raise StreamFaultError(code, why)
 
+    def _key_due(self, connection: _Connection) -> float:
+        """Return when the next key frame is overdue, in monotonic seconds."""
+        return connection.last_key + connection.key_wait_s
+
     def _packet(self, packet: av.Packet[av.VideoStream], connection: _Connection, mono: float) -> None:
         known = connection.params.width
         params = connection.seen(packet, mono)
@@ -229,7 +233,7 @@ class RtspStream(LiveStream):
             self._go_on(params)
         self._epoch = max(self._epoch, params.epoch)
         self._packet_came("" if self._live_since is not None else self._words(params))
-        if mono > connection.key_due:
+        if mono > self._key_due(connection):
             self._stalled(
                 "no_key", f"no key frame for {mono - connection.last_key:.0f} s; nothing can be decoded"
             )
@@ -314,9 +318,9 @@ class _Connection:
         return None if self._told is None else self._told + timedelta(seconds=pts_s - self._told_pts_s)
 
     @property
-    def key_due(self) -> float:
-        """When the next key frame is overdue; "smart" codecs stretch their GOP, so the longest one seen counts."""
-        return self.last_key + max(self._key_stall, self._longest_gop * 4)
+    def key_wait_s(self) -> float:
+        """How long a key frame is waited for; "smart" codecs stretch their GOP, so the longest one seen counts."""
+        return max(self._key_stall, self._longest_gop * 4)
 
     def seen(self, packet: av.Packet[av.VideoStream], mono: float) -> StreamParams:
         """Note a packet and return the parameters that it belongs to: a new resolution is a new epoch."""

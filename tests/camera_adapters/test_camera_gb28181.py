@@ -27,6 +27,7 @@ from camera_adapters.gb_platform import OFFLINE_S, Address, GbPlatform, gb_xml
 from camera_adapters.sip import SipMessage, digest_fields, digest_response, parse_sip, user_of
 from camera_adapters.stream import StreamOptions, StreamState
 from camera_adapters.testing.gbdevice import GbDevice
+from camera_adapters.testing.served import make_clip
 from curbwatch.commands.camera import cli
 
 DEVICE, CHANNEL = "34020000001320000001", "34020000001320000101"
@@ -110,6 +111,23 @@ def test_a_camera_that_sends_no_key_frame_stalls(clips: dict[str, Path]) -> None
         wait_for(lambda: StreamState.BACKING_OFF in memory.states())
         assert StreamState.STALLED in memory.states()
         assert "no_key" in memory.reasons()
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["whole", "a packet lost"])
+def test_a_long_gop_is_a_fault_only_after_a_loss(lost: bool, tmp_path: Path) -> None:
+    def change(number: int, packets: list[bytes]) -> list[bytes]:
+        return packets[1:] if lost and number == 5 else packets
+
+    # Seven times as long as a key frame is waited for.
+    clip = make_clip(tmp_path / "long.mp4", seconds=10.5, gop_s=10.5)
+    with played(clip, change=change) as (memory, _):
+        if lost:
+            wait_for(lambda: StreamState.BACKING_OFF in memory.states())
+            assert "no_key" in memory.reasons()
+        else:
+            wait_for(lambda: len(memory.frames) >= 40)
+            assert StreamState.STALLED not in memory.states()
+            assert not any(f.meta.tainted for f in memory.frames)
 
 
 def test_packets_that_give_no_picture_stall_a_camera(clips: dict[str, Path]) -> None:
@@ -289,21 +307,32 @@ def test_devices_are_told_beijing_time(zone: str, monkeypatch: pytest.MonkeyPatc
     assert abs(datetime.now(UTC) - told) < timedelta(minutes=5)
 
 
-def test_a_login_that_was_overheard_opens_nothing() -> None:
+def test_a_login_is_for_a_host_and_for_a_while() -> None:
     later_s = 0.0
     with (
         GbPlatform(("127.0.0.1", 0), "12345678", monotonic=lambda: time.monotonic() + later_s) as platform,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
     ):
+
+        def answer_to(of: socket.socket, request: bytes) -> SipMessage:
+            of.settimeout(60)
+            of.sendto(request, platform.address)
+            return parse_sip(of.recv(4000))
+
         proof, answer = login(platform.address, device)
         assert answer.status == 200
-        stranger.settimeout(60)
-        stranger.sendto(proof, platform.address)
-        assert parse_sip(stranger.recv(4000)).status == 401
+        stranger.bind(("127.0.0.2", 0))
+        assert answer_to(stranger, proof).status == 401
+        assert answer_to(port, proof).status == 200, "a NAT may give each request another port"
         later_s = 3600.0
-        device.sendto(proof, platform.address)
-        assert parse_sip(device.recv(4000)).status == 401
+        late = answer_to(device, proof)
+        wrong = answer_to(device, proof.replace(b'response="', b'response="0'))
+        asked, anew = (digest_fields(m.headers["www-authenticate"]) for m in (late, wrong))
+        assert (late.status, asked.get("stale")) == (401, "true")
+        assert (wrong.status, anew.get("stale")) == (401, None)
+        assert asked["nonce"].encode() not in proof
         assert login(platform.address, device)[1].status == 200
 
 

@@ -64,15 +64,19 @@ def packets(
     framing: Framing = ordinary,
     stamps: int = 9000,
     size: int = 3000,
+    per_packet: int = 0,
 ) -> list[bytes]:
-    """Return the RTP packets of some pictures; `stamps` is what the timestamp goes on by."""
+    """Return the RTP packets of some pictures; the timestamp goes on by `stamps` a picture and `per_packet` a packet."""
     payloads = (
         (number, part, marked)
         for number in numbers
         for part, marked in framing(picture(number, size), number * 9000, number % 4 == 0)
     )
     return [
-        struct.pack("!BBHII", 0x80, 96 | marked << 7, (sequence + i) & 0xFFFF, number * stamps, 1) + part
+        struct.pack(
+            "!BBHII", 0x80, 96 | marked << 7, (sequence + i) & 0xFFFF, number * stamps + i * per_packet, 1
+        )
+        + part
         for i, (number, part, marked) in enumerate(payloads)
     ]
 
@@ -165,6 +169,41 @@ def test_a_picture_ends_where_it_ends(framing: Framing, stamps: int, room: int) 
     assert [u.data for u in units] == [picture(n) for n in range(20)]
     assert [u.pts90k for u in units] == [n * 9000 for n in range(20)]
     assert not any(u.torn for u in units)
+
+
+@pytest.mark.parametrize("framing", [ordinary, unmarked, all_marked, sound_behind])
+def test_a_time_of_each_packet_ends_no_picture(framing: Framing) -> None:
+    units = joined(packets(range(21), framing=framing, per_packet=7))[:20]
+    assert [u.data for u in units] == [picture(n) for n in range(20)]
+    assert not any(u.torn for u in units)
+
+
+@pytest.mark.parametrize("framing", [ordinary, unmarked, all_marked])
+@pytest.mark.parametrize("per_packet", [0, 7], ids=["one time", "a time of each packet"])
+@pytest.mark.parametrize("short", [1, 5], ids=["the second", "the sixth"])
+def test_a_frame_that_is_cut_short_is_dropped(framing: Framing, per_packet: int, short: int) -> None:
+    def cut_short(data: bytes, pts: int, key: bool) -> list[tuple[bytes, bool]]:
+        parts = framing(data, pts, key)
+        return [*parts[:-2], (parts[-2][0], parts[-1][1])] if pts == short * 9000 else parts
+
+    joiner = RtpToAccessUnits()
+    came = packets(range(9), framing=cut_short, per_packet=per_packet)
+    units = [u for p in came for u in joiner.feed(p)][:7]
+    assert numbers(units) == [n for n in range(8) if n != short]
+    assert [n for n, u in zip(numbers(units), units, strict=True) if u.torn] == [short + 1]
+    assert joiner.dropped == 1
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"\0\0\1\xc0\0\xff\x80\0\0sound", b"\0\0\1\xb9", b"\0\0"],
+    ids=["sound cut short", "end code", "zeros"],
+)
+def test_what_stands_behind_a_picture_costs_none(behind: bytes) -> None:
+    demuxer = PsDemuxer()
+    unit = demuxer.frame(ps_frame(KEY, 0, True) + behind)
+    assert unit is not None
+    assert (unit.data, demuxer.cut) == (KEY, False)
 
 
 def test_markers_that_come_too_soon_in_the_middle_of_a_play() -> None:
