@@ -23,7 +23,7 @@ from camera_adapters.ps import AccessUnit, RtpToAccessUnits
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.ring import StreamParams
 from camera_adapters.rtp_order import REORDERED
-from camera_adapters.rtsp import RtspStream, _Connection
+from camera_adapters.rtsp import Connection, RtspStream
 from camera_adapters.stream import FrameSink, StreamOptions
 
 _BASE = Fraction(1, 90_000)
@@ -123,7 +123,7 @@ class GbStream(RtspStream):
             if now - last > self._options.stall_s:
                 self._stalled("timeout", f"no picture for {self._options.stall_s:g} s")
 
-    def _key_due(self, connection: _Connection) -> float:
+    def _key_due(self, connection: Connection) -> float:
         # Devices are asked for a key frame only by a new play, and sub streams have GOPs of a minute: one counts as late where
         # none has come yet, or where what comes cannot be shown without it.
         if not connection.keys:

@@ -126,7 +126,7 @@ class RtspStream(LiveStream):
 
         self._receive(reader, self._connection(params, camera_time), stop)
 
-    def _receive(self, reader: RtspReader, connection: _Connection, stop: threading.Event) -> None:
+    def _receive(self, reader: RtspReader, connection: Connection, stop: threading.Event) -> None:
         last = self._clock.monotonic()
         while not stop.is_set():
             units, more = reader.read(_WAIT_S)
@@ -169,12 +169,12 @@ class RtspStream(LiveStream):
             # PyAV's demuxer just ends, without an exception.
             raise StreamFaultError("eof", "the server closed the stream")
 
-    def _may_rest(self, connection: _Connection, mono: float) -> bool:
+    def _may_rest(self, connection: Connection, mono: float) -> bool:
         """Whether packets may gather in the socket for a moment: nobody waits for every picture, and none lies there."""
         sparse = self._options.transport == "tcp" and self.demand.mode in _SPARSE
         return sparse and connection.caught_up(mono)
 
-    def _demuxed(self, container: av.container.InputContainer) -> _Connection:
+    def _demuxed(self, container: av.container.InputContainer) -> Connection:
         video = next(iter(container.streams.video), None)
         # A stream whose codec FFmpeg does not know (SVAC, say) has no context.
         codec = cast("av.VideoCodecContext | None", video.codec_context) if video is not None else None
@@ -186,7 +186,7 @@ class RtspStream(LiveStream):
         params = StreamParams(codec.name, codec.width, codec.height, base, codec.extradata, self._epoch + 1)
         return self._connection(params, _camera_time)
 
-    def _connection(self, params: StreamParams, told: _Told) -> _Connection:
+    def _connection(self, params: StreamParams, told: _Told) -> Connection:
         self._epoch = params.epoch
 
         def decoder() -> av.VideoCodecContext:
@@ -194,11 +194,11 @@ class RtspStream(LiveStream):
             return made or software(params.codec, params.extradata)
 
         capture = CaptureClock(self._options.max_skew_s)
-        return _Connection(
+        return Connection(
             params, capture, OnDemandDecoder(decoder(), decoder), self._options, self._clock.monotonic(), told
         )
 
-    def _soften(self, connection: _Connection) -> None:
+    def _soften(self, connection: Connection) -> None:
         """Go on in software, from the GOP at hand, when the hardware opened but gives no picture."""
         kind, decoder = self._accelerator.active, connection.decoder
         if kind == SOFTWARE or not decoder.hopeless:
@@ -222,11 +222,11 @@ class RtspStream(LiveStream):
             self._go(StreamState.STALLED, why)
         raise StreamFaultError(code, why)
 
-    def _key_due(self, connection: _Connection) -> float:
+    def _key_due(self, connection: Connection) -> float:
         """Return when the next key frame is overdue, in monotonic seconds."""
         return connection.last_key + connection.key_wait_s
 
-    def _packet(self, packet: av.Packet[av.VideoStream], connection: _Connection, mono: float) -> None:
+    def _packet(self, packet: av.Packet[av.VideoStream], connection: Connection, mono: float) -> None:
         known = connection.params.width
         params = connection.seen(packet, mono)
         if params.width and not known and self._live_since is not None:
@@ -267,7 +267,7 @@ class RtspStream(LiveStream):
             self._stalled("codec", f"{connection.decoder.barren} packets in a row did not decode")
 
 
-class _Connection:
+class Connection:
     """One connection: its decoder, its clock, and what its key frames say."""
 
     def __init__(

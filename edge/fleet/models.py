@@ -162,9 +162,11 @@ class ModelFromCentre:
         return trouble.reason if trouble is not None and trouble.model == self._wanted else ""
 
     def _rests(self, model: str) -> str:
+        """Why a model is not asked for now; empty where it is."""
         trouble = self._trouble
-        rests = trouble is not None and trouble.model == model and time.monotonic() < trouble.until_s
-        return trouble.reason if trouble is not None and rests else ""
+        if trouble is None or trouble.model != model or time.monotonic() >= trouble.until_s:
+            return ""
+        return trouble.reason
 
     @property
     def busy(self) -> bool:

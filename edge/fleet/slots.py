@@ -144,15 +144,13 @@ class Slots:
         self._note({"kept": [m for m in self._kept if m != self.model]})
 
     def fall_back(self, reason: str) -> None:
-        """What runs is bad: the next boot runs the one before its trial; the file's own where none was on trial."""
-        bad = self.model
-        kept = [m for m in self._state.get("kept", ()) if m != bad]
-        before = self._state.get("active") if self._state.get("trial") else None
-        self._refuse(bad, reason, taken_back=True, active=before, kept=kept)
+        """The trial was bad: the next boot runs the one before."""
+        refused = str((self._state.get("trial") or {}).get("model", ""))
+        self._refuse(refused, reason, taken_back=True)
 
     def refuse(self, model: str, reason: str) -> None:
         """Note that a release was not taken; nothing else changes."""
-        self._refuse(model, reason, taken_back=False, active=self._state.get("active"))
+        self._refuse(model, reason, taken_back=False)
 
     def save(self) -> None:
         """Write what the disk had no room for before."""
@@ -163,8 +161,9 @@ class Slots:
         """Forget what was refused or taken back, and why; what runs goes on."""
         self._write({k: v for k, v in self._state.items() if k not in {"refused", "reason", "taken_back"}})
 
-    def _refuse(self, model: str, reason: str, taken_back: bool, active: Any, **more: Any) -> None:
-        told = {"refused": model, "reason": reason[:300], "taken_back": taken_back} | more
+    def _refuse(self, model: str, reason: str, taken_back: bool) -> None:
+        active = self._state.get("active")
+        told: dict[str, Any] = {"refused": model, "reason": reason[:300], "taken_back": taken_back}
         self._note(told | ({"active": active} if active else {}))
 
     @property

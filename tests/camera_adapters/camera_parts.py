@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,8 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from camera_adapters.clock import SystemClock
+from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame
-from camera_adapters.stream import StreamEvent, StreamOptions, StreamState
+from camera_adapters.open import open_stream
+from camera_adapters.stream import CameraStream, StreamEvent, StreamOptions, StreamState
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 QUICK = StreamOptions(
@@ -68,6 +72,19 @@ def wait_for(met: Callable[[], object], timeout_s: float = 90.0) -> None:
     while not met():
         assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.02)
+
+
+@contextmanager
+def running(url: str, options: StreamOptions = QUICK) -> Iterator[tuple[CameraStream, Memory]]:
+    """Play pictures of an address, all of them, ten a second at most."""
+    memory = Memory()
+    stream = open_stream("gate", url, memory, replace(options, snapshot_s=0.1), SystemClock())
+    stream.demand = Demand("all")
+    stream.start()
+    try:
+        yield stream, memory
+    finally:
+        stream.close(8)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,13 +15,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from camera_parts import QUICK, Memory, send, wait_for, web
+from camera_parts import QUICK, Memory, running, send, wait_for, web
 
-from camera_adapters.clock import SystemClock
-from camera_adapters.demand import Demand
 from camera_adapters.jpeg import MultipartPictures, is_whole
-from camera_adapters.open import open_stream
-from camera_adapters.stream import CameraStream, StreamOptions, StreamState
+from camera_adapters.stream import StreamState
 
 _NOISE = np.kron(
     np.random.default_rng(2).integers(0, 255, (30, 40, 3), np.uint8), np.ones((8, 8, 1), np.uint8)
@@ -30,18 +27,6 @@ JPEG = cv2.imencode(".jpg", _NOISE)[1].tobytes()
 PNG = cv2.imencode(".png", _NOISE)[1].tobytes()
 # Between the header and the scan, as EXIF has it.
 WITH_THUMBNAIL = JPEG[:2] + b"\xff\xe1" + (len(JPEG) + 2).to_bytes(2) + JPEG + JPEG[2:]
-
-
-@contextmanager
-def running(url: str, options: StreamOptions = QUICK) -> Iterator[tuple[CameraStream, Memory]]:
-    memory = Memory()
-    stream = open_stream("gate", url, memory, replace(options, snapshot_s=0.1), SystemClock())
-    stream.demand = Demand("all")
-    stream.start()
-    try:
-        yield stream, memory
-    finally:
-        stream.close(8)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +145,19 @@ def test_a_still_without_an_end_is_taken_when_it_has_lain(tmp_path: Path) -> Non
         wait_for(lambda: len(memory.frames) == 2)
 
 
+def drip(to: http.server.BaseHTTPRequestHandler, over: threading.Event) -> Iterator[None]:
+    """Send a picture byte by byte; one turn a byte."""
+    to.send_response(200)
+    to.send_header("Content-Type", "image/jpeg")
+    to.end_headers()
+    with suppress(OSError):
+        for byte in JPEG:
+            to.wfile.write(bytes([byte]))
+            yield
+            if over.wait(0.1):
+                return
+
+
 def test_a_snapshot_that_does_not_end_is_given_up() -> None:
     calls, over = [0], threading.Event()
 
@@ -168,14 +166,8 @@ def test_a_snapshot_that_does_not_end_is_given_up() -> None:
         if calls[0] != 3:
             send(to, 200, JPEG, Content_Type="image/jpeg")
             return
-        to.send_response(200)
-        to.send_header("Content-Type", "image/jpeg")
-        to.end_headers()
-        with suppress(OSError):
-            for byte in JPEG:
-                to.wfile.write(bytes([byte]))
-                if over.wait(0.1):
-                    return
+        for _ in drip(to, over):
+            pass
 
     with web(answer) as port, running(f"http://127.0.0.1:{port}/s.jpg") as (_, memory):
         wait_for(lambda: "backing_off: timeout: no whole picture" in memory.reasons())
@@ -188,15 +180,8 @@ def test_a_snapshot_that_does_not_end_ends_with_the_camera() -> None:
     begun, over = threading.Event(), threading.Event()
 
     def answer(to: http.server.BaseHTTPRequestHandler) -> None:
-        to.send_response(200)
-        to.send_header("Content-Type", "image/jpeg")
-        to.end_headers()
-        with suppress(OSError):
-            for byte in JPEG:
-                to.wfile.write(bytes([byte]))
-                begun.set()
-                if over.wait(0.1):
-                    return
+        for _ in drip(to, over):
+            begun.set()
 
     with (
         web(answer) as port,

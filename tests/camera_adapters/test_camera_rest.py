@@ -17,7 +17,7 @@ from camera_adapters.demand import Demand
 from camera_adapters.hosts import HostGate
 from camera_adapters.meter import METER
 from camera_adapters.ring import StreamParams
-from camera_adapters.rtsp import REST_S, RtspStream, _camera_time, _Connection
+from camera_adapters.rtsp import REST_S, Connection, RtspStream, _camera_time
 from camera_adapters.testing.loopcam import Camera
 from camera_adapters.testing.rtp_clip import RtpClip
 from camera_adapters.testing.served import ServedLoopCam
@@ -87,7 +87,7 @@ class _Told:
 def test_the_cameras_time_is_asked_for_once_a_second_and_reckoned_on(monkeypatch: pytest.MonkeyPatch) -> None:
     params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
     nothing: Any = None
-    connection = _Connection(params, nothing, nothing, QUICK, 0.0, _camera_time)
+    connection = Connection(params, nothing, nothing, QUICK, 0.0, _camera_time)
     monkeypatch.setattr(_Told, "asked", 0)
     # B-frames come out of order; at 3 s the camera's clock is set an hour on.
     for n in [*range(50), 52, 51, *range(53, 100)]:

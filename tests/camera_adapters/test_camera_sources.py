@@ -9,8 +9,7 @@ import re
 import socket
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from camera_parts import QUICK, Memory, self_signed, send, wait_for, web
+from camera_parts import Memory, running, self_signed, send, wait_for, web
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +30,7 @@ from camera_adapters.http import without_login
 from camera_adapters.jpeg import MultipartPictures, jpeg_size
 from camera_adapters.onvif import with_login
 from camera_adapters.open import open_stream
-from camera_adapters.stream import CameraStream, StreamOptions, StreamState
+from camera_adapters.stream import StreamOptions, StreamState
 from curbwatch.camera_entry import insert_entry
 from curbwatch.commands.camera import cli
 from edge.config import load_box
@@ -39,19 +38,6 @@ from edge.config import load_box
 
 def _jpeg(value: int, width: int = 64, height: int = 48) -> bytes:
     return cv2.imencode(".jpg", np.full((height, width, 3), value, np.uint8))[1].tobytes()
-
-
-@contextmanager
-def running(url: str) -> Iterator[tuple[CameraStream, Memory]]:
-    memory = Memory()
-    options = StreamOptions(**{**{f: getattr(QUICK, f) for f in QUICK.__slots__}, "snapshot_s": 0.1})
-    stream = open_stream("gate", url, memory, options, SystemClock())
-    stream.demand = Demand("all")
-    stream.start()
-    try:
-        yield stream, memory
-    finally:
-        stream.close(8)
 
 
 def answers_digest(given: str, method: str, path: str, password: str) -> bool:

@@ -94,17 +94,23 @@ def full(state: Path) -> Path:
     return part
 
 
+def released(repo: Path, keys: Path, *versions: str) -> list[str]:
+    """Publish the embedded model under other versions; returns their names."""
+    signer, names = Repository(repo, keys, datetime.now(UTC)), []
+    signer.create()
+    signer.delegate("north")
+    for version in versions:
+        folder = keys.with_name(f"bundle{version}")
+        shutil.copytree(embedded().parent / "centernet", folder)
+        write_manifest(folder, load(folder).manifest.model_copy(update={"version": version}))
+        names.append(signer.publish("north", folder))
+    return names
+
+
 @contextmanager
 def served_box(tmp_path: Path) -> Iterator[Box]:
     repo, keys = tmp_path / "repo", tmp_path / "keys"
-    signer = Repository(repo, keys, datetime.now(UTC))
-    signer.create()
-    signer.delegate("north")
-    for version in ("7", "8"):
-        folder = tmp_path / f"bundle{version}"
-        shutil.copytree(embedded().parent / "centernet", folder)
-        write_manifest(folder, load(folder).manifest.model_copy(update={"version": version}))
-        signer.publish("north", folder)
+    released(repo, keys, "7", "8")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(repo)))
     Thread(target=server.serve_forever, daemon=True).start()
     yield Box(

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import yaml
 from fleet_parts import city
-from release_parts import Box, wait
+from release_parts import Box, released, wait
 from sqlalchemy import select
 
 from api.tables import HeartbeatRow
 from contract import utc_now
-from curbwatch.releasing.repository import Repository
 from edge.fleet.state import read_state, write_state
 from edge.log import get_logger
-from models.bundle import embedded, write_manifest
-from models.bundle import load_bundle as load
 
 
 def test_a_good_model_is_kept_and_stays(box: Box) -> None:
@@ -171,13 +166,7 @@ def test_a_release_that_nobody_signed_is_refused_once(box: Box) -> None:
 def test_a_real_box_fetches_runs_and_takes_back_what_the_centre_wishes(tmp_path: Path) -> None:
     """Supervisor, worker, centre, releases and a rollout as they are in service; the one camera is away, so that no trial is good."""
     releases = tmp_path / "centre" / "releases"
-    signer = Repository(releases, tmp_path / "keys", datetime.now(UTC))
-    signer.create()
-    signer.delegate("north")
-    folder = tmp_path / "bundle"
-    shutil.copytree(embedded().parent / "centernet", folder)
-    write_manifest(folder, load(folder).manifest.model_copy(update={"version": "7"}))
-    model = signer.publish("north", folder)
+    (model,) = released(releases, tmp_path / "keys", "7")
     with city(tmp_path / "centre", utc_now) as town:
         data = tmp_path / "data"
         town.enrolled(data).close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from datetime import UTC, datetime
 from hashlib import sha256
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from fleet_parts import city
-from release_parts import Box, Quiet, full, wait
+from release_parts import Box, Quiet, full, released, wait
 
 from api.examples import HEARTBEAT
 from contract import DesiredState, new_id, utc_now
-from curbwatch.releasing.repository import Repository
 from edge.box import Box as RunningBox
 from edge.changes import Changes
 from edge.config import BoxConfig
@@ -180,13 +178,7 @@ def test_a_configuration_and_a_model_that_are_wished_together_are_tried_one_afte
     tmp_path: Path,
 ) -> None:
     releases = tmp_path / "centre" / "releases"
-    signer = Repository(releases, tmp_path / "keys", datetime.now(UTC))
-    signer.create()
-    signer.delegate("north")
-    folder = tmp_path / "bundle"
-    shutil.copytree(embedded().parent / "centernet", folder)
-    write_manifest(folder, load(folder).manifest.model_copy(update={"version": "7"}))
-    model = signer.publish("north", folder)
+    (model,) = released(releases, tmp_path / "keys", "7")
     camera = {"id": "east", "url": "rtsp://127.0.0.1:9/none", "place": {"lon": 0.0, "lat": 0.0}}
     asked, at = Event(), [0.0]
 
