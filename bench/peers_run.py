@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.street_video import FPS, VAN_FROM_S, ZONE, StreetClip
-from bench.throughput import CONFIRM_S, PROMISE_S, WARM_S, Profile, cameras_at, split_cores, streets
+from bench.street_video import ZONE, StreetClip
+from bench.throughput import CONFIRM_S, PROMISE_S, WARM_S, Profile, cameras_at, split_cores, stood_at, streets
 
 PEERS = ("ultralytics_stream", "inference_pipeline", "supervision_loop")
 
@@ -50,6 +50,7 @@ def peer_trial(
     stride: int,
     seconds: float = 110.0,
     profile: Profile = "main",
+    settle_s: float = 0.0,
 ) -> PeerTrial:
     """Run one peer. A peer that fails or does not end counts as having kept nothing, with its last words.
 
@@ -57,14 +58,14 @@ def peer_trial(
     """
     folder.mkdir(parents=True, exist_ok=True)
     cores, cam_core = split_cores()
-    plan, out = streets(clips, cameras, profile), folder / "peer.json"
+    plan, out = streets(clips, cameras, profile, settle_s), folder / "peer.json"
     names = [f"cam{i}-sub" if profile == "sub" else f"cam{i}" for i in range(cameras)]
     error = ""
     with cameras_at(folder, plan, cam_core) as port:
         told = {
             "urls": [f"rtsp://127.0.0.1:{port}/{name}" for name in names],
-            "seconds": seconds,
-            "warm_s": WARM_S,
+            "seconds": settle_s + seconds,
+            "warm_s": settle_s + WARM_S,
             "stride": stride,
             "model": str(model.resolve()),
             "zone": ZONE,
@@ -87,7 +88,7 @@ def peer_trial(
                 cwd=folder,
                 capture_output=True,
                 text=True,
-                timeout=seconds + 90,
+                timeout=settle_s + seconds + 90,
                 check=False,
             )
             error = "" if out.is_file() else (done.stderr.strip().splitlines() or ["no words"])[-1][:200]
@@ -97,9 +98,8 @@ def peer_trial(
     played = json.loads((folder / "played.json").read_text())
     kept = 0
     for i, name in enumerate(names):
-        stood = played[name] + max(0.0, VAN_FROM_S - plan[name]["start_unit"] / FPS) + CONFIRM_S
         found = result.get("found", {}).get(f"cam{i}")
-        kept += found is not None and found <= stood + PROMISE_S
+        kept += found is not None and found <= stood_at(plan[name], played[name]) + PROMISE_S
     seconds_run = result.get("seconds", 1.0)
     return PeerTrial(
         peer,

@@ -1,13 +1,15 @@
 """How many cameras a core keeps at a promised delay: real RTSP on loopback, the whole box, a van that stops in each street.
 
 The cameras run in one process on one core, the box in another on the rest of those it is given. A trial of N cameras is
-good when every van was reported by its dwell + 30 s. The largest good N is looked for by doubling and halving.
+good when every van was reported by its dwell + 30 s. With `settle_s` the streets are empty for so long first: a box in its
+first minute fills its rings with pages that the system has to find, which it does once in its life. The largest good N is looked for by doubling and halving.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -86,16 +88,18 @@ def _spread(values: list[float]) -> dict[str, float] | None:
 
 
 def streets(
-    clips: tuple[StreetClip, StreetClip], cameras: int, profile: Profile = "main"
+    clips: tuple[StreetClip, StreetClip], cameras: int, profile: Profile = "main", settle_s: float = 0.0
 ) -> dict[str, dict[str, Any]]:
-    """Return the simulator's plan: each camera's file, beginning up to 24 s apart in the clip."""
+    """Return the simulator's plan: each camera's file, beginning up to 24 s apart in the clip, after `settle_s` of its empty street."""
+    lead = math.ceil(settle_s * FPS / GOP) * GOP
     plan: dict[str, dict[str, Any]] = {}
     for i in range(cameras):
         clip = clips[1] if i % BUSY_EVERY == BUSY_EVERY - 1 else clips[0]
         start = (i * 7 % 13) * GOP
-        plan[f"cam{i}"] = {"file": str(clip.main.resolve()), "start_unit": start}
+        begin = {"start_unit": start, "lead_units": lead}
+        plan[f"cam{i}"] = {"file": str(clip.main.resolve()), **begin}
         if profile == "sub":
-            plan[f"cam{i}-sub"] = {"file": str(clip.sub.resolve()), "start_unit": start}
+            plan[f"cam{i}-sub"] = {"file": str(clip.sub.resolve()), **begin}
     return plan
 
 
@@ -175,10 +179,13 @@ def trial(
     bundle: str = "default",
     max_batch: int = 4,
     provider: str = "auto",
+    settle_s: float = 0.0,
 ) -> Trial:
-    """Run one box on `cameras` streams for `seconds` and judge the promise."""
-    out, plan = Trial(cameras, profile), streets(clips, cameras, profile)
-    out.result, played = run_box(folder, plan, cameras, profile, seconds, bundle, max_batch, provider)
+    """Run one box on `cameras` streams for `seconds` after `settle_s` of empty streets, and judge the promise."""
+    out, plan = Trial(cameras, profile), streets(clips, cameras, profile, settle_s)
+    out.result, played = run_box(
+        folder, plan, cameras, profile, settle_s + seconds, bundle, max_batch, provider, settle_s + WARM_S
+    )
     judge(out, plan, played)
     return out
 
@@ -213,13 +220,19 @@ def judge(out: Trial, plan: dict[str, dict[str, Any]], played: dict[str, float])
     """Compare each camera's first alert with the moment at which its van had stood for the dwell."""
     for i in range(out.cameras):
         name = f"cam{i}"
-        stood = played[name] + max(0.0, VAN_FROM_S - plan[name]["start_unit"] / FPS) + CONFIRM_S
+        stood = stood_at(plan[name], played[name])
         raised = out.result["alerts"].get(name)
         if raised is None or raised > stood + PROMISE_S:
             out.missed.append(name)
             continue
         out.kept += 1
         out.delays_s.append(raised - stood)
+
+
+def stood_at(camera: dict[str, Any], played: float) -> float:
+    """Return when a camera's van had stood for the dwell, in the time of `played`, at which the plan's camera was played."""
+    before: float = (camera.get("lead_units", 0) - camera["start_unit"]) / FPS + VAN_FROM_S
+    return played + max(0.0, before) + CONFIRM_S
 
 
 def search(run: Callable[[int], Trial], most: int, start: int = 8) -> list[Trial]:
@@ -253,13 +266,14 @@ def machine() -> str:
     return f"{os.cpu_count()} cores"
 
 
-def report(trials: list[Trial], seconds: float) -> dict[str, Any]:
+def report(trials: list[Trial], seconds: float, settle_s: float = 0.0) -> dict[str, Any]:
     """Return the whole run as JSON."""
     top = best(trials)
     return {
         "at": time.strftime("%Y-%m-%d"),
         "machine": machine(),
         "seconds": seconds,
+        "settle_s": settle_s,
         "promise_s": PROMISE_S,
         "confirm_s": CONFIRM_S,
         "largest": top.cameras if top else 0,

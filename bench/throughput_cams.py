@@ -1,6 +1,7 @@
 """The cameras of the speed benchmarks, in a process of their own: `python -m bench.throughput_cams PLAN.json`.
 
-The plan lists cameras with their files and the picture they begin with. SIGTERM writes when each of them was played
+The plan lists cameras with their files, the picture they begin with, and for how many pictures the empty street is shown
+before. SIGTERM writes when each of them was played
 to `played.json` beside the plan, so that the harness knows when each van stopped.
 """
 
@@ -12,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from bench.street_video import FPS, VAN_FROM_S
 from camera_adapters.testing.loopcam import Camera, LoopCam
 from camera_adapters.testing.rtp_clip import RtpClip
 
@@ -19,9 +21,16 @@ from camera_adapters.testing.rtp_clip import RtpClip
 async def serve(plan: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
     told = json.loads(plan.read_text())
-    clips = {file: RtpClip(Path(file)) for file in {c["file"] for c in told["cameras"].values()}}
+    listed = told["cameras"].items()
+    files = {file: RtpClip(Path(file)) for file in {c["file"] for _, c in listed}}
+    shown = {(c["file"], c.get("lead_units", 0)) for _, c in listed}
+    clips = {
+        (file, lead): files[file].led_in(lead, VAN_FROM_S * FPS) if lead else files[file]
+        for file, lead in shown
+    }
     cameras = {
-        name: Camera(clips[c["file"]], start_unit=c["start_unit"]) for name, c in told["cameras"].items()
+        name: Camera(clips[c["file"], c.get("lead_units", 0)], start_unit=c["start_unit"])
+        for name, c in listed
     }
     server = await LoopCam(cameras, port=told.get("port", 0)).start()
     print(server.port, flush=True)

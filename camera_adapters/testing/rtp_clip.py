@@ -6,7 +6,8 @@ import base64
 import hashlib
 import re
 import struct
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -55,6 +56,23 @@ class RtpClip:
         if not self.units:
             raise ValueError(f"{path}: has no pictures")
         self.duration90k = round(len(self.units) * 90_000 / self.fps)
+
+    def led_in(self, units: int, of: int) -> RtpClip:
+        """Return the clip after a lead of `units` pictures: its first `of`, again and again, so that the last of them comes right before it.
+
+        Raises:
+            ValueError: the lead would not begin with a key frame.
+        """
+        led = copy(self)
+        lead = [(j - units) % of for j in range(units)]
+        if not 0 < of <= len(self.units) or (lead and not self.units[lead[0]].key):
+            raise ValueError(f"a lead of {units} pictures, {of} again and again, begins with no key frame")
+        led.units = [
+            replace(self.units[i], pts90k=self.units[i].pts90k + round((at - i) * 90_000 / self.fps))
+            for at, i in enumerate([*lead, *range(len(self.units))])
+        ]
+        led.duration90k = round(len(led.units) * 90_000 / self.fps)
+        return led
 
     def _pack(self, pts90k: int, key: bool, nals: list[bytes]) -> AccessUnit:
         payloads: list[bytes] = []

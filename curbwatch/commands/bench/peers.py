@@ -39,6 +39,14 @@ def _climb(told: str) -> tuple[int, tuple[int, ...]]:
     show_default=True,
     help="sub: peers read the CIF sub streams alone; Curbwatch looks at them and keeps the main ones for evidence.",
 )
+@click.option(
+    "--settle",
+    "settle_s",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Seconds of empty streets before the first van: a box that has been up for a while, as nearly all are.",
+)
 @click.option("--peer", "peers", multiple=True, type=click.Choice(PEERS), help="Default: all.")
 @click.option(
     "--climb",
@@ -57,6 +65,7 @@ def cli(
     weights: Path,
     model: str,
     profile: Profile,
+    settle_s: float,
     peers: tuple[str, ...],
     climbs: dict[int, tuple[int, ...]],
     start: int,
@@ -69,7 +78,7 @@ def cli(
 
     def ours(n: int) -> Trial:
         with tempfile.TemporaryDirectory() as folder:
-            done = trial(Path(folder), clips, n, profile, bundle=model)
+            done = trial(Path(folder), clips, n, profile, bundle=model, settle_s=settle_s)
         screen.print(f"curbwatch {n}: {done.kept} in time, {done.cores:.2f} cores")
         return done
 
@@ -79,7 +88,9 @@ def cli(
 
         def run(n: int, stride: int, peer: str = peer) -> PeerTrial:
             with tempfile.TemporaryDirectory() as folder:
-                done = peer_trial(python, peer, weights, Path(folder), clips, n, stride, profile=profile)
+                done = peer_trial(
+                    python, peer, weights, Path(folder), clips, n, stride, profile=profile, settle_s=settle_s
+                )
             screen.print(f"{peer} stride {stride}, {n}: {done.kept} in time, {done.cores} cores {done.error}")
             return done
 
@@ -88,7 +99,9 @@ def cli(
     Console().print(_table(told, best(trials)))
     if json_file is not None:
         json_file.write_text(
-            json.dumps({"peers": [asdict(t) for t in told], "curbwatch": report(trials, 110.0)}, indent=1)
+            json.dumps(
+                {"peers": [asdict(t) for t in told], "curbwatch": report(trials, 110.0, settle_s)}, indent=1
+            )
         )
     click.echo(machine())
 

@@ -23,6 +23,14 @@ from curbwatch.streets import bench_streets
 )
 @click.option("--seconds", default=110.0, show_default=True, type=click.FloatRange(100, 3600))
 @click.option(
+    "--settle",
+    "settle_s",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Seconds of empty streets before the first van: a box that has been up for a while, as nearly all are.",
+)
+@click.option(
     "--profile",
     default="main",
     show_default=True,
@@ -37,6 +45,7 @@ def cli(
     cameras: int | None,
     most: int,
     seconds: float,
+    settle_s: float,
     profile: str,
     model: str,
     batch: int,
@@ -48,13 +57,18 @@ def cli(
     clips = bench_streets(screen.print)
 
     def run(n: int) -> Trial:
-        with tempfile.TemporaryDirectory() as folder, screen.status(f"{n} cameras, {seconds:.0f} s"):
-            done = trial(Path(folder), clips, n, cast(Profile, profile), seconds, model, batch, provider)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            screen.status(f"{n} cameras, {settle_s + seconds:.0f} s"),
+        ):
+            done = trial(
+                Path(folder), clips, n, cast(Profile, profile), seconds, model, batch, provider, settle_s
+            )
         screen.print(f"{n} cameras: {done.kept} in time, {done.cores:.2f} cores")
         return done
 
     trials = [run(cameras)] if cameras else search(run, most)
-    told = report(trials, seconds)
+    told = report(trials, seconds, settle_s)
     Console().print(_table(trials))
     top = best(trials)
     click.echo(f"largest: {top.cameras if top else 0} cameras on one core ({profile}); {machine()}")
