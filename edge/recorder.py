@@ -243,14 +243,16 @@ class AlertRecorder:
         def shot(of: pictures.Picture) -> Still:
             return earlier.showing(of) if earlier else self._album.still(shown, of)
 
-        drawn = pictures.context(picture, site.zone.polygon, site.box)
-        shots: list[tuple[EvidenceKind, Still]] = [(EvidenceKind.CONTEXT, shot(drawn))]
+        # Cut out before anything is drawn; nobody needs the picture afterwards.
+        subject = shot(pictures.crop(picture, site.box))
+        drawn = shot(pictures.context(picture, site.zone.polygon, site.box))
+        shots: list[tuple[EvidenceKind, Still]] = [(EvidenceKind.CONTEXT, drawn)]
         for kind in (EvidenceKind.FIRST, EvidenceKind.MIDDLE):
             still = self._album.get(site.site_id, kind.value)
             if still is not None:
                 shots.append((kind, still))
         shots.append((EvidenceKind.CONFIRM, confirm))
-        shots.append((EvidenceKind.CROP, shot(pictures.crop(picture, site.box))))
+        shots.append((EvidenceKind.CROP, subject))
         items = tuple(self._file(kind, still) for kind, still in shots)
         if self._box.sealer is not None and earlier is None:
             items = (*items, self._seal(self._box.sealer, shown))
