@@ -10,13 +10,13 @@ import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import cast
 
 import av
 import numpy as np
 
 from bench.growth import one_zone_judge, some_cars
 from camera_adapters.capture import CaptureClock
+from camera_adapters.coded import CodedPicture
 from camera_adapters.decoder import OnDemandDecoder, Stamp
 from camera_adapters.demand import Demand
 from camera_adapters.frame import Frame, FrameMeta
@@ -158,13 +158,10 @@ def packets() -> Loop:
         for _ in range(count * 50):
             ticks[0] += 1
             seconds = ticks[0] / 25
-            packet = cast("av.Packet[av.VideoStream]", av.Packet(data))
-            packet.pts, packet.is_keyframe = ticks[0] * 3600, ticks[0] % 50 == 0
+            packet = CodedPicture(data, ticks[0] % 50 == 0, ticks[0] * 3600, False)
             taken = clock.stamp(seconds, None, T0 + timedelta(seconds=seconds), seconds)
-            ring.push(
-                RingPacket(
-                    taken.at, packet.is_keyframe, packet.pts, None, bytes(packet), params, taken.mono_s
-                )
+            packet.data = ring.push(
+                RingPacket(taken.at, packet.is_keyframe, packet.pts, None, packet.data, params, taken.mono_s)
             )
             for _ in decoder.feed(packet, Stamp(taken.at, taken.mono_s), demand):
                 raise AssertionError("nothing was asked for")

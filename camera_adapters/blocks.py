@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections import deque
 
 # Mapped one by one and given back whole. On the C library's heap the packets of 64 threads lay so mixed that a third of it was
 # holes: 53 MB for 33 MB of packets. Of a sub stream's ring half a megabyte lies idle at most.
@@ -15,7 +16,7 @@ class Blocks:
     def __init__(self) -> None:
         self._block = memoryview(b"")
         self._used = 0
-        self._full: list[mmap.mmap] = []
+        self._full: deque[mmap.mmap] = deque()
 
     def keep(self, data: bytes | memoryview) -> memoryview:
         """Return a read-only copy."""
@@ -31,10 +32,22 @@ class Blocks:
         return kept.toreadonly()
 
     def _free(self, size: int) -> mmap.mmap | None:
-        """Return a block that is free; where several are, the others go back to the system."""
-        free = [block for block in self._full if _is_free(block)]
-        self._full = [block for block in self._full if block not in free]
-        return next((block for block in free if len(block) == BLOCK >= size), None)
+        """Return a block that is free; where several are, the others go back to the system.
+
+        They come free in the order of their writing, but for those that a clip still refers to: asking all of them each time took 2 %
+        of a core with 200 cameras.
+        """
+        found: mmap.mmap | None = None
+        for _ in range(len(self._full)):
+            block = self._full.popleft()
+            if not _is_free(block):
+                if found is not None:
+                    self._full.appendleft(block)
+                    break
+                self._full.append(block)
+            elif found is None and len(block) == BLOCK >= size:
+                found = block
+        return found
 
 
 def _is_free(block: mmap.mmap) -> bool:

@@ -13,7 +13,7 @@ JUMP_S = 5.0
 _FLOOR_RISE = 0.002
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Capture:
     """The moment of one picture.
 

@@ -11,6 +11,7 @@ from typing import cast
 
 import av
 
+from camera_adapters.coded import Coded, packet_of
 from camera_adapters.demand import Demand
 from camera_adapters.meter import METER
 
@@ -41,7 +42,7 @@ def software(codec: str, extradata: bytes | None = None) -> av.VideoCodecContext
     return bound(context)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stamp:
     """When a packet's picture was taken: UTC, monotonic seconds."""
 
@@ -67,7 +68,7 @@ class OnDemandDecoder:
         """`renew` gives another such decoder: one that is asked for nothing is let go of, since it holds pictures (4 MB of 1080p)."""
         self._renew, self._opened = renew, False
         self._take_up(codec)
-        self._gop: list[tuple[av.Packet[av.VideoStream], Stamp]] = []
+        self._gop: list[tuple[Coded, Stamp]] = []
         self._mode = "none"
         self._tainted = True
         self._last_mono = self._key_mono = self._put_off_mono = float("-inf")
@@ -94,7 +95,7 @@ class OnDemandDecoder:
         self._take_up(codec)
         self._mode, self._tainted, self.barren = "none", True, 0
 
-    def feed(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> Iterator[Decoded]:
+    def feed(self, packet: Coded, stamp: Stamp, demand: Demand) -> Iterator[Decoded]:
         """Take one packet and yield the pictures that the demand wants, spaced by its interval."""
         if packet.is_keyframe:
             self._gop.clear()
@@ -116,9 +117,7 @@ class OnDemandDecoder:
                 for video in self._codec.decode(None):
                     yield Decoded(video, self._stamp_of(video, self._stamps[-1][1]), self._tainted)
 
-    def _todo(
-        self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand
-    ) -> list[tuple[av.Packet[av.VideoStream], Stamp]]:
+    def _todo(self, packet: Coded, stamp: Stamp, demand: Demand) -> list[tuple[Coded, Stamp]]:
         old, self._mode = self._mode, self._wanted(packet, stamp, demand)
         if self._mode == "none":
             if self._opened and self._renew is not None:
@@ -147,7 +146,7 @@ class OnDemandDecoder:
         self._put_off_mono = stamp.mono_s
         return False
 
-    def _wanted(self, packet: av.Packet[av.VideoStream], stamp: Stamp, demand: Demand) -> str:
+    def _wanted(self, packet: Coded, stamp: Stamp, demand: Demand) -> str:
         if demand.mode != "key" or packet.is_keyframe:
             return demand.mode
         # A gap in which key frames came was not for want of them: nobody asked, or there was no room for them.
@@ -157,13 +156,13 @@ class OnDemandDecoder:
             return "bridge"
         return "key"
 
-    def _decode(self, packet: av.Packet[av.VideoStream], stamp: Stamp) -> Iterator[Decoded]:
+    def _decode(self, packet: Coded, stamp: Stamp) -> Iterator[Decoded]:
         self._opened = True
         if packet.pts is not None:
             self._stamps.append((packet.pts, stamp))
         try:
             with METER.stage("decode"):
-                pictures = list(self._codec.decode(packet))
+                pictures = list(self._codec.decode(packet_of(packet)))
                 if self._mode == "key":
                     # B-frame streams would hold the key frame back for two GOPs.
                     pictures += self._codec.decode(None)

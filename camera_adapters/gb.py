@@ -12,14 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
-from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import av
-
 from camera_adapters.clock import Clock
+from camera_adapters.coded import CodedPicture
 from camera_adapters.gb_platform import GbPlatform
-from camera_adapters.ps import AccessUnit, RtpToAccessUnits
+from camera_adapters.ps import RtpToAccessUnits
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.ring import StreamParams
 from camera_adapters.rtp_order import REORDERED
@@ -119,7 +117,11 @@ class GbStream(RtspStream):
                     self._torn_s = None
                 elif unit.torn and self._torn_s is None:
                     self._torn_s = now
-                self._packet(_packet_of(unit, times.unwrapped(unit.pts90k)), connection, last)
+                self._packet(
+                    CodedPicture(unit.data, unit.key, times.unwrapped(unit.pts90k), unit.torn),
+                    connection,
+                    last,
+                )
             if now - last > self._options.stall_s:
                 self._stalled("timeout", f"no picture for {self._options.stall_s:g} s")
 
@@ -150,12 +152,6 @@ class _TimeLine:
         last = pts90k if self._last is None else self._last
         self._last = last + (pts90k - last + 2**31) % 2**32 - 2**31
         return self._last
-
-
-def _packet_of(unit: AccessUnit, pts: int | None) -> av.Packet[av.VideoStream]:
-    packet = av.Packet(unit.data)
-    packet.pts, packet.is_keyframe, packet.is_corrupt = pts, unit.key, unit.torn
-    return cast("av.Packet[av.VideoStream]", packet)
 
 
 def _media_socket(host: str, tcp: bool) -> socket.socket:

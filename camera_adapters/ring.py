@@ -45,9 +45,12 @@ class StreamParams:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RingPacket:
-    """One compressed picture and when it was taken; `mono_s` by the box's monotonic clock, where the adapter tells it."""
+    """One compressed picture and when it was taken; `mono_s` by the box's monotonic clock, where the adapter tells it.
+
+    Nobody changes it once it is in a ring. To be frozen would take half as long again for a packet, 25 a second of each camera.
+    """
 
     at: datetime
     key: bool
@@ -141,10 +144,14 @@ class PacketRing:
         with self._lock:
             return list(self._packets)
 
-    def push(self, packet: RingPacket) -> None:
-        """Add a copy of a packet and let go of those that are too old or too many. One thread pushes."""
-        p, data = packet, self._blocks.keep(packet.data)
-        self._add(RingPacket(p.at, p.key, p.pts, p.dts, data, p.params, p.mono_s))
+    def push(self, packet: RingPacket) -> memoryview:
+        """Take over a packet with a copy of its bytes, let go of those that are too old or too many, and return the copy.
+
+        One thread pushes.
+        """
+        packet.data = kept = self._blocks.keep(packet.data)
+        self._add(packet)
+        return kept
 
     def _add(self, packet: RingPacket) -> None:
         with self._lock:

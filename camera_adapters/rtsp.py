@@ -19,6 +19,7 @@ import av
 
 from camera_adapters.capture import CaptureClock
 from camera_adapters.clock import Clock
+from camera_adapters.coded import Coded, CodedPicture, bytes_of, packet_of
 from camera_adapters.decoder import OnDemandDecoder, Stamp, software
 from camera_adapters.hosts import SHARED_GATE, HostGate
 from camera_adapters.hwaccel import SOFTWARE, Accelerator
@@ -28,7 +29,7 @@ from camera_adapters.parameter_sets import sequence_parameter_set
 from camera_adapters.reasons import StreamFaultError
 from camera_adapters.redact import redact, secrets_of
 from camera_adapters.ring import RingPacket, StreamParams
-from camera_adapters.rtp import CLOCK, AccessUnit, UnreadableError
+from camera_adapters.rtp import CLOCK, UnreadableError
 from camera_adapters.rtsp_reader import RtspReader
 from camera_adapters.stream import FrameSink, StreamEvent, StreamHealth, StreamOptions, StreamState
 
@@ -48,7 +49,7 @@ _KEYS = 3
 _READERS = frozenset({"codec", "no_key", "protocol"})
 _ANYONES = _READERS | {"auth", "not_found", "timeout"}
 _RTP_BASE = Fraction(1, CLOCK)
-_Told = Callable[["av.Packet[av.VideoStream]"], "datetime | None"]
+_Told = Callable[[Coded], "datetime | None"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -121,7 +122,7 @@ class RtspStream(LiveStream):
         track = reader.track
         params = StreamParams(track.codec, 0, 0, _RTP_BASE, track.extradata, self._epoch + 1)
 
-        def camera_time(packet: av.Packet[av.VideoStream]) -> datetime | None:
+        def camera_time(packet: Coded) -> datetime | None:
             return None if packet.pts is None else reader.camera_time(packet.pts)
 
         self._receive(reader, self._connection(params, camera_time), stop)
@@ -136,7 +137,7 @@ class RtspStream(LiveStream):
             elif mono - last > self._options.stall_s * 0.95:
                 self._stalled("timeout", f"no packet for {mono - last:.1f} s")
             for unit in units:
-                self._packet(_packet_of(unit), connection, mono)
+                self._packet(CodedPicture(unit.data, unit.key, unit.pts, unit.torn), connection, mono)
             if not self._reads and connection.keys >= _KEYS:
                 self._proved = self._reads = True
             if not more:
@@ -226,7 +227,7 @@ class RtspStream(LiveStream):
         """Return when the next key frame is overdue, in monotonic seconds."""
         return connection.last_key + connection.key_wait_s
 
-    def _packet(self, packet: av.Packet[av.VideoStream], connection: Connection, mono: float) -> None:
+    def _packet(self, packet: Coded, connection: Connection, mono: float) -> None:
         known = connection.params.width
         params = connection.seen(packet, mono)
         if params.width and not known and self._live_since is not None:
@@ -244,17 +245,20 @@ class RtspStream(LiveStream):
         self._skew = capture.offset_s
         connection.note_delay(None if pts_s is None else mono - capture.mono_s)
         if self.ring is not None:
-            self.ring.push(
+            kept = self.ring.push(
                 RingPacket(
                     capture.at,
                     packet.is_keyframe,
                     packet.pts,
                     packet.dts,
-                    memoryview(packet),
+                    bytes_of(packet),
                     params,
                     capture.mono_s,
                 )
             )
+            if isinstance(packet, CodedPicture):
+                # The GOP at hand lies in the ring's memory.
+                packet.data = kept
         for picture in connection.decoder.feed(packet, Stamp(capture.at, capture.mono_s), self.demand):
             self._deliver(picture, capture.source, capture.offset_s)
         self._soften(connection)
@@ -305,7 +309,7 @@ class Connection:
         """Whether a connection is old enough to know its quickest packets."""
         return mono - self._began > REST_AFTER_S
 
-    def camera_time(self, packet: av.Packet[av.VideoStream], pts_s: float | None) -> datetime | None:
+    def camera_time(self, packet: Coded, pts_s: float | None) -> datetime | None:
         """Return the picture's time by the camera's clock, UTC; None where the camera does not tell.
 
         It is reckoned from the last sender report; asking FFmpeg takes as long as the rest of a packet, so it is asked for once
@@ -322,14 +326,14 @@ class Connection:
         """How long a key frame is waited for; "smart" codecs stretch their GOP, so the longest one seen counts."""
         return max(self._key_stall, self._longest_gop * 4)
 
-    def seen(self, packet: av.Packet[av.VideoStream], mono: float) -> StreamParams:
+    def seen(self, packet: Coded, mono: float) -> StreamParams:
         """Note a packet and return the parameters that it belongs to: a new resolution is a new epoch."""
         if not packet.is_keyframe:
             return self.params
         self.keys += 1
         self._longest_gop = max(self._longest_gop, mono - self.last_key)
         self.last_key = mono
-        sps = sequence_parameter_set(self.params.codec, bytes(packet))
+        sps = sequence_parameter_set(self.params.codec, bytes(bytes_of(packet)))
         if not self.params.width:
             width, height = _size_of(self.params, packet)
             self.params = replace(self.params, width=width, height=height)
@@ -342,24 +346,18 @@ class Connection:
         return self.params
 
 
-def _packet_of(unit: AccessUnit) -> av.Packet[av.VideoStream]:
-    packet = av.Packet(unit.data)
-    packet.pts, packet.is_keyframe, packet.is_corrupt = unit.pts, unit.key, unit.torn
-    return cast("av.Packet[av.VideoStream]", packet)
-
-
-def _size_of(params: StreamParams, packet: av.Packet[av.VideoStream]) -> tuple[int, int]:
+def _size_of(params: StreamParams, packet: Coded) -> tuple[int, int]:
     parser = software(params.codec, params.extradata)
     try:
-        pictures = [*parser.decode(av.Packet(bytes(packet))), *parser.decode(None)]
+        pictures = [*parser.decode(av.Packet(bytes(bytes_of(packet)))), *parser.decode(None)]
     except av.error.FFmpegError:
         return 0, 0
     return next(((p.width, p.height) for p in pictures), (0, 0))
 
 
-def _camera_time(packet: av.Packet[av.VideoStream]) -> datetime | None:
+def _camera_time(packet: Coded) -> datetime | None:
     """Return the sender-report time that FFmpeg attaches to a packet (`AVProducerReferenceTime`, microseconds)."""
-    data = bytes(packet.get_sidedata("prft"))
+    data = bytes(packet_of(packet).get_sidedata("prft"))
     if len(data) < 8:
         return None
     micros = struct.unpack_from("<q", data)[0]

@@ -114,11 +114,13 @@ class Lane:
         self.pipeline = pipeline_of(camera, Rings(self))
         demand = self.pipeline.scheduler.demand(clock.monotonic())
         self.stream: CameraStream = self._open("main", camera.url.get_secret_value(), 1.0)
-        self.stream.demand = demand if camera.sub_url is None else Demand("none")
         if camera.sub_url is not None:
             # A quarter of the budget: what it keeps is for the time in which the main stream is away.
             self.sub = self._open("sub", camera.sub_url.get_secret_value(), 0.25)
-            self.sub.demand = demand
+            self.stream.demand = Demand("none")
+        # The first picture asks for room too: those of two hundred cameras at a start would wait a minute, decoded, in a line that lets
+        # nobody else in.
+        self._steer(self.sub or self.stream, demand)
 
     @property
     def streams(self) -> tuple[CameraStream, ...]:

@@ -9,14 +9,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from edge.admission import Admission
+
 T = TypeVar("T")
-# So many frames may wait before no more key frames are decoded. Each camera of an overloaded box decoded on as its interval said:
-# of 192 cameras on one core two of five pictures were decoded to be replaced, and those that were judged were six seconds old.
-# For a camera that is late the line may be that much longer with each `LATE_S`, so that luck keeps nobody waiting.
-LINE, LATE_S = 8, 2.0
 # A picture that is being decoded has its place in the line. Else all who ask meanwhile are told that there is room, and decode beside the
-# detector's one thread (docs/decisions/0004). One that does not decode loses its place after so many seconds.
-COMING_S = 2.0
+# detector's one thread (docs/decisions/0004). One of a camera that never asks again loses its place after so many seconds: on a full core
+# decoding takes longer than it should.
+COMING_S = 10.0
 
 
 class LatestSlots(Generic[T]):
@@ -30,6 +29,7 @@ class LatestSlots(Generic[T]):
         self._urgent: set[str] = set()
         self._clock = clock
         self._longest = 0.0
+        self._admission = Admission()
         self._ready = threading.Condition()
         self._closed = False
         self._dropped: dict[str, int] = {}
@@ -69,7 +69,8 @@ class LatestSlots(Generic[T]):
                 self._lost.add(self._coming.popitem(last=False)[0])
             if self._coming.pop(camera_id, None) is not None:
                 self._lost.add(camera_id)
-            room = len(self._slots.keys() | self._coming.keys()) < LINE * (1 + late_s / LATE_S)
+            line = len(self._slots.keys() | self._coming.keys())
+            room = self._admission.ask(camera_id, now - late_s, line, now)
             if room and camera_id not in self._lost:
                 self._coming[camera_id] = now + COMING_S
             self.left_out += not room
@@ -94,6 +95,7 @@ class LatestSlots(Generic[T]):
             first = heapq.nsmallest(most, self._slots, key=self._rank)
             taken = [(camera_id, self._slots.pop(camera_id)) for camera_id in first]
             now = self._clock()
+            self._admission.served(first, now)
             for camera_id, _ in taken:
                 self._turn[camera_id] = now
                 self._urgent.discard(camera_id)
@@ -125,6 +127,7 @@ class LatestSlots(Generic[T]):
             self._urgent.discard(camera_id)
             self._coming.pop(camera_id, None)
             self._lost.discard(camera_id)
+            self._admission.forget(camera_id)
             self._dropped.pop(camera_id, None)
 
     def close(self) -> None:

@@ -157,6 +157,35 @@ def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(
     assert mapped[-1] == BLOCK * 3
 
 
+def test_a_pushed_packet_is_the_rings_and_its_bytes_are_a_copy() -> None:
+    ring, taken = PacketRing(10.0), bytearray(b"abc")
+    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
+    packet = RingPacket(T0, True, 0, None, memoryview(taken), params)
+    kept = ring.push(packet)
+    taken[:] = b"xyz"
+    assert ring.held() == [packet]
+    assert packet.data is kept
+    assert kept == b"abc"
+    assert kept.readonly
+
+
+def test_blocks_that_a_clip_holds_keep_no_others_from_being_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mapped: list[int] = []
+    made = blocks._mapped
+    monkeypatch.setattr(blocks, "_mapped", lambda size: mapped.append(size) or made(size))  # type: ignore[func-returns-value]
+    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
+    ring, clip = PacketRing(10.0), []
+    for n in range(2000):
+        ring.push(RingPacket(T0 + timedelta(seconds=n / 2), n % 4 == 0, n, None, bytes(BLOCK // 8), params))
+        if n == 100:
+            clip = ring.held()
+    # Three to four blocks hold ten seconds, and as many are the clip's for a quarter of an hour.
+    assert len(clip) > 15
+    assert len(mapped) <= 8
+
+
 @pytest.mark.parametrize(
     ("shown", "timestamps"),
     [

@@ -16,13 +16,14 @@ from camera_adapters.clock import SystemClock
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.ring import RingPacket, StreamParams
 from camera_adapters.stream import StreamEvent, StreamState
+from edge.admission import LINE
 from edge.config import CameraConfig, SamplingConfig
 from edge.judge import Change, Judge
 from edge.lane import SHAPE_S, Lane, Rings
 from edge.load import MAX_STRETCH
 from edge.log import get_logger
 from edge.pipeline import CameraPipeline, dense_pays
-from edge.pump import LATE_S, LINE, LatestSlots
+from edge.pump import LatestSlots
 from edge.scheduler import LATEST, PAST_END_S, CameraScheduler
 from models.detections import Detections
 
@@ -138,8 +139,7 @@ def test_one_look_that_sees_nothing_is_made_good_within_the_promise(
 
 def test_a_picture_that_nobody_judges_makes_room_for_the_next_camera() -> None:
     street = Street(30.0, 2.0)
-    room = street.lane.stream.demand.room
-    assert room is None, "the first picture of all"
+    assert street.lane.stream.demand.room is not None, "the first picture of all asks too"
     street.step(0.0, van=False)
     room = street.lane.stream.demand.room
     assert room is not None
@@ -165,8 +165,11 @@ def test_a_camera_is_late_after_the_longest_interval_however_short_its_own_is(
         assert street.slots.has_room(f"other {n}", 0.0)
     asked = street.lane.stream.demand
     assert asked.room is not None
-    assert not asked.room(longest - asked.min_interval_s)
-    assert asked.room(longest - asked.min_interval_s + LATE_S)
+    assert not street.slots.has_room("rival", 1.0)
+    street.slots.forget("other 0")
+    # One place, for who is later.
+    assert not asked.room(longest - asked.min_interval_s + 0.9)
+    assert asked.room(longest - asked.min_interval_s + 1.1)
 
 
 def test_a_shorter_promise_holds_for_what_was_asked_before_it() -> None:
@@ -176,12 +179,14 @@ def test_a_shorter_promise_holds_for_what_was_asked_before_it() -> None:
         assert street.slots.has_room(f"other {n}", 0.0)
     room = street.lane.stream.demand.room
     assert room is not None
-    assert not room(LATE_S)
+    assert not street.slots.has_room("rival", 1.0)
+    street.slots.forget("other 0")
+    assert not room(2.0)
     camera = street.lane.camera
     shorter = camera.model_copy(update={"sampling": camera.sampling.model_copy(update={"promise_s": 30.0})})
     street.lane.redraw(shorter)
     street.lane.pipeline.redraw(shorter, Judge("cam", camera.zones, camera.policy, camera.place.point()))
-    assert room(LATE_S)
+    assert room(2.0)
 
 
 def test_the_stream_hears_of_the_end_as_soon_as_the_look_is_judged() -> None:
