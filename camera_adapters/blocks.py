@@ -8,6 +8,9 @@ from collections import deque
 # Mapped one by one and given back whole. On the C library's heap the packets of 64 threads lay so mixed that a third of it was
 # holes: 53 MB for 33 MB of packets. Of a sub stream's ring half a megabyte lies idle at most.
 BLOCK = 512 * 1024
+# FFmpeg's readers look this far past a picture's last byte, and PyAV hands them the bytes where they lie: a picture that ended with its
+# block ended the process where nothing could be read behind it (AV_INPUT_BUFFER_PADDING_SIZE).
+PADDING = 64
 
 
 class Blocks:
@@ -21,9 +24,9 @@ class Blocks:
     def keep(self, data: bytes | memoryview) -> memoryview:
         """Return a read-only copy."""
         size = len(data)
-        if self._used + size > len(self._block):
+        if self._used + size + PADDING > len(self._block):
             self._block = memoryview(b"")
-            block = self._free(size) or _mapped(max(BLOCK, size))
+            block = self._free(size + PADDING) or _mapped(max(BLOCK, size + PADDING))
             self._full.append(block)
             self._block, self._used = memoryview(block), 0
         kept = self._block[self._used : self._used + size]

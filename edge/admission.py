@@ -46,9 +46,10 @@ class Admission:
         for camera_id in cameras:
             self._served.append(now)
             self._drop(camera_id)
+        self._look_back(now)
 
     def ask(self, camera_id: str, due: float, line: int, now: float) -> bool:
-        """Whether a camera's key frame is decoded; `due` is when it should have been, `line` how many pictures wait by now."""
+        """Whether a camera's key frame is decoded; `due` is when it should have been, `line` how many will be served before it by now."""
         self._tidy(now)
         due = max(due, now - MOST_LATE_S)
         wish = self._wishes.get(camera_id)
@@ -75,9 +76,12 @@ class Admission:
         if wish is not None:
             del self._dues[bisect_left(self._dues, wish.due)]
 
-    def _tidy(self, now: float) -> None:
+    def _look_back(self, now: float) -> None:
         while self._served and self._served[0] < now - PACE_S:
             self._served.popleft()
+
+    def _tidy(self, now: float) -> None:
+        self._look_back(now)
         if now - self._tidied >= 1.0:
             self._tidied = now
             for camera_id in [c for c, wish in self._wishes.items() if now - wish.asked > GONE_S]:

@@ -210,6 +210,7 @@ class Lane:
                 self._look_at("main", event.reason or event.state.value)
             if self.closed or any(s.state is StreamState.LIVE for s in self.streams):
                 return
+            self._slots.away(self.camera.id)
             try:
                 # Again with each attempt to connect, which hands on what the clips' thread has made since.
                 self.pipeline.down(event.at)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from edge.admission import Admission
+from edge.admission import IDLE, Admission
 
 T = TypeVar("T")
 # A picture that is being decoded has its place in the line. Else all who ask meanwhile are told that there is room, and decode beside the
@@ -69,12 +69,30 @@ class LatestSlots(Generic[T]):
                 self._lost.add(self._coming.popitem(last=False)[0])
             if self._coming.pop(camera_id, None) is not None:
                 self._lost.add(camera_id)
-            line = len(self._slots.keys() | self._coming.keys())
-            room = self._admission.ask(camera_id, now - late_s, line, now)
+            # A connection that is new does not make its camera later than its last turn.
+            turn = self._turn.get(camera_id, float("-inf"))
+            room = self._admission.ask(camera_id, max(now - late_s, turn), self._before(turn), now)
             if room and camera_id not in self._lost:
                 self._coming[camera_id] = now + COMING_S
             self.left_out += not room
         return room
+
+    def _before(self, turn: float) -> int:
+        """Return how many in the line `take` will serve before a camera whose last turn was at `turn`.
+
+        What never asked is in the line as well, dense pictures above all: were they counted, whoever asks would be left out for as long as
+        they alone are enough for the detector.
+        """
+        line = self._slots.keys() | self._coming.keys()
+        if len(line) < IDLE:
+            return len(line)
+        return max(IDLE, sum(self._turn.get(c, float("-inf")) <= turn for c in line))
+
+    def away(self, camera_id: str) -> None:
+        """Note that a camera gives nothing for now: the others wait for it no longer."""
+        with self._ready:
+            self._coming.pop(camera_id, None)
+            self._admission.forget(camera_id)
 
     def arrived(self, camera_id: str) -> None:
         """Note that the frame for which there was room is decoded, whether it will be judged or not."""

@@ -64,7 +64,7 @@ class RtpClip:
             ValueError: the lead would not begin with a key frame.
         """
         led = copy(self)
-        lead = [(j - units) % of for j in range(units)]
+        lead = [(j - units) % of for j in range(units)] if of > 0 else []
         if not 0 < of <= len(self.units) or (lead and not self.units[lead[0]].key):
             raise ValueError(f"a lead of {units} pictures, {of} again and again, begins with no key frame")
         led.units = [

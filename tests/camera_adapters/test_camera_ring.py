@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from camera_adapters import blocks
 from camera_adapters import ring as ring_module
-from camera_adapters.blocks import BLOCK
+from camera_adapters.blocks import BLOCK, PADDING
 from camera_adapters.clock import VirtualClock
 from camera_adapters.open import open_stream
 from camera_adapters.ring import NoPicturesError, PacketRing, RingPacket, StreamParams
@@ -154,7 +154,7 @@ def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(
     # Three blocks of eight packets hold ten seconds; the held packets keep some more.
     assert len(mapped) < 16
     ring.push(RingPacket(T0 + timedelta(seconds=401), True, 0, None, bytes(BLOCK * 3), params))
-    assert mapped[-1] == BLOCK * 3
+    assert mapped[-1] == BLOCK * 3 + PADDING
 
 
 def test_a_pushed_packet_is_the_rings_and_its_bytes_are_a_copy() -> None:
@@ -167,6 +167,27 @@ def test_a_pushed_packet_is_the_rings_and_its_bytes_are_a_copy() -> None:
     assert packet.data is kept
     assert kept == b"abc"
     assert kept.readonly
+
+
+def test_what_is_behind_a_packet_can_be_read_as_far_as_ffmpeg_looks() -> None:
+    """A picture that ended with its block ended the process: PyAV hands FFmpeg the bytes where they lie."""
+    ring = PacketRing(1e9)
+    params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
+    sizes = [
+        BLOCK - PADDING,
+        BLOCK,
+        3 * BLOCK,
+        *[BLOCK // 8] * 20,
+        BLOCK - PADDING + 1,
+        100,
+        BLOCK - 200,
+        100,
+    ]
+    for n, size in enumerate(sizes):
+        kept = ring.push(RingPacket(T0 + timedelta(seconds=n), True, n, None, bytes(size), params))
+        block = np.frombuffer(kept.obj, np.uint8)
+        begin = np.frombuffer(kept, np.uint8).ctypes.data - block.ctypes.data
+        assert begin + size + PADDING <= block.size
 
 
 def test_blocks_that_a_clip_holds_keep_no_others_from_being_used_again(

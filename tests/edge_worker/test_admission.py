@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.admission import GONE_S, IDLE, LINE, LONGEST_GOP_S, USUAL_GOP_S, Admission
+from edge.admission import GONE_S, IDLE, LINE, LONGEST_GOP_S, PACE_S, USUAL_GOP_S, Admission
 
 
 def put_off(admission: Admission, camera: str, due: float, now: float) -> bool:
@@ -85,6 +85,14 @@ def test_a_camera_of_a_long_gop_is_let_in_earlier_since_it_cannot_ask_again_soon
     assert not admission.ask("plain", 0.0, LINE, 10.0)
     assert admission.ask("smart", 0.0, LINE - 1, 10.0)
     assert LONGEST_GOP_S > 10.0 > USUAL_GOP_S
+
+
+def test_looks_that_nobody_asked_for_are_not_remembered_for_ever() -> None:
+    """A box of HTTP cameras alone, whose streams never ask."""
+    admission = Admission()
+    for n in range(10_000):
+        admission.served([f"camera {n % 10}"], n / 10)
+    assert len(admission._served) <= 10 * PACE_S + 1
 
 
 @settings(max_examples=30, deadline=None)

@@ -143,8 +143,12 @@ def test_a_picture_that_nobody_judges_makes_room_for_the_next_camera() -> None:
     street.step(0.0, van=False)
     room = street.lane.stream.demand.room
     assert room is not None
-    others = [street.slots.has_room(f"other {n}", 0.0) for n in range(LINE - 1)]
-    assert all(others)
+    others = [f"other {n}" for n in range(LINE - 1)]
+    for name in (*others, "one more"):
+        street.slots.offer(name, object())
+    street.slots.take(99, 0)
+    street.now = 10.0
+    assert all(street.slots.has_room(name, 0.0) for name in others)
     assert room(0.0)
     assert not street.slots.has_room("one more", 0.0)
     # Not later than the one before, so it is not even planned.
@@ -161,6 +165,7 @@ def test_a_camera_is_late_after_the_longest_interval_however_short_its_own_is(
     """A start, or a stall: the factor is still 1 and all are later than they planned. All would decode beside the detector."""
     street = Street(30.0, 2.0, stretch, sampling={"promise_s": promise})
     street.step(0.0, van=False)
+    street.now = 100.0
     for n in range(LINE):
         assert street.slots.has_room(f"other {n}", 0.0)
     asked = street.lane.stream.demand
@@ -175,6 +180,7 @@ def test_a_camera_is_late_after_the_longest_interval_however_short_its_own_is(
 def test_a_shorter_promise_holds_for_what_was_asked_before_it() -> None:
     street = Street(300.0, 2.0, 1.0, sampling={"promise_s": 600.0, "quiet_interval_s": 20.0})
     street.step(0.0, van=False)
+    street.now = 100.0
     for n in range(LINE):
         assert street.slots.has_room(f"other {n}", 0.0)
     room = street.lane.stream.demand.room

@@ -88,6 +88,59 @@ def test_a_box_whose_cameras_are_all_late_decodes_no_more_than_it_will_judge() -
     assert sum(let_in) == 0
 
 
+def test_dense_pictures_that_never_ask_leave_no_camera_out() -> None:
+    """Sixty dense cameras are enough for this detector alone. The quiet ones, of which nothing is decoded meanwhile, could not become dense."""
+    now = [0.0]
+    slots: LatestSlots[float] = LatestSlots(lambda: now[0])
+    looks = dict.fromkeys([*(f"dense {n}" for n in range(60)), *(f"quiet {n}" for n in range(40))], 0)
+    last = dict.fromkeys(looks, 0.0)
+    for step in range(1200):
+        now[0] = step / 10
+        for n in range(60):
+            if step % 35 == n * 7 % 35:
+                slots.offer(f"dense {n}", now[0])
+        for n in range(40):
+            camera = f"quiet {n}"
+            due = last[camera] + 11.4
+            if step % 20 == n % 20 and now[0] >= due and slots.has_room(camera, now[0] - due):
+                slots.arrived(camera)
+                slots.offer(camera, now[0])
+                last[camera] = now[0]
+        for camera, _ in slots.take(1, 0):
+            looks[camera] += 1
+    assert min(looks.values()) >= 4
+
+
+def test_a_camera_that_reconnects_again_and_again_comes_no_earlier_for_it() -> None:
+    now = [100.0]
+    slots: LatestSlots[int] = LatestSlots(lambda: now[0])
+    for camera in ("flapping", *(str(n) for n in range(LINE)), "steady"):
+        slots.offer(camera, 0)
+    assert len(slots.take(99, 0)) == LINE + 2
+    now[0] = 120.0
+    for n in range(LINE):
+        assert slots.has_room(str(n), 0.0)
+    slots.offer("flapping", 1, urgent=True)
+    slots.take(1, 0)
+    assert not slots.has_room("steady", 8.0)
+    # A new decoder has seen nothing yet.
+    assert not slots.has_room("flapping", float("inf"))
+    slots.forget("0")
+    now[0] = 122.0
+    assert not slots.has_room("flapping", float("inf"))
+    assert slots.has_room("steady", 10.0)
+
+
+def test_a_camera_that_is_away_is_not_waited_for() -> None:
+    slots: LatestSlots[int] = LatestSlots(lambda: 0.0)
+    for n in range(LINE - 1):
+        slots.offer(str(n), n)
+    assert slots.has_room("away", 9.0)
+    assert not slots.has_room("here", 1.0)
+    slots.away("away")
+    assert slots.has_room("here", 1.0)
+
+
 def test_a_camera_that_was_removed_is_not_waited_for() -> None:
     slots: LatestSlots[int] = LatestSlots(lambda: 0.0)
     for n in range(LINE):
