@@ -1,8 +1,8 @@
 """The cameras of the speed benchmarks, in a process of their own: `python -m bench.throughput_cams PLAN.json`.
 
 The plan lists cameras with their files, the picture they begin with, and for how many pictures the empty street is shown
-before. SIGTERM writes when each of them was played
-to `played.json` beside the plan, so that the harness knows when each van stopped.
+before. SIGTERM writes when each of them was played to `played.json` beside the plan, so that the harness knows when each van
+stopped.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 
 from bench.street_video import FPS, VAN_FROM_S
@@ -21,16 +22,14 @@ from camera_adapters.testing.rtp_clip import RtpClip
 async def serve(plan: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
     told = json.loads(plan.read_text())
-    listed = told["cameras"].items()
-    files = {file: RtpClip(Path(file)) for file in {c["file"] for _, c in listed}}
-    shown = {(c["file"], c.get("lead_units", 0)) for _, c in listed}
-    clips = {
-        (file, lead): files[file].led_in(lead, VAN_FROM_S * FPS) if lead else files[file]
-        for file, lead in shown
-    }
+
+    @cache
+    def clip(file: str, lead_units: int) -> RtpClip:
+        return clip(file, 0).led_in(lead_units, VAN_FROM_S * FPS) if lead_units else RtpClip(Path(file))
+
     cameras = {
-        name: Camera(clips[c["file"], c.get("lead_units", 0)], start_unit=c["start_unit"])
-        for name, c in listed
+        name: Camera(clip(c["file"], c.get("lead_units", 0)), start_unit=c["start_unit"])
+        for name, c in told["cameras"].items()
     }
     server = await LoopCam(cameras, port=told.get("port", 0)).start()
     print(server.port, flush=True)

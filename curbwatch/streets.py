@@ -12,6 +12,15 @@ from curbwatch.demo.clip import ClipUnavailableError, demo_clip
 
 CACHE = Path("var/cache")
 
+settle_option = click.option(
+    "--settle",
+    "settle_s",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Seconds of empty streets before the first van: a box that has been up for a while, as nearly all are.",
+)
+
 
 def bench_streets(say: Callable[[str], None]) -> tuple[StreetClip, StreetClip]:
     """Return the quiet and the busy street.

@@ -133,12 +133,16 @@ def test_a_clip_on_a_full_disk_leaves_no_half_file_and_no_open_one(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mapped: list[int] = []
+@pytest.fixture
+def mapped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the blocks that were asked of the system since."""
+    sizes: list[int] = []
     made = blocks._mapped
-    monkeypatch.setattr(blocks, "_mapped", lambda size: mapped.append(size) or made(size))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(blocks, "_mapped", lambda size: sizes.append(size) or made(size))  # type: ignore[func-returns-value]
+    return sizes
+
+
+def test_a_rings_memory_is_used_again_but_never_under_a_packet_that_is_held(mapped: list[int]) -> None:
     params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
     ring, held = PacketRing(10.0), []
     size = BLOCK // 8
@@ -190,12 +194,7 @@ def test_what_is_behind_a_packet_can_be_read_as_far_as_ffmpeg_looks() -> None:
         assert begin + size + PADDING <= block.size
 
 
-def test_blocks_that_a_clip_holds_keep_no_others_from_being_used_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    mapped: list[int] = []
-    made = blocks._mapped
-    monkeypatch.setattr(blocks, "_mapped", lambda size: mapped.append(size) or made(size))  # type: ignore[func-returns-value]
+def test_blocks_that_a_clip_holds_keep_no_others_from_being_used_again(mapped: list[int]) -> None:
     params = StreamParams("h264", 320, 240, Fraction(1, 90_000), None, 1)
     ring, clip = PacketRing(10.0), []
     for n in range(2000):

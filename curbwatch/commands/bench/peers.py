@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.peers_run import PEERS, PeerTrial, largest, peer_trial
 from bench.throughput import Profile, Trial, best, machine, report, search, trial
-from curbwatch.streets import bench_streets
+from curbwatch.streets import bench_streets, settle_option
 
 
 def _climb(told: str) -> tuple[int, tuple[int, ...]]:
@@ -39,14 +39,7 @@ def _climb(told: str) -> tuple[int, tuple[int, ...]]:
     show_default=True,
     help="sub: peers read the CIF sub streams alone; Curbwatch looks at them and keeps the main ones for evidence.",
 )
-@click.option(
-    "--settle",
-    "settle_s",
-    default=0.0,
-    show_default=True,
-    type=click.FloatRange(0, 3600),
-    help="Seconds of empty streets before the first van: a box that has been up for a while, as nearly all are.",
-)
+@settle_option
 @click.option("--peer", "peers", multiple=True, type=click.Choice(PEERS), help="Default: all.")
 @click.option(
     "--climb",

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.throughput import Profile, Trial, best, machine, report, search, trial
 from camera_adapters.meter import STAGES
-from curbwatch.streets import bench_streets
+from curbwatch.streets import bench_streets, settle_option
 
 
 @click.command("throughput")
@@ -22,14 +22,7 @@ from curbwatch.streets import bench_streets
     "--most", default=192, show_default=True, type=click.IntRange(1, 512), help="End of the search."
 )
 @click.option("--seconds", default=110.0, show_default=True, type=click.FloatRange(100, 3600))
-@click.option(
-    "--settle",
-    "settle_s",
-    default=0.0,
-    show_default=True,
-    type=click.FloatRange(0, 3600),
-    help="Seconds of empty streets before the first van: a box that has been up for a while, as nearly all are.",
-)
+@settle_option
 @click.option(
     "--profile",
     default="main",
