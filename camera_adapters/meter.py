@@ -33,7 +33,7 @@ class StageMeter:
             ValueError: `name` is no stage.
         """
         if name not in self._ns:
-            raise ValueError(f"stage: {name!r} is not one of {', '.join(STAGES)}")
+            raise ValueError(_unknown(name))
         return Span(self, name)
 
     def lap(self) -> None:
@@ -55,6 +55,12 @@ class StageMeter:
         local.stack.append(name)
         local.since = now
 
+    def _go_on(self, name: str) -> None:
+        if name not in self._ns:
+            raise ValueError(_unknown(name))
+        self.lap()
+        self._local.stack[-1] = name
+
     def _leave(self) -> None:
         local, now = self._local, time.thread_time_ns()
         self._add(local.stack.pop(), now - local.since)
@@ -65,6 +71,10 @@ class StageMeter:
             self._ns[name] += ns
 
 
+def _unknown(name: str) -> str:
+    return f"stage: {name!r} is not one of {', '.join(STAGES)}"
+
+
 class Span:
     """One block of `StageMeter.stage`."""
 
@@ -73,8 +83,19 @@ class Span:
     def __init__(self, meter: StageMeter, name: str) -> None:
         self._meter, self._name = meter, name
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Span:
         self._meter._enter(self._name)
+        return self
+
+    def then(self, name: str) -> None:
+        """Count what comes now to another stage: one read of the clock, where leaving one and entering the next are two.
+
+        Raises:
+            ValueError: `name` is no stage.
+        """
+        if name != self._name:
+            self._meter._go_on(name)
+            self._name = name
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -40,7 +40,8 @@ class LoopWatch:
 
     def observe(self, picture: Grey, mono_s: float) -> bool:
         """Take a grey picture with its time in seconds; True while the feed is a loop."""
-        key = hashlib.blake2b(np.ascontiguousarray(picture).data, digest_size=12).digest()
+        # There is noise in each row of a true picture.
+        key = hashlib.blake2b(np.ascontiguousarray(picture[::4]).data, digest_size=12).digest()
         before = self._seen.get(key)
         if before is not None and mono_s - before > self._least:
             self._again.append((mono_s, mono_s - before, key))
@@ -96,7 +97,10 @@ class ViewWatch:
         return self.verdict in FIT and self.reading in FIT
 
     def observe(self, picture: Grey, mono_s: float) -> View:
-        """Take a grey picture (uint8, (h, w)) with its monotonic time in seconds; return the verdict that holds now."""
+        """Take a grey picture (uint8, (h, w)) with its monotonic time in seconds; return the verdict that holds now.
+
+        The picture is kept until the next one, and must not be changed.
+        """
         reading = self._read(picture)
         if self._is_frozen(picture, mono_s):
             reading = "frozen"
@@ -119,8 +123,8 @@ class ViewWatch:
     def _is_frozen(self, picture: Grey, mono_s: float) -> bool:
         """Sensor noise changes every true picture: bit for bit the same for a minute is a frozen encoder."""
         last = self._last
-        if last is None or last.shape != picture.shape or not np.array_equal(last, picture):
-            self._last, self._changed_s = picture.copy(), mono_s
+        if last is None or not (np.array_equal(last[::16], picture[::16]) and np.array_equal(last, picture)):
+            self._last, self._changed_s = picture, mono_s
             if self.verdict == "frozen":
                 self._readings.clear()
                 self.verdict = "unknown"

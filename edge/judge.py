@@ -31,7 +31,8 @@ from models.roles import Role, role_of
 
 __all__ = ["Change", "Judge", "Observation", "SiteView"]
 
-SAVE_EVERY_S = 5.0
+# What an alert hangs on is written at once. The rest, how often and where a site was seen, a crash may lose.
+SAVE_EVERY_S = 20.0
 # After the end of a dwell its object is looked for at once, so many times in a row; what hides it may stay.
 QUICK_LOOKS = 2
 # So long a place that looked like another's is believed to be one; a swap is told after three looks at the rarest rate.
@@ -164,8 +165,8 @@ class Judge:
             self._advance(site, scene, now)
         self._tidy(now)
         due = now.mono_s - self._saved >= SAVE_EVERY_S
-        self._unsaved = self._unsaved or bool(self._changes) or due
         self._durable = self._durable or any(c.kind in _ALERTS_HANG_ON for c in self._changes)
+        self._unsaved = self._unsaved or self._durable or due
         return self._changes
 
     def save(self, now: bool = False) -> None:

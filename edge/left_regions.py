@@ -28,7 +28,7 @@ SWAY = 6
 # Of a new thing, against the ground before it: edges along its outline, contrast to a ring of so many pixels round it.
 MORE_EDGE, LEAST_EDGE, MORE_CONTRAST, RING = 1.15, 0.75, 1.8, 6
 
-_OPENED, _CLOSED = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
+_OPENED, _CLOSED, _NEAR = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8), 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,19 @@ class Region:
     area: float
 
 
-def regions_of(static: Mask) -> Iterator[Region]:
-    """Yield the compact regions of a mask (0, or anything else), from the top downwards.
+def regions_of(static: Mask, whole: int) -> Iterator[Region]:
+    """Yield the compact regions of a mask (0, or anything else), from the top downwards; `whole` is the picture's size in pixels.
 
     Outlines are a twentieth of the cost of labels with statistics for the whole picture, and most regions are specks:
     only what may be compact is labelled, in its own rectangle.
     """
-    if not cv2.countNonZero(static):
-        return
     static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_OPEN, _OPENED), np.uint8)
-    if not cv2.countNonZero(static):
+    left, top, width, height = cv2.boundingRect(static)
+    if not width:
         return
+    # Closing joins what is near; it reads so far beyond it.
+    x0, y0 = max(0, left - _NEAR), max(0, top - _NEAR)
+    static = static[y0 : top + height + _NEAR, x0 : left + width + _NEAR]
     static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_CLOSE, _CLOSED), np.uint8)
     outlines, levels = cv2.findContours(static, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     # Of the two levels the second has the holes.
@@ -76,12 +78,12 @@ def regions_of(static: Mask) -> Iterator[Region]:
         if min(w, h) < 4 or max(w, h) > 5 * min(w, h):
             continue
         _, labels = cv2.connectedComponents(static[y : y + h, x : x + w], connectivity=8)
-        left, top = outline[0, 0].tolist()
-        own = (labels == labels[top - y, left - x]).astype(np.uint8)
+        first_x, first_y = outline[0, 0].tolist()
+        own = (labels == labels[first_y - y, first_x - x]).astype(np.uint8)
         pixels = cv2.countNonZero(own)
-        area = pixels / static.size
+        area = pixels / whole
         if pixels >= 0.3 * w * h and MIN_AREA <= area <= MAX_AREA:
-            yield Region((x, y, w, h), own, area)
+            yield Region((x0 + x, y0 + y, w, h), own, area)
 
 
 def is_shift(background: Background, region: Region) -> bool:
@@ -104,7 +106,7 @@ def is_old_texture(background: Background, rect: Rect) -> bool:
     _, _, patch = background.cut(rect, 2)
     around, _, _ = background.cut(rect, 2 + SWAY)
     # A flat patch correlates with anything, so it explains nothing.
-    if min(patch.shape) < 5 or float(patch.std()) < 3.0:
+    if min(patch.shape) < 5 or float(cv2.meanStdDev(patch)[1][0, 0]) < 3.0:
         return False
     return float(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED).max()) > SAME_TEXTURE
 

@@ -77,8 +77,7 @@ def _near(tracks: list[Track], boxes: list[Box], aspect: float) -> list[tuple[fl
     """Return (distance, track's id, box's index) of all pairs that may belong together."""
     most = STEP + LONGEST_GAP_S
     if len(tracks) * len(boxes) <= FEW * FEW:
-        pairs = ((_distance(t.box, b, aspect), t.id, i) for t in tracks for i, b in enumerate(boxes))
-        return [p for p in pairs if p[0] <= most]
+        return _near_by_loop(tracks, boxes, aspect, most)
     a, b = array_of([t.box for t in tracks]), array_of(boxes)
     dx = ((a[:, 0] + a[:, 2])[:, None] - (b[:, 0] + b[:, 2])[None, :]) / 2 * aspect
     dy = a[:, 3][:, None] - b[:, 3][None, :]
@@ -87,6 +86,25 @@ def _near(tracks: list[Track], boxes: list[Box], aspect: float) -> list[tuple[fl
     # Those whose boxes overlap well have contacts within a height of each other: none is left out.
     found = [(_distance(tracks[n].box, boxes[i], aspect), tracks[n].id, int(i)) for n, i in close]
     return [p for p in found if p[0] <= most]
+
+
+def _near_by_loop(
+    tracks: list[Track], boxes: list[Box], aspect: float, most: float
+) -> list[tuple[float, int, int]]:
+    # Most pairs are far apart, and calls cost more than what they count.
+    feet = [
+        (i, box, (box[0] + box[2]) / 2 * aspect, box[3], max(box[3] - box[1], 1e-3))
+        for i, box in enumerate(boxes)
+    ]
+    out = []
+    for track in tracks:
+        x1, y1, x2, y2 = track.box
+        x, tall = (x1 + x2) / 2 * aspect, y2 - y1
+        for i, box, bx, by, height in feet:
+            reach = 1.01 * most * (tall if tall > height else height)
+            if -reach <= x - bx <= reach and -reach <= y2 - by <= reach:
+                out.append((_distance(track.box, box, aspect), track.id, i))
+    return [p for p in out if p[0] <= most]
 
 
 def _distance(a: Box, b: Box, aspect: float) -> float:

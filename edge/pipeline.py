@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.meter import METER
 from camera_adapters.view_watch import ViewWatch
-from contract import IssueClass, View, ZoneKind
+from contract import IssueClass, View
 from edge.config import CameraConfig
 from edge.gate import MotionGate
+from edge.geometry import Box
 from edge.judge import Change, Judge, Observation, SiteView
 from edge.left_objects import LeftObject, LeftObjectDetector
 from edge.rules import ALL_RULES
@@ -31,7 +32,7 @@ from models.detections import Detections
 
 GREY_SIDE = 320
 # Sites that only wait for their confirm time want a steady look; these rules look for left objects.
-_LEFT_KINDS = {ZoneKind.NO_DUMPING, ZoneKind.PAVEMENT, ZoneKind.NO_VENDING, ZoneKind.FIRE_LANE, ZoneKind.BIN}
+_LEFT_KINDS = frozenset(kind for r in ALL_RULES if "left_objects" in r.needs for kind in r.zones)
 # A dwell of this many quiet looks is measured well enough without the dense rate.
 _LOOKS_ENOUGH = 12
 _OCCUPANTS = frozenset({"person", "vehicle", "non_motor"})
@@ -121,7 +122,8 @@ class CameraPipeline:
     def _draw(self, camera: CameraConfig) -> None:
         self.camera = camera
         self._gate = MotionGate([np.asarray(z.polygon, np.float32) for z in camera.watched])
-        self._wants_left = any(z.kind in _LEFT_KINDS for z in camera.zones)
+        # Where left objects are looked for.
+        self._left_in = _around([z.polygon for z in camera.zones if z.kind in _LEFT_KINDS])
         self.scheduler = CameraScheduler(camera.sampling, dense_pays(camera), self._stretch)
 
     def redraw(self, camera: CameraConfig, judge: Judge) -> None:
@@ -183,52 +185,58 @@ class CameraPipeline:
     def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> list[Change]:
         """Judge one frame; `detections` are in pixels of a `width` x `height` picture of it."""
         with self._lock:
-            meta = frame.meta
-            interval = (
-                self.camera.sampling.dense_interval_s
-                if self._last_judged is None
-                else meta.mono_s - self._last_judged
-            )
-            self._last_judged = meta.mono_s
-            self._judged += 1
-            kept = self._grey
-            grey = kept[1] if kept is not None and kept[0] is meta else small_grey(frame)
-            with METER.stage("left"):
-                # Another view would become the background of the left objects.
-                watch = self.watch
-                view_ok = watch is None or watch.fit
-                left = self._left_objects(frame, detections, width, height, grey) if view_ok else ()
-            seen = Observation(
-                captured_at=meta.captured_at,
-                mono_s=meta.mono_s,
-                width=width,
-                height=height,
-                detections=detections,
-                left=left,
-                view_ok=view_ok,
-                interval_s=interval,
-                grey=grey,
-            )
-            self.tape.keep(seen)
-            with METER.stage("rules"):
+            with METER.stage("left") as stage:
+                seen = self._seen(frame, detections, width, height)
+                stage.then("rules")
+                self.tape.keep(seen)
                 changes = self.judge_.observe(seen)
                 self.scheduler.aim(self.judge_.next_end)
-            with METER.stage("evidence"):
+                stage.then("evidence" if changes else "rules")
                 self._recorder.prepare(changes, frame, detections, width, height)
-            with METER.stage("rules"):
+                stage.then("rules")
                 self._save()
-            with METER.stage("evidence"):
-                if not self._resumed:
-                    self._resumed = self._recorder.resume(
-                        self.judge_.sites(), frame, detections, width, height
-                    )
-                for change in changes:
-                    self._recorder.record(change, frame, detections, width, height)
-                for site in self.judge_.waiting():
-                    self._recorder.middle(site, frame, detections, width, height)
+                if changes or not self._resumed or self.judge_.attentive:
+                    stage.then("evidence")
+                    self._record(changes, frame, detections, width, height)
             for looker in self._lookers:
                 looker.look(frame, detections, width, height)
             return changes
+
+    def _seen(self, frame: Frame, detections: Detections, width: int, height: int) -> Observation:
+        meta = frame.meta
+        interval = (
+            self.camera.sampling.dense_interval_s
+            if self._last_judged is None
+            else meta.mono_s - self._last_judged
+        )
+        self._last_judged = meta.mono_s
+        self._judged += 1
+        kept = self._grey
+        grey = kept[1] if kept is not None and kept[0] is meta else small_grey(frame)
+        # Another view would become the background of the left objects.
+        watch = self.watch
+        view_ok = watch is None or watch.fit
+        return Observation(
+            captured_at=meta.captured_at,
+            mono_s=meta.mono_s,
+            width=width,
+            height=height,
+            detections=detections,
+            left=self._left_objects(frame, detections, width, height, grey) if view_ok else (),
+            view_ok=view_ok,
+            interval_s=interval,
+            grey=grey,
+        )
+
+    def _record(
+        self, changes: Sequence[Change], frame: Frame, detections: Detections, width: int, height: int
+    ) -> None:
+        if not self._resumed:
+            self._resumed = self._recorder.resume(self.judge_.sites(), frame, detections, width, height)
+        for change in changes:
+            self._recorder.record(change, frame, detections, width, height)
+        for site in self.judge_.waiting():
+            self._recorder.middle(site, frame, detections, width, height)
 
     def _save(self, now: bool = False) -> None:
         try:
@@ -240,10 +248,10 @@ class CameraPipeline:
     def _left_objects(
         self, frame: Frame, detections: Detections, width: int, height: int, grey: NDArray[np.uint8]
     ) -> Sequence[LeftObject]:
-        if not self._wants_left:
+        if self._left_in is None:
             return ()
-        if self._left is None or self._left.shape != grey.shape:
-            self._left = LeftObjectDetector(grey.shape[1], grey.shape[0])
+        if self._left is None or not self._left.finds(grey.shape, self._left_in):
+            self._left = LeftObjectDetector(grey.shape[1], grey.shape[0], self._left_in)
         occupants = [self.judge_.role_of(detections.name_of(i)) in _OCCUPANTS for i in range(len(detections))]
         scale = np.asarray([width, height, width, height], np.float32)
         occupied = detections.boxes[np.asarray(occupants, bool)] / scale
@@ -254,6 +262,15 @@ def small_grey(frame: Frame) -> NDArray[np.uint8]:
     """Return the grey picture on which gate, left objects and looks of places work: 320 pixels on the longer side."""
     scale = GREY_SIDE / max(frame.meta.width, frame.meta.height)
     return frame.luma(max(2, round(frame.meta.width * scale)), max(2, round(frame.meta.height * scale)))
+
+
+def _around(polygons: Sequence[Sequence[tuple[float, float]]]) -> Box | None:
+    """Return the smallest box round some polygons (corners in shares); None without any."""
+    corners = [corner for polygon in polygons for corner in polygon]
+    if not corners:
+        return None
+    (x1, y1), (x2, y2) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
+    return x1, y1, x2, y2
 
 
 def dense_pays(camera: CameraConfig) -> bool:

@@ -16,6 +16,8 @@ PERSON_M = 1.65
 # Fewer people than these say nothing of a view.
 ENOUGH_PEOPLE = 12
 MAX_PEOPLE = 400
+# The line is drawn anew once so many of a hundred measures are new.
+NEW_PERCENT = 5
 # A low sports car is 1.1 m high, a double-decker 4.5 m.
 LOWEST_VEHICLE, HIGHEST_VEHICLE = 0.65, 2.8
 
@@ -28,7 +30,7 @@ class Ruler:
         self._people: deque[tuple[float, float]] = deque(maxlen=MAX_PEOPLE)
         # Slope and middle of the fit and the usual height; made when somebody asks, not with every look.
         self._line: tuple[float, float, float] | None = None
-        self._fresh = True
+        self._new = 0
 
     @property
     def has_plane(self) -> bool:
@@ -41,14 +43,14 @@ class Ruler:
         if not whole:
             return
         self._people.extend(whole)
-        self._fresh = False
+        self._new += len(whole)
 
     def person_height(self, y: float) -> float | None:
         """Return the height of a person whose feet are at row `y`, as a share of the picture; None when not known."""
-        if not self._fresh and len(self._people) >= ENOUGH_PEOPLE:
+        if 100 * self._new > NEW_PERCENT * len(self._people) and len(self._people) >= ENOUGH_PEOPLE:
             seen = np.asarray(self._people, np.float64)
             self._line = (*_fit(seen), median(seen[:, 1]))
-            self._fresh = True
+            self._new = 0
         if self._line is None:
             return None
         slope, middle, usual = self._line

@@ -45,13 +45,23 @@ class Tape:
                 len(self._looks) == MOST_LOOKS or seen.mono_s - _mono_of(self._looks[0]) > KEPT_S
             ):
                 self._left.pop(_mono_of(self._looks.popleft()), None)
-            best = np.argsort(-seen.detections.scores)[:MOST_OBJECTS]
-            kept = seen.detections.select(best)
-            boxes = np.empty(len(best), _BOX)
-            boxes["box"], boxes["score"], boxes["class"] = kept.boxes, kept.scores, kept.classes
+            found = seen.detections
+            best = slice(None) if len(found) <= MOST_OBJECTS else np.argsort(-found.scores)[:MOST_OBJECTS]
+            boxes = np.empty(min(len(found), MOST_OBJECTS), _BOX)
+            boxes["box"], boxes["score"], boxes["class"] = (
+                found.boxes[best],
+                found.scores[best],
+                found.classes[best],
+            )
             micros = round((seen.captured_at - _EPOCH) / timedelta(microseconds=1))
             head = _HEAD.pack(
-                micros, seen.mono_s, seen.width, seen.height, seen.view_ok, self._named(kept.names), len(best)
+                micros,
+                seen.mono_s,
+                seen.width,
+                seen.height,
+                seen.view_ok,
+                self._named(found.names),
+                len(boxes),
             )
             self._looks.append(head + boxes.tobytes())
             if seen.left:

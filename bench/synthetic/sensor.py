@@ -164,7 +164,7 @@ class _Run:
         there = [(a, box) for a in script.actors if (box := a.at(t)) is not None]
         there.sort(key=lambda pair: pair[1][3])
         left = [
-            LeftObject(box, self._mono + a.left_since, _area(box), t - a.left_since, i, True, 5)
+            LeftObject(box, self._mono + a.left_since, _area(box), t - a.left_since, i, 5)
             for i, (a, box) in enumerate(there)
             if a.left_since is not None and t - a.left_since >= STILL_S
         ]
@@ -174,7 +174,7 @@ class _Run:
             width=WIDTH,
             height=HEIGHT,
             detections=self._detector.detect(there, t),
-            left=[LeftObject(o.box, o.born_mono_s, o.area, o.stable_s, _key(o), True, 5) for o in left],
+            left=[LeftObject(o.box, o.born_mono_s, o.area, o.stable_s, _key(o), 5) for o in left],
             interval_s=interval_s,
             grey=self._eye.draw(there, c.light(t)),
         )

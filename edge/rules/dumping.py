@@ -37,8 +37,16 @@ def _acts(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sighting]:
     for item in scene.left:
         if not touches_in(item.box, zone) or permitted(item.box, scene, COLLECTION):
             continue
-        owners = [t for t in scene.people if _let_go(t, item, scene.aspect)]
-        owners += [t for t in scene.carriers if _unloaded(t, item, scene.aspect)]
+        first, last = item.born_mono_s - RELEASE_WINDOW_S, item.born_mono_s + RELEASE_WINDOW_S
+        # Hundreds have passed since a thing that has lain for long was put down.
+        owners = [
+            t for t in scene.people if t.last >= first and t.born <= last and _let_go(t, item, scene.aspect)
+        ]
+        owners += [
+            t
+            for t in scene.carriers
+            if t.last >= first and t.born <= last and _unloaded(t, item, scene.aspect)
+        ]
         if not owners or _named(item.box, scene):
             continue
         owners += _found_again(item, owners, scene)
@@ -77,8 +85,6 @@ def _carries(owner: Box, item: Box) -> bool:
 def _unloaded(track: Track, item: LeftObject, aspect: float) -> bool:
     """True when a vehicle stood at the object when it came to rest, and the object is not where the vehicle itself was."""
     born = item.born_mono_s
-    if track.last < born - RELEASE_WINDOW_S or track.born > born + RELEASE_WINDOW_S:
-        return False
     path = [(t, b) for t, b in track.path if abs(t - born) <= RELEASE_WINDOW_S]
     if len(path) < 4 or path[-1][0] - path[0][0] < STOPPED_S or not _let_go(track, item, aspect):
         return False

@@ -147,7 +147,7 @@ STALL_RULES = (
         frozenset({ZoneKind.FRONTAGE}),
         _stalls,
         STALL_PERMITS,
-        needs=frozenset({"measure"}),
+        needs=frozenset({"left_objects", "measure"}),
     ),
     Rule(
         "street_occupation.roadside@v1",
@@ -172,6 +172,7 @@ STALL_RULES = (
         IssueClass.VENDOR_OUT_OF_PERMIT,
         frozenset({ZoneKind.PERMITTED_VENDING, ZoneKind.NO_VENDING}),
         _out_of_permit,
+        needs=frozenset({"left_objects"}),
         lapsed=True,
     ),
 )

@@ -150,3 +150,77 @@ def test_the_light_of_each_cell_is_the_median_of_its_open_pixels(
 def test_the_middle_is_the_median(size: int) -> None:
     values = np.random.default_rng(size).random(size, np.float32)
     assert median(values) == pytest.approx(float(np.median(values)), abs=1e-6)
+
+
+def test_a_thing_in_a_part_of_the_view_is_found_whole_and_the_same() -> None:
+    whole, part = LeftObjectDetector(W, H), LeftObjectDetector(W, H, (0.4, 0.65, 0.6, 0.8))
+    rng = np.random.default_rng(1)
+    looks = []
+    for n in range(50):
+        picture = street()
+        if n >= 20:
+            bag(picture)
+            # Where nobody asked for things.
+            bag(picture, x=20, y=20)
+        noisy = np.clip(picture + rng.normal(0, 2.0, picture.shape), 0, 255).astype(np.uint8)
+        looks.append([d.observe(noisy, 100 + n * 0.5, []) for d in (whole, part)])
+    of_whole, of_part = looks[-1]
+    assert len(of_whole) == 2
+    assert [o.box for o in of_part] == [o.box for o in of_whole if o.box[1] > 0.5]
+    assert [o.born_mono_s for o in of_part] == [o.born_mono_s for o in of_whole if o.box[1] > 0.5]
+
+
+@pytest.mark.parametrize(
+    ("within", "found"),
+    [((0.4, 0.6, 0.6, 0.8), True), ((0.45, 0.7, 0.5, 0.8), True), ((0.4, 0.6, 0.9, 0.8), False)],
+)
+def test_a_detector_finds_what_lies_in_its_own_part(
+    within: tuple[float, float, float, float], found: bool
+) -> None:
+    detector = LeftObjectDetector(W, H, (0.4, 0.6, 0.6, 0.8))
+    assert detector.finds((H, W), within) is found
+    assert not detector.finds((H, W - 8), within)
+    assert LeftObjectDetector(W, H).finds((H, W), within)
+
+
+def test_what_fills_the_part_is_a_thing_and_no_change_of_light_and_the_light_of_the_whole_is() -> None:
+    within = (0.4, 0.6, 0.5, 0.7)
+    detector, rng = LeftObjectDetector(W, H, within), np.random.default_rng(1)
+
+    def look(n: int, *, box: bool, night: bool) -> list[LeftObject]:
+        picture = street()
+        if box:
+            # Half of what is looked at, a twentieth of the view.
+            bag(picture, x=120, y=80, w=56, h=48)
+        if night:
+            picture *= 0.4
+            picture[:, :160] *= 1.6
+        noisy = np.clip(picture + rng.normal(0, 2.0, picture.shape), 0, 255).astype(np.uint8)
+        return detector.observe(noisy, 100 + n * 0.5, [])
+
+    for n in range(20):
+        assert look(n, box=False, night=False) == []
+    seen = [look(n, box=True, night=False) for n in range(20, 40)]
+    assert len(seen[-1]) == 1
+    born = seen[-1][0].key
+    night = [look(n, box=True, night=True) for n in range(40, 60)]
+    assert all(o.key != born for o in night[-1])
+
+
+def test_a_thing_in_whose_place_only_the_ground_shows_again_is_forgotten() -> None:
+    """A known thing is not asked at every look whether it is one; what failed is asked until it is gone."""
+    detector, rng = LeftObjectDetector(W, H), np.random.default_rng(1)
+    ground = street() + np.random.default_rng(9).uniform(-25, 25, (H, W)).astype(np.float32)
+    shifted = np.roll(ground, 4, axis=1)
+    found = []
+    for n in range(100):
+        picture = ground.copy()
+        if 20 <= n < 50:
+            bag(picture)
+        elif n >= 50:
+            # A mat of the same stones, pushed aside by a hand.
+            picture[118:138, 148:172] = shifted[118:138, 148:172]
+        noisy = np.clip(picture + rng.normal(0, 2.0, picture.shape), 0, 255).astype(np.uint8)
+        found.append(len(detector.observe(noisy, 100 + n * 0.5, [])))
+    assert found[49] == 1
+    assert found[70:] == [0] * 30

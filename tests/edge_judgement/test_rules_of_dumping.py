@@ -38,11 +38,7 @@ class TestDumping:
 
     def bag(self, born: float, box: Box | None = None) -> Callable[[float], list[LeftObject]]:
         def left(t: float) -> list[LeftObject]:
-            return (
-                [LeftObject(box or self.BAG, 5000.0 + born, 0.001, t - born, 7, True)]
-                if t >= born + 1
-                else []
-            )
+            return [LeftObject(box or self.BAG, 5000.0 + born, 0.001, t - born, 7)] if t >= born + 1 else []
 
         return left
 
@@ -106,7 +102,7 @@ class TestDumping:
     def test_a_bag_that_falls_over_is_one_case_from_its_first_moment(self) -> None:
         def left(t: float) -> list[LeftObject]:
             box = self.BAG if t < 17 else (0.43, 0.64, 0.50, 0.665)
-            return [LeftObject(box, 5008.0, 0.001, t - 8, 7, True)] if t >= 9 and not 17 <= t < 19 else []
+            return [LeftObject(box, 5008.0, 0.001, t - 8, 7)] if t >= 9 and not 17 <= t < 19 else []
 
         found = self.run([self.walker(12.0)], left)
         assert len(found) == 1

@@ -261,7 +261,7 @@ class TestStalls:
             (True, 10.0, []),
             (False, 40.0, []),
         ):
-            goods = LeftObject((0.54, 0.58, 0.62, 0.66), 5000.0, 0.005, lain, 1, True)
+            goods = LeftObject((0.54, 0.58, 0.62, 0.66), 5000.0, 0.005, lain, 1)
             actors = [self.PARTS[1]] if table else []
             assert (
                 issues(play_left(judge([zone("no_vending")], STALLS), actors, 100, lambda _t, g=goods: [g]))

@@ -16,6 +16,8 @@ from typing import Any
 import av
 import pytest
 
+import edge.pipeline
+
 sys.path.insert(0, str(Path(__file__).parent))
 from street_clip import ColourDetector, make_clip
 
@@ -29,6 +31,7 @@ from contract import AlertEvent
 from edge.config import BoxConfig, CameraConfig
 from edge.judge import Judge
 from edge.ledger import AlertLedger
+from edge.left_objects import LeftObjectDetector
 from edge.log import get_logger
 from edge.outbox import Outbox
 from edge.pipeline import CameraPipeline
@@ -176,6 +179,40 @@ def test_a_dwell_goes_on_over_a_change_of_the_zones(tmp_path: Path) -> None:
     assert (opened[0].camera_name, opened[0].zone.polygon[0]) == ("Gate", (0.25, 0.4))
     assert "the camera's configuration was changed" in [s.words for s in opened[0].timeline]
     bench.close()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "looked_for"),
+    [
+        (["no_dumping"], True),
+        (["no_vending"], True),
+        (["frontage"], True),
+        (["permitted_vending"], True),
+        (["no_parking", "pavement", "fire_lane", "bin"], False),
+    ],
+)
+def test_left_objects_are_looked_for_where_a_rule_asks_for_them(
+    tmp_path: Path, kinds: list[str], looked_for: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[float, ...]] = []
+
+    class Noted(LeftObjectDetector):
+        def __init__(self, width: int, height: int, within: tuple[float, float, float, float]) -> None:
+            made.append(within)
+            super().__init__(width, height, within)
+
+    monkeypatch.setattr(edge.pipeline, "LeftObjectDetector", Noted)
+    zones = [
+        ZoneConfig.model_validate(
+            {**ZONE, "id": f"{k}{x}", "kind": k, "polygon": [[x, 0.4], [x + 0.2, 0.4], [x, 0.6]]}
+        )
+        for k in kinds
+        for x in (0.1, 0.3)
+    ]
+    bench = Bench(tmp_path / "box", camera_config("x").model_copy(update={"zones": tuple(zones)}))
+    play(bench, make_clip(tmp_path / "street.mp4", 3), VirtualClock())
+    bench.close()
+    assert made == ([(0.1, 0.4, 0.5, 0.6)] if looked_for else [])
 
 
 def test_an_alert_confirmed_on_disk_but_not_sent_is_sent_at_the_next_start(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_record_gives_back_what_was_seen_whatever_the_model_called_it() -> N
         names = NAMES if n < 2000 else ("cart", f"model {n // 100}")
         boxes = np.array([[n % 640 + 0.125, 7, n % 640 + 9.5, 90]] * (n % 4), np.float32).reshape(-1, 4)
         few = Detections(boxes, np.full(len(boxes), 0.75, np.float32), np.ones(len(boxes), np.int32), names)
-        left = (LeftObject((0.1, 0.2, 0.3, 0.4), 5.0 + n, 0.02, 4.5, n, True, 3),) if n % 5 == 0 else ()
+        left = (LeftObject((0.1, 0.2, 0.3, 0.4), 5.0 + n, 0.02, 4.5, n, 3),) if n % 5 == 0 else ()
         at = START + timedelta(seconds=2 * n, microseconds=n)
         given.append(Observation(at, 100.5 + 2 * n, 1920, 1080, few, left, n % 7 > 0))
         tape.keep(given[-1])

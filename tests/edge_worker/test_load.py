@@ -156,6 +156,25 @@ def test_a_stage_that_goes_on_is_counted_by_the_lap() -> None:
     assert 1.2 * first < meter.seconds()["network"] < 20 * first
 
 
+def test_a_stage_may_turn_into_another_and_back() -> None:
+    meter = StageMeter()
+    with meter.stage("rules") as stage:
+        spin(50_000)
+        stage.then("evidence")
+        spin(400_000)
+        stage.then("evidence")
+        stage.then("rules")
+        before = meter.seconds()
+        with pytest.raises(ValueError, match="stage: 'paint' is not one of"):
+            stage.then("paint")
+        with meter.stage("left"):
+            spin(50_000)
+    after = meter.seconds()
+    assert before["evidence"] > 2 * before["rules"] > 0
+    assert after["evidence"] == before["evidence"]
+    assert after["left"] > 0
+
+
 def test_the_metrics_page_names_cameras_and_never_their_passwords(tmp_path: Path) -> None:
     port, gone = free_port(), free_port()
     config = BoxConfig.model_validate(
