@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +19,8 @@ ClockSource = Literal["rtcp_sender_report", "arrival", "file"]
 Role = Literal["main", "sub"]
 Picture = NDArray[np.uint8]
 Masks = Sequence[Sequence[tuple[float, float]]]
+# A city's cameras have three or four shapes, each of which is asked for in two sizes.
+MAX_SCALERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,7 @@ class Frame:
         video = self._video
         if video is None:
             raise ValueError("a frame without picture data")
-        # A scaler of its own: the one that PyAV keeps with the frame hangs for ever when two threads ask at once.
-        small = VideoReformatter().reformat(
+        small = _SCALERS.of(video, w, h).reformat(
             video, width=w, height=h, format="rgb24", interpolation="FAST_BILINEAR", threads=1
         )
         # The scaled picture is this call's own, and is copied only where its rows lie apart. Where nothing was to be scaled it is the frame.
@@ -121,6 +124,29 @@ class Frame:
         if small.shape != (h, w):
             small = cv2.resize(small, (w, h), interpolation=cv2.INTER_AREA)
         return cut(np.asarray(small, np.uint8), self._masks)
+
+
+class _Scalers(threading.local):
+    """A thread's scalers, one a pair of shapes: to make one takes a fifth of a scaling.
+
+    The one that PyAV keeps with a frame hangs for ever when two threads ask at once.
+    """
+
+    def __init__(self) -> None:
+        self._by: OrderedDict[tuple[object, ...], VideoReformatter] = OrderedDict()
+
+    def of(self, video: av.VideoFrame, width: int, height: int) -> VideoReformatter:
+        """Return the scaler for a frame and the size that is asked for."""
+        kind = video.format.name, video.colorspace, video.color_range
+        key = (*kind, video.width, video.height, width, height)
+        scaler = self._by.pop(key, None) or VideoReformatter()
+        self._by[key] = scaler
+        if len(self._by) > MAX_SCALERS:
+            self._by.popitem(last=False)
+        return scaler
+
+
+_SCALERS = _Scalers()
 
 
 def cut(picture: Picture, masks: Masks) -> Picture:

@@ -204,7 +204,7 @@ class Detector:
 
     def _batch(self, pictures: Sequence[Picture], input_size: tuple[int, int]) -> list[Detections]:
         size = next(b for b in self.batches(input_size) if b >= len(pictures))
-        tensor = self._session.room((size, 3, input_size[1], input_size[0]))
+        tensor = self._session.room(size, input_size[1], input_size[0])
         tensor[len(pictures) :] = 0
         fits = [self._fill(target, picture) for target, picture in zip(tensor, pictures, strict=False)]
         outputs = self._session.run(tensor)
@@ -212,9 +212,11 @@ class Detector:
         raw = DECODERS[self.bundle.manifest.family](outputs, lowest, self._channels, input_size)
         return [self._finish(r, fit, p) for r, fit, p in zip(raw, fits, pictures, strict=False)]
 
-    def _fill(self, target: Floats, picture: Picture) -> Letterbox:
+    def _fill(self, target: Floats | Picture, picture: Picture) -> Letterbox:
+        """Lay a picture into an input: its numbers float32 (3, H, W), or itself uint8 (H, W, 3)."""
         height, width = picture.shape[:2]
-        across, down = target.shape[2], target.shape[1]
+        as_it_is = target.dtype == np.uint8
+        down, across = target.shape[:2] if as_it_is else target.shape[1:]
         scale = min(across / width, down / height)
         w, h = max(round(width * scale), 1), max(round(height * scale), 1)
         # Rounding as ultralytics' LetterBox does it, so that boxes agree to the pixel.
@@ -226,13 +228,17 @@ class Detector:
             if (w, h) == (width, height)
             else cv2.resize(picture, (w, h), interpolation=cv2.INTER_LINEAR)
         )
-        self._planes = cv2.split(small, self._planes)
-        planes = self._planes if self._spec.colour == "rgb" else self._planes[::-1]
-        for row, plane in zip(target, planes, strict=True):
-            cv2.LUT(plane, self._levels, dst=row[top : top + h, left : left + w])
-        pad = self._spec.pad / self._spec.scale
-        target[:, :top], target[:, top + h :] = pad, pad
-        target[:, top : top + h, :left], target[:, top : top + h, left + w :] = pad, pad
+        if as_it_is:
+            rows, pad = target, float(self._spec.pad)
+            rows[top : top + h, left : left + w] = small
+        else:
+            self._planes = cv2.split(small, self._planes)
+            planes = self._planes if self._spec.colour == "rgb" else self._planes[::-1]
+            for row, plane in zip(target, planes, strict=True):
+                cv2.LUT(plane, self._levels, dst=row[top : top + h, left : left + w])
+            rows, pad = np.moveaxis(target, 0, -1), self._spec.pad / self._spec.scale
+        rows[:top], rows[top + h :] = pad, pad
+        rows[top : top + h, :left], rows[top : top + h, left + w :] = pad, pad
         return Letterbox(w / width, h / height, left, top)
 
     def _finish(self, raw: tuple[Floats, Floats, Ints], fit: Letterbox, picture: Picture) -> Detections:

@@ -12,12 +12,13 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
-from models.bundle import Bundle, BundleError
+from models.bundle import Bundle, BundleError, Manifest
 from models.detections import Floats
 from models.gpu import PROVIDERS, Bound, provider_chain
 
@@ -25,6 +26,8 @@ RUNTIMES = ("tensorrt", "cuda", "openvino", "cpu")
 _BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
 Shape = list[int | str | None]
+Pictures = NDArray[np.uint8]
+Value = TypeVar("Value", bound=np.generic)
 
 
 class Session(Protocol):
@@ -34,11 +37,15 @@ class Session(Protocol):
     outputs: list[Shape]
     metadata: dict[str, str]
 
-    def room(self, shape: tuple[int, ...]) -> Floats:
-        """Return float32 memory for the input (B, 3, H, W), the same at every call: filled and given to `run`."""
+    def room(self, count: int, height: int, width: int) -> Floats | Pictures:
+        """Return memory for so many pictures, the same at every call: filled and given to `run`.
 
-    def run(self, tensor: Floats) -> list[Floats]:
-        """Return the outputs for float32 (B, 3, H, W), in the file's order; they hold until the next call."""
+        It is the network's input, float32 (B, 3, H, W), or, of a runtime that takes pictures, uint8 (B, H, W, 3) in RGB from
+        0 to 255, from which the runtime makes that input.
+        """
+
+    def run(self, tensor: Floats | Pictures) -> list[Floats]:
+        """Return the outputs for an input float32 (B, 3, H, W) or for what `room` gives, in the file's order; they hold until the next call."""
 
 
 def available() -> tuple[str, ...]:
@@ -97,7 +104,7 @@ def open_session(
         )
         plain = OrtSession(path, chain, threads)
         if runtime == "openvino":
-            return OpenVinoSession(plain, path, threads, bundle.manifest.bfloat16)
+            return OpenVinoSession(plain, path, threads, bundle.manifest)
     except Exception as exc:  # the runtimes raise their own undocumented types
         raise BundleError(f"{path}: {runtime} cannot load it: {exc}") from None
     return plain
@@ -115,16 +122,16 @@ def session_options(threads: int) -> Any:
     return options
 
 
-class _Rooms:
+class _Rooms(Generic[Value]):
     """The input's memory of each shape, so that none is allocated and mapped anew in every run."""
 
-    def __init__(self) -> None:
-        self._rooms: dict[tuple[int, ...], Floats] = {}
+    def __init__(self, kind: type[Value]) -> None:
+        self._kind, self._rooms = kind, dict[tuple[int, ...], NDArray[Value]]()
 
-    def __call__(self, shape: tuple[int, ...]) -> Floats:
+    def __call__(self, shape: tuple[int, ...]) -> NDArray[Value]:
         room = self._rooms.get(shape)
         if room is None:
-            room = self._rooms[shape] = np.empty(shape, np.float32)
+            room = self._rooms[shape] = np.empty(shape, self._kind)
         return room
 
 
@@ -136,25 +143,29 @@ class OrtSession:
         self.inputs: dict[str, Shape] = {i.name: list(i.shape) for i in self._session.get_inputs()}
         self.outputs: list[Shape] = [list(o.shape) for o in self._session.get_outputs()]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self._name, self._rooms = next(iter(self.inputs)), _Rooms()
+        self._name, self._rooms = next(iter(self.inputs)), _Rooms(np.float32)
         self._bound = Bound(self._session, "cuda") if len(chain) > 1 else None
 
-    def room(self, shape: tuple[int, ...]) -> Floats:
+    def room(self, count: int, height: int, width: int) -> Floats:
         """Return float32 memory for the input (B, 3, H, W), the same at every call."""
+        shape = count, 3, height, width
         return self._bound.room(shape) if self._bound is not None else self._rooms(shape)
 
-    def run(self, tensor: Floats) -> list[Floats]:
+    def run(self, tensor: Floats | Pictures) -> list[Floats]:
         """Return the outputs for float32 (B, 3, H, W), in the file's order."""
         if self._bound is not None:
-            return self._bound.run(tensor)
+            return self._bound.run(np.asarray(tensor, np.float32))
         outputs: list[Floats] = self._session.run(None, {self._name: tensor})
         return outputs
 
 
 class OpenVinoSession:
-    """OpenVINO's own runtime: one compiled network a batch size, so that every shape is static."""
+    """OpenVINO's own runtime: one compiled network a batch size, so that every shape is static.
 
-    def __init__(self, plain: OrtSession, path: Path, threads: int, bfloat16: bool) -> None:
+    It takes pictures as they are: a quarter of the memory of their numbers, which were written, read and rounded once more for nothing.
+    """
+
+    def __init__(self, plain: OrtSession, path: Path, threads: int, manifest: Manifest) -> None:
         # Importing OpenVINO would import Intel's usage statistics with it; without that package it goes on alone.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
@@ -162,27 +173,48 @@ class OpenVinoSession:
         self.inputs, self.outputs, self.metadata = plain.inputs, plain.outputs, plain.metadata
         self._core: Any = openvino.Core()
         self._path = path
-        fast = bfloat16 and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._spec = manifest.input
+        fast = manifest.bfloat16 and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if fast else "f32"
         self._options = {"INFERENCE_PRECISION_HINT": self.precision, "NUM_STREAMS": 1}
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._requests: dict[tuple[int, ...], Any] = {}
-        self._rooms = _Rooms()
+        self._rooms = _Rooms(np.uint8)
 
-    def room(self, shape: tuple[int, ...]) -> Floats:
-        """Return float32 memory for the input (B, 3, H, W), the same at every call."""
-        return self._rooms(shape)
+    def room(self, count: int, height: int, width: int) -> Pictures:
+        """Return uint8 memory for so many RGB pictures (B, H, W, 3), the same at every call."""
+        return self._rooms((count, height, width, 3))
 
-    def run(self, tensor: Floats) -> list[Floats]:
-        """Return the outputs for float32 (B, 3, H, W), in the file's order; the next call of the same shape writes them again."""
+    def run(self, tensor: Floats | Pictures) -> list[Floats]:
+        """Return the outputs for uint8 (B, H, W, 3) or float32 (B, 3, H, W), in the file's order; the next call of the same shape writes them again."""
         request = self._requests.get(tensor.shape)
         if request is None:
-            network: Any = self._core.read_model(self._path)
-            network.reshape(list(tensor.shape))
+            network = self._network(tensor)
             request = self._core.compile_model(network, "CPU", self._options).create_infer_request()
             self._requests[tensor.shape] = request
         # Read where it lies; the call ends before the caller fills it again.
         # Nor are the outputs copied: 1.7 MB of YOLO11n a picture, twice, into memory that is mapped anew for each run.
         request.infer([tensor], share_inputs=True, share_outputs=True)
         return [np.asarray(request.get_output_tensor(i).data, np.float32) for i in range(len(self.outputs))]
+
+    def _network(self, tensor: Floats | Pictures) -> Any:
+        network: Any = self._core.read_model(self._path)
+        if tensor.dtype != np.uint8:
+            network.reshape(list(tensor.shape))
+            return network
+        from openvino import Layout, Type
+        from openvino.preprocess import ColorFormat, PrePostProcessor
+
+        count, height, width, colours = tensor.shape
+        network.reshape([count, colours, height, width])
+        steps: Any = PrePostProcessor(network)
+        given = steps.input()
+        given.tensor().set_element_type(Type.u8).set_layout(Layout("NHWC")).set_color_format(ColorFormat.RGB)
+        given.model().set_layout(Layout("NCHW"))
+        made = given.preprocess().convert_element_type(Type.f32)
+        if self._spec.colour == "bgr":
+            made = made.convert_color(ColorFormat.BGR)
+        if self._spec.scale != 1:
+            made.scale(self._spec.scale)
+        return steps.build()

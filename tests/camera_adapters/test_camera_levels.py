@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace, VideoReformatter
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from camera_adapters.frame import Frame, FrameMeta
+from camera_adapters.frame import _SCALERS, MAX_SCALERS, Frame, FrameMeta
 from camera_adapters.levels import level_at
 
 
@@ -52,3 +54,32 @@ def test_a_pixel_of_a_small_grey_picture_is_the_mean_of_its_block(size: tuple[in
     means = grey.reshape(180, block, 320, block).mean(axis=(1, 3))
     # Rounded once a step.
     assert np.abs(got - means).max() <= 1.5
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_scalers_that_are_kept_scale_as_new_ones_do(threads: int) -> None:
+    """More shapes, ranges and colour spaces by turns than are kept, in several threads at once."""
+    frames = []
+    for n, (width, height) in enumerate([(1920, 1080), (1280, 720), (704, 576), (352, 288), (640, 360)]):
+        rgb = np.random.default_rng(n).integers(0, 256, (height, width, 3), np.uint8)
+        for kind in ("yuv420p", "yuvj420p", "yuv422p"):
+            for space in (Colorspace.ITU601, Colorspace.ITU709):
+                source = av.VideoFrame.from_ndarray(cv2.blur(rgb, (9, 9)), format="rgb24")
+                video = source.reformat(format=kind)
+                video.colorspace = space
+                meta = FrameMeta("c", n, datetime.now(UTC), 0.0, "file", None, True, False, 1, width, height)
+                wanted = VideoReformatter().reformat(
+                    video, width=320, height=180, format="rgb24", interpolation="FAST_BILINEAR", threads=1
+                )
+                frames.append((Frame(meta, video), wanted.to_ndarray().copy()))
+
+    def check(seed: int) -> int:
+        order = np.random.default_rng(seed).permutation(len(frames) * 3) % len(frames)
+        for i in order.tolist():
+            frame, wanted = frames[i]
+            np.testing.assert_array_equal(frame.rgb(320, 180), wanted)
+        return len(order)
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert sum(pool.map(check, range(threads))) == 90 * threads
+    assert len(_SCALERS._by) <= MAX_SCALERS

@@ -42,18 +42,40 @@ def test_openvino_agrees(bfloat16: bool, worst: float) -> None:
 
 
 @with_openvino
+@pytest.mark.parametrize("colour", ["rgb", "bgr"])
+@pytest.mark.parametrize("scale", [255.0, 1.0])
+@pytest.mark.parametrize("shape", [(300, 400), (400, 300), (360, 640)])
+def test_openvino_makes_the_same_input_of_a_picture(
+    colour: str, scale: float, shape: tuple[int, int]
+) -> None:
+    whole = load_bundle()
+    given = whole.manifest.input.model_copy(update={"colour": colour, "scale": scale})
+    bundle = Bundle(whole.folder, whole.manifest.model_copy(update={"bfloat16": False, "input": given}))
+    picture = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+    picture[:, :, 0] //= 4
+    detector = Detector(bundle, "openvino")
+    wanted = open_session(bundle, "cpu", 1).run(detector.tensor([picture]))
+    height, width = detector.tensor([picture]).shape[2:]
+    room = detector._session.room(1, height, width)
+    assert (room.shape, room.dtype) == ((1, height, width, 3), np.uint8)
+    detector._fill(room[0], picture)
+    for got, want in zip(detector._session.run(room), wanted, strict=True):
+        assert np.abs(got - want).max() < 1e-3 * max(1.0, float(np.abs(want).max()))
+
+
+@with_openvino
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_openvino_in_batches(tmp_path: Path, count: int) -> None:
     detector = Detector(bundle_of(tmp_path, [yolo_output([(32, 32, 20, 20)], [1], [0.9])]), "openvino")
     detector.warm()
     assert isinstance(detector._session, OpenVinoSession)
-    assert set(detector._session._requests) == {(b, 3, 64, 64) for b in (1, 2, 4)}
+    assert set(detector._session._requests) == {(b, 64, 64, 3) for b in (1, 2, 4)}
     found = detector.detect([np.zeros((64, 64, 3), np.uint8)] * count)
     assert [len(f) for f in found] == [1] * count
     # The next call writes the session's outputs again, and nothing of what was found lies in them.
     size = min(s for s in (1, 2, 4) if s >= count)
-    outputs = detector._session.run(np.zeros((size, 3, 64, 64), np.float32))
-    again = detector._session.run(np.zeros((size, 3, 64, 64), np.float32))
+    outputs = detector._session.run(np.zeros((size, 64, 64, 3), np.uint8))
+    again = detector._session.run(np.zeros((size, 64, 64, 3), np.uint8))
     assert np.shares_memory(outputs[0], again[0])
     parts = [part for f in found for part in (f.boxes, f.scores, f.classes)]
     assert not any(np.shares_memory(part, outputs[0]) for part in parts)
