@@ -294,6 +294,8 @@ class Judge:
         ]
 
     def _ended(self, site: Site, was: SiteState) -> None:
+        # What is on disk and is over must not come back after a crash.
+        self._unsaved = self._unsaved or was is not SiteState.SEEN or site.hits >= LEAST_HITS
         self._note("cleared" if was is SiteState.CONFIRMED else "dropped", site)
 
     def _note(self, kind: ChangeKind, site: Site) -> None:

@@ -36,7 +36,7 @@ LOOKED_AT = 64
 LIGHT_SHARE = 0.35
 MAX_OBJECTS = 64
 # Nobody puts down so many things at once: the camera was nudged, or the light changed in patches.
-TOO_MANY, AT_ONCE_S = 6, 1.6
+TOO_MANY, LEAST_MANY, AT_ONCE_S = 6, 3, 1.6
 # A gap after which the old background means nothing.
 GAP_S = 30.0
 # A region keeps this share of the known thing's size. Under the second share for so long it is another thing.
@@ -99,6 +99,8 @@ class LeftObjectDetector:
         view = Window(self.shape, range(0, height, step), range(0, width, step))
         self._pixels = Pixels(self._near, view)
         self._cells = Cells(GRID, *view.shape)
+        # In a part of the view fewer come up when the camera is nudged.
+        self._most = max(LEAST_MANY, round(TOO_MANY * self._near.size / (width * height)))
         self._zero: float | None = None
         self._last = float("-inf")
         self._candidates: list[_Candidate] = []
@@ -112,6 +114,15 @@ class LeftObjectDetector:
         return all(
             o.start <= r.start and r.stop <= o.stop for o, r in zip(own, wanted(shape, within), strict=True)
         )
+
+    def widened(self, within: Box) -> LeftObjectDetector:
+        """Return a detector for other zones on the same view, which knows what this one knows."""
+        height, width = self.shape
+        both = LeftObjectDetector(width, height, within)
+        both._pixels.go_on_from(self._pixels)
+        both._zero, both._last = self._zero, self._last
+        both._candidates, both._next_key = self._candidates, self._next_key
+        return both
 
     def observe(
         self, luma: Grey, mono_s: float, occupied: NDArray[np.floating] | Sequence[Box]
@@ -144,7 +155,7 @@ class LeftObjectDetector:
         models = (
             pixels.of(NEAR, values) for values in (pixels.slow, pixels.limit, pixels.grey, pixels.since)
         )
-        if self._associate(pixels.of(NEAR, static), Background(*models), now) > TOO_MANY:
+        if self._associate(pixels.of(NEAR, static), Background(*models), now) > self._most:
             self._restart(now)
             return []
         pixels.learn(step, room)
@@ -188,6 +199,9 @@ class LeftObjectDetector:
         height, width = self.shape
         largest: dict[int, Region] = {}
         for region in regions_of(static, height * width):
+            # Of what the window cuts nobody knows how large it is, or where it stands.
+            if self._near.cuts(region.rect):
+                continue
             box = self._near.share(region.rect)
             known = self._known(box)
             if (

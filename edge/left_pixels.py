@@ -65,6 +65,15 @@ class Window:
         """Return which of its rows and columns lie in those of the picture from y1 and x1 to before y2 and x2."""
         return _within(self.rows, y1, y2), _within(self.cols, x1, x2)
 
+    def cuts(self, rect: Rect) -> bool:
+        """True when a rectangle of own pixels ends where the window does and the picture does not: more of it may lie beyond."""
+        height, width = self.picture
+        x, y, w, h = rect
+        beside = (x == 0 and self.cols.start > 0) or (x + w == self.shape[1] and self.cols.stop < width)
+        return (
+            beside or (y == 0 and self.rows.start > 0) or (y + h == self.shape[0] and self.rows.stop < height)
+        )
+
     def share(self, rect: Rect) -> Box:
         """Return a rectangle of own pixels in shares of the picture; where they lie side by side."""
         height, width = self.picture
@@ -217,6 +226,23 @@ class Pixels:
             wide = cv2.dilate(self.of(n, self.busy), np.ones((side, side), np.uint8))
             np.copyto(self.of(n, self._unknown), wide)
 
+    def go_on_from(self, earlier: Pixels) -> None:
+        """Take over what other windows on the same view know. What they do not show is learned when it is first seen."""
+        self._covers = earlier._covers
+        self._unknown = np.full(self.shape, 255, np.uint8)
+        known = np.zeros(earlier.shape, np.uint8) if earlier._unknown is None else earlier._unknown
+        for mine, theirs in (
+            (self.slow, earlier.slow),
+            (self.before, earlier.before),
+            (self.since, earlier.since),
+            (self._settled, earlier._settled),
+            (self._noise, earlier._noise),
+            (self._unknown, known),
+        ):
+            for n, (window, other) in enumerate(zip(self.windows, earlier.windows, strict=True)):
+                rows, cols = _common(window.rows, other.rows), _common(window.cols, other.cols)
+                self.of(n, mine)[rows[0], cols[0]] = earlier.of(n, theirs)[rows[1], cols[1]]
+
     def covered(self, number: int, box: Box) -> float:
         """Return how much of a box (shares of the picture) persons and vehicles cover in a window, 0 to 1."""
         window = self.windows[number]
@@ -267,6 +293,12 @@ def _within(numbers: range, start: int, stop: int) -> slice:
     """Return which of some rows or columns of a picture lie from `start` to before `stop`."""
     first, last = (max(0, -(-(at - numbers.start) // numbers.step)) for at in (start, stop))
     return slice(first, last)
+
+
+def _common(mine: range, theirs: range) -> tuple[slice, slice]:
+    """Return which rows or columns of one window, and which of another of the same step, are the same of the picture."""
+    both = max(mine.start, theirs.start), min(mine.stop, theirs.stop)
+    return _within(mine, *both), _within(theirs, *both)
 
 
 def _between(numbers: range, length: int) -> Floats:

@@ -62,6 +62,8 @@ def regions_of(static: Mask, whole: int) -> Iterator[Region]:
     Outlines are a twentieth of the cost of labels with statistics for the whole picture, and most regions are specks:
     only what may be compact is labelled, in its own rectangle.
     """
+    if not cv2.countNonZero(static):
+        return
     static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_OPEN, _OPENED), np.uint8)
     left, top, width, height = cv2.boundingRect(static)
     if not width:

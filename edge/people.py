@@ -82,8 +82,10 @@ def _near(tracks: list[Track], boxes: list[Box], aspect: float) -> list[tuple[fl
     dx = ((a[:, 0] + a[:, 2])[:, None] - (b[:, 0] + b[:, 2])[None, :]) / 2 * aspect
     dy = a[:, 3][:, None] - b[:, 3][None, :]
     tall = np.maximum((a[:, 3] - a[:, 1])[:, None], (b[:, 3] - b[:, 1])[None, :])
-    close = np.argwhere(dx * dx + dy * dy <= (1.01 * most * np.maximum(tall, 1e-3)) ** 2)
-    # Those whose boxes overlap well have contacts within a height of each other: none is left out.
+    reach = 1.01 * most * np.maximum(tall, 1e-3)
+    wide = ((a[:, 2] - a[:, 0])[:, None] + (b[:, 2] - b[:, 0])[None, :]) / 2 * aspect
+    # Long boxes overlap well though their middles are many heights apart: none of those is left out.
+    close = np.argwhere((np.abs(dx) <= np.maximum(reach, wide)) & (np.abs(dy) <= reach))
     found = [(_distance(tracks[n].box, boxes[i], aspect), tracks[n].id, int(i)) for n, i in close]
     return [p for p in found if p[0] <= most]
 
@@ -93,16 +95,18 @@ def _near_by_loop(
 ) -> list[tuple[float, int, int]]:
     # Most pairs are far apart, and calls cost more than what they count.
     feet = [
-        (i, box, (box[0] + box[2]) / 2 * aspect, box[3], max(box[3] - box[1], 1e-3))
+        (i, box, (box[0] + box[2]) / 2 * aspect, box[3], max(box[3] - box[1], 1e-3), box[2] - box[0])
         for i, box in enumerate(boxes)
     ]
     out = []
     for track in tracks:
         x1, y1, x2, y2 = track.box
         x, tall = (x1 + x2) / 2 * aspect, y2 - y1
-        for i, box, bx, by, height in feet:
+        for i, box, bx, by, height, wide in feet:
             reach = 1.01 * most * (tall if tall > height else height)
-            if -reach <= x - bx <= reach and -reach <= y2 - by <= reach:
+            # Long ones overlap well though their middles are many heights apart.
+            aside = max(reach, (x2 - x1 + wide) / 2 * aspect)
+            if -aside <= x - bx <= aside and -reach <= y2 - by <= reach:
                 out.append((_distance(track.box, box, aspect), track.id, i))
     return [p for p in out if p[0] <= most]
 

@@ -250,8 +250,10 @@ class CameraPipeline:
     ) -> Sequence[LeftObject]:
         if self._left_in is None:
             return ()
-        if self._left is None or not self._left.finds(grey.shape, self._left_in):
+        if self._left is None or self._left.shape != grey.shape:
             self._left = LeftObjectDetector(grey.shape[1], grey.shape[0], self._left_in)
+        elif not self._left.finds(grey.shape, self._left_in):
+            self._left = self._left.widened(self._left_in)
         occupants = [self.judge_.role_of(detections.name_of(i)) in _OCCUPANTS for i in range(len(detections))]
         scale = np.asarray([width, height, width, height], np.float32)
         occupied = detections.boxes[np.asarray(occupants, bool)] / scale

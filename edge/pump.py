@@ -139,13 +139,12 @@ class LatestSlots(Generic[T]):
     def forget(self, camera_id: str) -> None:
         """Remove a camera that is no longer there."""
         with self._ready:
+            self.away(camera_id)
             self._slots.pop(camera_id, None)
             self._since.pop(camera_id, None)
             self._turn.pop(camera_id, None)
             self._urgent.discard(camera_id)
-            self._coming.pop(camera_id, None)
             self._lost.discard(camera_id)
-            self._admission.forget(camera_id)
             self._dropped.pop(camera_id, None)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ change nothing: the site is still there until there is evidence that the place i
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -350,7 +351,7 @@ class Site:
     def surely_seen(self) -> bool:
         """True when the sightings are more than a phantom's: a share of the frames, by one standard deviation of chance."""
         n = self.hits + self.misses
-        doubt = float(np.sqrt(LEAST_SHARE * (1 - LEAST_SHARE) * n))
+        doubt = math.sqrt(LEAST_SHARE * (1 - LEAST_SHARE) * n)
         return self.hits >= max(LEAST_HITS, LEAST_SHARE * n + doubt)
 
 
@@ -376,15 +377,14 @@ def patch_of(grey: Grey | None, box: Box) -> NDArray[np.float32] | None:
     if x2 - x1 < 6 or y2 - y1 < 6:
         return None
     small = cv2.resize(grey[y1:y2, x1:x2], PATCH, interpolation=cv2.INTER_AREA).astype(np.float32)
-    small -= small.mean()
-    norm = float(np.linalg.norm(small))
-    # Flat patches (norm under 3 grey levels a pixel) correlate with anything.
-    return np.asarray(small / norm, np.float32) if norm > 3.0 * PATCH[0] else None
+    mean, spread = (float(v[0, 0]) for v in cv2.meanStdDev(small))
+    # Flat patches (a spread under 3 grey levels) correlate with anything.
+    return np.asarray((small - mean) / (spread * PATCH[0]), np.float32) if spread > 3.0 else None
 
 
 def likeness(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float | None:
     """Return the normalised correlation of two looks, -1 to 1; None when one is unknown."""
-    return None if a is None or b is None else float((a * b).sum())
+    return None if a is None or b is None else float(a.ravel() @ b.ravel())
 
 
 def hidden(box: Box, others: list[Box]) -> bool:

@@ -107,7 +107,12 @@ def _labelled(picture: Path, names: dict[int, str]) -> Labelled:
     if not path.exists():  # a picture without objects
         return Labelled(picture, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
     boxes, classes = [], []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        # Some editors begin a file with a byte order mark.
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DataError(f"{path}: cannot be read as text: {exc}") from None
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue

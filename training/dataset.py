@@ -22,9 +22,9 @@ from training.dataset_items import (
     Item,
     format_yolo,
     label_path,
-    parse_yolo,
     pictures_in,
     read_pixels,
+    read_yolo,
     suffix_of,
 )
 from training.phash import phash
@@ -164,7 +164,7 @@ def load_dataset(folder: Path) -> Dataset:
     for line in (folder / "items.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         path = folder / row["file"]
-        classes, boxes = parse_yolo(label_path(path).read_text(), str(label_path(path)))
+        classes, boxes = read_yolo(label_path(path), optional=False)
         items.append(
             Item(
                 path=path,
@@ -233,7 +233,7 @@ def _as_list(value: Any) -> list[str]:
 def _yolo_items(folder: Path, classes: Sequence[str], source: str, split: str) -> Iterable[Item]:
     for picture in pictures_in(folder):
         labels = label_path(picture)
-        found, boxes = parse_yolo(labels.read_text() if labels.exists() else "", str(labels))
+        found, boxes = read_yolo(labels)
         if found.size and found.max() >= len(classes):
             raise DatasetError(f"{labels}: class {found.max()}, but there are only {len(classes)} names")
         yield Item(picture, found, boxes, source, split, frozenset(classes))

@@ -48,6 +48,23 @@ def empty_labels() -> tuple[Ints, Floats]:
     return np.zeros(0, np.int32), np.zeros((0, 4), np.float32)
 
 
+def read_yolo(path: Path, optional: bool = True) -> tuple[Ints, Floats]:
+    """Read a label file as `parse_yolo` does; `optional`: where there is none, the picture has no objects.
+
+    Some editors begin a file with a byte order mark.
+
+    Raises:
+        DatasetError: it cannot be read, or a line is wrong.
+    """
+    try:
+        text = path.read_text("utf-8-sig") if path.exists() or not optional else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{path}: cannot be read as text: {error}; give class and numbers in UTF-8"
+        ) from error
+    return parse_yolo(text, str(path))
+
+
 def parse_yolo(text: str, where: str = "label") -> tuple[Ints, Floats]:
     """Read YOLO text: `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon, which becomes its box.
 

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from training.dataset_items import DatasetError, Item, label_path, parse_yolo, pictures_in
+from training.dataset_items import DatasetError, Item, label_path, pictures_in, read_yolo
 
 Split = Literal["train", "val", "test"]
 
@@ -133,7 +133,7 @@ def read_source(source: SourceConfig, classes: tuple[str, ...]) -> Iterator[Item
             if any(fnmatch.fnmatch(picture.name, pattern) for pattern in source.ignore):
                 continue
             labels = label_path(picture)
-            found, boxes = parse_yolo(labels.read_text() if labels.exists() else "", str(labels))
+            found, boxes = read_yolo(labels)
             if found.size and found.max() >= len(table):
                 raise DatasetError(f"{labels}: class {found.max()}, but the source names only {len(table)}")
             ours = table[found]

@@ -57,7 +57,7 @@ def _normalised(bbox: Sequence[float], width: float, height: float) -> tuple[flo
 def from_coco(path: Path, images: Path, split: str = "train", source: str = "coco") -> Dataset:
     """Read COCO JSON; `images` is the folder that file names count from. Crowd boxes are left out."""
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = json.loads(path.read_text("utf-8-sig"))
         categories = sorted(data["categories"], key=lambda c: c["id"])
         numbers = {c["id"]: i for i, c in enumerate(categories)}
         pictures = {p["id"]: p for p in data["images"]}

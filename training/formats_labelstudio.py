@@ -75,7 +75,7 @@ def from_tasks(path: Path, images: Path, classes: tuple[str, ...]) -> Dataset:
     """Read Label Studio's JSON export. Tasks without a finished annotation are left out; a turned rectangle becomes
     the box round it. Raises DatasetError for a label that is no class."""
     try:
-        tasks = json.loads(path.read_text("utf-8"))
+        tasks = json.loads(path.read_text("utf-8-sig"))
         find, scenes = PictureFinder(images), Scenes(images)
         items = [
             scenes(_item(t, find, classes), t["data"])

@@ -177,6 +177,17 @@ def test_what_stands_still_or_blinks_is_no_loop() -> None:
         assert not lights.observe(noisy(scene, (t // 10) % 3), float(t))
 
 
+def test_a_clock_in_the_picture_tells_a_cycle_from_a_loop() -> None:
+    """Bit for bit the same but for a traffic light and small figures, wherever those stand."""
+    for row in range(4, 9):
+        watch, scene = LoopWatch(), street()
+        for t in range(300):
+            picture = scene.copy()
+            picture[80:92, 200:204] = (t // 15) % 4 * 60
+            picture[row : row + 3, 10:60] = np.random.default_rng(t).integers(0, 255, (3, 50))
+            assert not watch.observe(picture, float(t))
+
+
 def test_a_loop_may_be_wanted() -> None:
     watch, scene = ViewWatch(loops=False), street()
     assert {watch.observe(noisy(scene, t % 10), float(t)) for t in range(100)} == {"unknown"}

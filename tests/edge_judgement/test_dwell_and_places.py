@@ -144,6 +144,19 @@ def test_a_restart_keeps_the_dwell(tmp_path: Path) -> None:
     assert not confirmed(play(third, [Actor("car", standing(CAR))], 200, begin=100))
 
 
+def test_a_place_that_emptied_does_not_come_back_after_a_crash(tmp_path: Path) -> None:
+    """The memory of a place is written every twenty seconds, its end at once."""
+    first = judge([zone()], POLICY, SiteStore(tmp_path / "sites.db"))
+    changes = play(first, [Actor("car", standing(CAR, 0, 30))], 200)
+    dropped = next(t for t, c in changes if c.kind == "dropped")
+    again = judge([zone()], POLICY, SiteStore(tmp_path / "sites.db"))
+    play(again, [Actor("car", standing(CAR, 0, 30))], dropped)
+    # It dies here, without a word.
+    second = judge([zone()], POLICY, SiteStore(tmp_path / "sites.db"))
+    changes = confirmed(play(second, [Actor("car", standing(CAR))], 100, begin=dropped + 3))
+    assert [round(t - dropped - 3) for t, _ in changes] == [60]
+
+
 @pytest.mark.parametrize(
     ("what", "zones", "box", "expected"),
     [

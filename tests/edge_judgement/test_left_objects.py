@@ -224,3 +224,53 @@ def test_a_thing_in_whose_place_only_the_ground_shows_again_is_forgotten() -> No
         found.append(len(detector.observe(noisy, 100 + n * 0.5, [])))
     assert found[49] == 1
     assert found[70:] == [0] * 30
+
+
+def still_look(
+    detector: LeftObjectDetector, rng: np.random.Generator, n: int, *things: tuple[int, int, int, int]
+) -> list[LeftObject]:
+    picture = street()
+    for x, y, w, h in things:
+        bag(picture, x, y, w, h)
+    noisy = np.clip(picture + rng.normal(0, 2.0, picture.shape), 0, 255).astype(np.uint8)
+    return detector.observe(noisy, 100 + n * 0.5, [])
+
+
+def test_a_part_of_what_is_too_large_to_be_a_thing_is_none() -> None:
+    """What the looked-at part of the view cuts off is smaller there, and its foot is elsewhere."""
+    # It reaches from within the part to far beside it.
+    large = (150, 100, 160, 40)
+    for within in ((0.0, 0.0, 1.0, 1.0), (0.4, 0.6, 0.6, 0.85)):
+        detector, rng = LeftObjectDetector(W, H, within), np.random.default_rng(1)
+        for n in range(60):
+            found = still_look(detector, rng, n, *([large] if n >= 20 else []))
+        assert found == []
+
+
+@pytest.mark.parametrize(
+    "other", [(0.38, 0.55, 0.6, 0.8), (0.1, 0.1, 0.9, 0.9), (0.45, 0.6, 0.95, 0.98), (0.5, 0.3, 1.0, 0.8)]
+)
+def test_a_thing_stays_one_when_zones_are_drawn_anew(other: tuple[float, float, float, float]) -> None:
+    detector, rng = LeftObjectDetector(W, H, (0.4, 0.55, 0.6, 0.8)), np.random.default_rng(1)
+    mine, elsewhere = (170, 110, 20, 16), (40, 30, 20, 16)
+    for n in range(60):
+        before = still_look(detector, rng, n, *([mine, elsewhere] if n >= 20 else []))
+    assert len(before) == 1
+    wider = detector.widened(other)
+    for n in range(60, 100):
+        after = still_look(wider, rng, n, mine, elsewhere)
+        # What lay beside the zones when they were drawn is the ground there.
+        assert [o.key for o in after] == [before[0].key]
+    assert after[0].born_mono_s == before[0].born_mono_s
+    found = [still_look(wider, rng, n, mine, elsewhere, (190, 140, 16, 12)) for n in range(100, 120)][-1]
+    assert len(found) == 2
+
+
+def test_many_things_at_once_are_light_in_a_part_of_the_view_too() -> None:
+    patches = [(20 + 70 * i, 30 + 45 * j, 18, 14) for i in range(4) for j in range(3)]
+    near = [(130 + 24 * i, 104 + 22 * j, 14, 12) for i in range(2) for j in range(2)]
+    for within, lights in (((0.0, 0.0, 1.0, 1.0), patches), ((0.4, 0.6, 0.6, 0.8), near)):
+        detector, rng = LeftObjectDetector(W, H, within), np.random.default_rng(1)
+        for n in range(60):
+            found = still_look(detector, rng, n, *(lights if n >= 20 else []))
+        assert found == []

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,16 @@ def test_many_people_are_followed_as_a_plain_loop_follows_them(first: list[Box],
             del left[t]
     assert {t.id: t.box for t in tracks.tracks if t.id in before and t.last == 1.0} == expected
     assert len(tracks.tracks) == len(before) + len(free)
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_a_long_box_that_moves_by_a_quarter_of_itself_is_the_same(others: int) -> None:
+    """A tram: its middle moves by many of its heights, and it overlaps itself well."""
+    tracks = ShortTracks()
+    small = [(0.04 * i, 0.9, 0.04 * i + 0.01, 0.93) for i in range(others)]
+    tracks.observe([(0.1, 0.5, 0.8, 0.55), *small], 0.0, 1.78)
+    tracks.observe([(0.28, 0.5, 0.98, 0.55), *small], 0.5, 1.78)
+    assert len(tracks.tracks) == 1 + others
 
 
 def test_arrays_of_nothing_are_empty() -> None:

@@ -18,6 +18,7 @@ from training.dataset_items import (
     iou_matrix,
     label_path,
     parse_yolo,
+    read_yolo,
     to_centres,
     to_corners,
 )
@@ -65,6 +66,21 @@ def test_yolo_text_keeps_boxes(rows: list[tuple[int, float, float, float, float]
     assert again.tolist() == classes.tolist()
     np.testing.assert_allclose(places, boxes, atol=2e-6)
     np.testing.assert_allclose(to_centres(to_corners(boxes)), boxes, atol=1e-6)
+
+
+def test_a_label_file_may_begin_with_a_mark_and_one_that_is_no_text_is_named(tmp_path: Path) -> None:
+    label = tmp_path / "a.txt"
+    label.write_bytes(b"\xef\xbb\xbf3 0.5 0.5 0.2 0.2\r\n")
+    found, boxes = read_yolo(label)
+    assert found.tolist() == [3]
+    assert boxes[0] == pytest.approx((0.5, 0.5, 0.2, 0.2))
+    label.write_bytes(b"\xff\xfe3\x00")
+    with pytest.raises(DatasetError, match=r"a\.txt: cannot be read as text"):
+        read_yolo(label)
+    label.unlink()
+    assert read_yolo(label)[0].size == 0
+    with pytest.raises(DatasetError, match=r"a\.txt: cannot be read as text"):
+        read_yolo(label, optional=False)
 
 
 def test_iou() -> None:
