@@ -83,9 +83,10 @@ def _near(tracks: list[Track], boxes: list[Box], aspect: float) -> list[tuple[fl
     dy = a[:, 3][:, None] - b[:, 3][None, :]
     tall = np.maximum((a[:, 3] - a[:, 1])[:, None], (b[:, 3] - b[:, 1])[None, :])
     reach = 1.01 * most * np.maximum(tall, 1e-3)
-    wide = ((a[:, 2] - a[:, 0])[:, None] + (b[:, 2] - b[:, 0])[None, :]) / 2 * aspect
-    # Long boxes overlap well though their middles are many heights apart: none of those is left out.
-    close = np.argwhere((np.abs(dx) <= np.maximum(reach, wide)) & (np.abs(dy) <= reach))
+    wide = ((a[:, 2] - a[:, 0])[:, None] + (b[:, 2] - b[:, 0])[None, :]) / 4 * aspect
+    # Long boxes overlap by half though their middles are many heights apart: a third of their length.
+    overlapping = (np.abs(dx) <= wide) & (np.abs(dy) <= tall)
+    close = np.argwhere((dx * dx + dy * dy <= reach * reach) | overlapping)
     found = [(_distance(tracks[n].box, boxes[i], aspect), tracks[n].id, int(i)) for n, i in close]
     return [p for p in found if p[0] <= most]
 
@@ -104,8 +105,8 @@ def _near_by_loop(
         x, tall = (x1 + x2) / 2 * aspect, y2 - y1
         for i, box, bx, by, height, wide in feet:
             reach = 1.01 * most * (tall if tall > height else height)
-            # Long ones overlap well though their middles are many heights apart.
-            aside = max(reach, (x2 - x1 + wide) / 2 * aspect)
+            # Long ones overlap by half though their middles are many heights apart: a third of their length.
+            aside = max(reach, (x2 - x1 + wide) / 4 * aspect)
             if -aside <= x - bx <= aside and -reach <= y2 - by <= reach:
                 out.append((_distance(track.box, box, aspect), track.id, i))
     return [p for p in out if p[0] <= most]
