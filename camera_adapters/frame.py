@@ -120,7 +120,7 @@ class Frame:
         if grey.shape == (h, w):
             return cut(np.array(grey, np.uint8), self._masks)
         # INTER_AREA: sampling single pixels instead turned sensor noise and compression grain into motion.
-        small = _shrunk(grey, w, h)
+        small = shrunk(grey, w, h)
         if small.shape != (h, w):
             small = cv2.resize(small, (w, h), interpolation=cv2.INTER_AREA)
         return cut(np.asarray(small, np.uint8), self._masks)
@@ -162,7 +162,7 @@ def cut(picture: Picture, masks: Masks) -> Picture:
     return picture
 
 
-def _shrunk(grey: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+def shrunk(grey: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """Return the picture shrunk by a whole number, to no less than the size asked for; each pixel is a block's mean.
 
     OpenCV has vector code for halves and for box filters, but adds up blocks of other sizes pixel by pixel: halving and then

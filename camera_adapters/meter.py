@@ -32,8 +32,7 @@ class StageMeter:
         Raises:
             ValueError: `name` is no stage.
         """
-        if name not in self._ns:
-            raise ValueError(_unknown(name))
+        self._check(name)
         return Span(self, name)
 
     def lap(self) -> None:
@@ -56,8 +55,7 @@ class StageMeter:
         local.since = now
 
     def _go_on(self, name: str) -> None:
-        if name not in self._ns:
-            raise ValueError(_unknown(name))
+        self._check(name)
         self.lap()
         self._local.stack[-1] = name
 
@@ -66,13 +64,13 @@ class StageMeter:
         self._add(local.stack.pop(), now - local.since)
         local.since = now
 
+    def _check(self, name: str) -> None:
+        if name not in self._ns:
+            raise ValueError(f"stage: {name!r} is not one of {', '.join(STAGES)}")
+
     def _add(self, name: str, ns: int) -> None:
         with self._lock:
             self._ns[name] += ns
-
-
-def _unknown(name: str) -> str:
-    return f"stage: {name!r} is not one of {', '.join(STAGES)}"
 
 
 class Span:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera_adapters.frame import shrunk
 from camera_adapters.levels import level_at
 from contract import View
 
@@ -215,12 +216,7 @@ def bare_verdict(picture: Grey, limits: ViewLimits = ViewLimits()) -> View:
     Shrinking keeps the mean and takes from the spread, and what is saturated when it is small was nearly so before. So a
     picture that is lit, has few bright pixels and is uneven even when it is very small needs no closer look.
     """
-    coarse = picture
-    # Halves are what OpenCV shrinks fastest.
-    while min(coarse.shape[1] // _COARSE[0], coarse.shape[0] // _COARSE[1]) >= 2:
-        h, w = coarse.shape
-        half = cv2.resize(coarse[: h - h % 2, : w - w % 2], (w // 2, h // 2), interpolation=cv2.INTER_AREA)
-        coarse = np.asarray(half, np.uint8)
+    coarse = shrunk(picture, *_COARSE)
     mean, spread = (float(v[0, 0]) for v in cv2.meanStdDev(coarse))
     bright = cv2.countNonZero(cv2.threshold(picture, 239, 255, cv2.THRESH_BINARY)[1]) / picture.size
     lit = mean > limits.dark_level + 5.0

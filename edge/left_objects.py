@@ -118,11 +118,11 @@ class LeftObjectDetector:
     def widened(self, within: Box) -> LeftObjectDetector:
         """Return a detector for other zones on the same view, which knows what this one knows."""
         height, width = self.shape
-        both = LeftObjectDetector(width, height, within)
-        both._pixels.go_on_from(self._pixels)
-        both._zero, both._last = self._zero, self._last
-        both._candidates, both._next_key = self._candidates, self._next_key
-        return both
+        other = LeftObjectDetector(width, height, within)
+        other._pixels.go_on_from(self._pixels)
+        other._zero, other._last = self._zero, self._last
+        other._candidates, other._next_key = self._candidates, self._next_key
+        return other
 
     def observe(
         self, luma: Grey, mono_s: float, occupied: NDArray[np.floating] | Sequence[Box]

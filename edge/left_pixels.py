@@ -117,10 +117,10 @@ class Pixels:
 
     def take(self, picture: Grey, boxes: Sequence[Sequence[float]], now: float) -> None:
         """Take a look uint8 (the picture's height, width) and the boxes of who covers it, in shares."""
-        greys = [self.of(n, self.grey) for n in range(len(self.windows))]
-        for window, grey in zip(self.windows, greys, strict=True):
+        for n, window in enumerate(self.windows):
             # All models lie this much above the picture: only their ratios mind, and those do not run away in the dark.
-            np.add(picture[window.cut], DARK, out=grey, casting="unsafe", dtype=np.float32)
+            out = self.of(n, self.grey)
+            np.add(picture[window.cut], DARK, out=out, casting="unsafe", dtype=np.float32)
         self._cover(boxes, now)
 
     def _cover(self, boxes: Sequence[Sequence[float]], now: float) -> None:
@@ -231,16 +231,17 @@ class Pixels:
         self._covers = earlier._covers
         self._unknown = np.full(self.shape, 255, np.uint8)
         known = np.zeros(earlier.shape, np.uint8) if earlier._unknown is None else earlier._unknown
-        for mine, theirs in (
+        models = (
             (self.slow, earlier.slow),
             (self.before, earlier.before),
             (self.since, earlier.since),
             (self._settled, earlier._settled),
             (self._noise, earlier._noise),
             (self._unknown, known),
-        ):
-            for n, (window, other) in enumerate(zip(self.windows, earlier.windows, strict=True)):
-                rows, cols = _common(window.rows, other.rows), _common(window.cols, other.cols)
+        )
+        for n, (window, other) in enumerate(zip(self.windows, earlier.windows, strict=True)):
+            rows, cols = _common(window.rows, other.rows), _common(window.cols, other.cols)
+            for mine, theirs in models:
                 self.of(n, mine)[rows[0], cols[0]] = earlier.of(n, theirs)[rows[1], cols[1]]
 
     def covered(self, number: int, box: Box) -> float:

@@ -35,9 +35,13 @@ class Track:
         if not self.path or mono_s - self.path[-1][0] >= PATH_STEP_S - 1e-6:
             self.path.append((mono_s, box))
 
+    def there(self, begin: float, end: float) -> bool:
+        """True when it was in view between two moments."""
+        return self.last >= begin and self.born <= end
+
     def near(self, begin: float, end: float) -> list[Box]:
         """Return where it was between two moments."""
-        if self.last < begin or self.born > end:
+        if not self.there(begin, end):
             return []
         return [box for t, box in self.path if begin <= t <= end]
 
@@ -76,40 +80,43 @@ class ShortTracks:
 def _near(tracks: list[Track], boxes: list[Box], aspect: float) -> list[tuple[float, int, int]]:
     """Return (distance, track's id, box's index) of all pairs that may belong together."""
     most = STEP + LONGEST_GAP_S
-    if len(tracks) * len(boxes) <= FEW * FEW:
-        return _near_by_loop(tracks, boxes, aspect, most)
-    a, b = array_of([t.box for t in tracks]), array_of(boxes)
-    dx = ((a[:, 0] + a[:, 2])[:, None] - (b[:, 0] + b[:, 2])[None, :]) / 2 * aspect
-    dy = a[:, 3][:, None] - b[:, 3][None, :]
-    tall = np.maximum((a[:, 3] - a[:, 1])[:, None], (b[:, 3] - b[:, 1])[None, :])
-    reach = 1.01 * most * np.maximum(tall, 1e-3)
-    wide = ((a[:, 2] - a[:, 0])[:, None] + (b[:, 2] - b[:, 0])[None, :]) / 4 * aspect
-    # Long boxes overlap by half though their middles are many heights apart: a third of their length.
-    overlapping = (np.abs(dx) <= wide) & (np.abs(dy) <= tall)
-    close = np.argwhere((dx * dx + dy * dy <= reach * reach) | overlapping)
-    found = [(_distance(tracks[n].box, boxes[i], aspect), tracks[n].id, int(i)) for n, i in close]
+    # Most pairs are far apart, and calls cost more than what they count.
+    few = len(tracks) * len(boxes) <= FEW * FEW
+    close = (_close_by_loop if few else _close)([t.box for t in tracks], boxes, aspect, 1.01 * most)
+    found = ((_distance(tracks[n].box, boxes[i], aspect), tracks[n].id, i) for n, i in close)
     return [p for p in found if p[0] <= most]
 
 
-def _near_by_loop(
-    tracks: list[Track], boxes: list[Box], aspect: float, most: float
-) -> list[tuple[float, int, int]]:
-    # Most pairs are far apart, and calls cost more than what they count.
+def _close(first: list[Box], second: list[Box], aspect: float, most: float) -> list[tuple[int, int]]:
+    """Return the indices of all pairs whose contacts lie within `most` of their heights, or that overlap by half.
+
+    Long boxes do so though their middles are many heights apart: a third of their length.
+    """
+    a, b = array_of(first), array_of(second)
+    dx = ((a[:, 0] + a[:, 2])[:, None] - (b[:, 0] + b[:, 2])[None, :]) / 2 * aspect
+    dy = a[:, 3][:, None] - b[:, 3][None, :]
+    tall = np.maximum((a[:, 3] - a[:, 1])[:, None], (b[:, 3] - b[:, 1])[None, :])
+    reach = most * np.maximum(tall, 1e-3)
+    wide = ((a[:, 2] - a[:, 0])[:, None] + (b[:, 2] - b[:, 0])[None, :]) / 4 * aspect
+    overlapping = (np.abs(dx) <= wide) & (np.abs(dy) <= tall)
+    return [(int(n), int(i)) for n, i in np.argwhere((dx * dx + dy * dy <= reach * reach) | overlapping)]
+
+
+def _close_by_loop(first: list[Box], second: list[Box], aspect: float, most: float) -> list[tuple[int, int]]:
+    """Return what `_close` returns, and some more, of a few boxes."""
     feet = [
-        (i, box, (box[0] + box[2]) / 2 * aspect, box[3], max(box[3] - box[1], 1e-3), box[2] - box[0])
-        for i, box in enumerate(boxes)
+        (i, (x1 + x2) / 2 * aspect, y2, max(y2 - y1, 1e-3), x2 - x1)
+        for i, (x1, y1, x2, y2) in enumerate(second)
     ]
     out = []
-    for track in tracks:
-        x1, y1, x2, y2 = track.box
+    for n, (x1, y1, x2, y2) in enumerate(first):
         x, tall = (x1 + x2) / 2 * aspect, y2 - y1
-        for i, box, bx, by, height, wide in feet:
-            reach = 1.01 * most * (tall if tall > height else height)
-            # Long ones overlap by half though their middles are many heights apart: a third of their length.
+        for i, bx, by, height, wide in feet:
+            reach = most * (tall if tall > height else height)
             aside = max(reach, (x2 - x1 + wide) / 4 * aspect)
             if -aside <= x - bx <= aside and -reach <= y2 - by <= reach:
-                out.append((_distance(track.box, box, aspect), track.id, i))
-    return [p for p in out if p[0] <= most]
+                out.append((n, i))
+    return out
 
 
 def _distance(a: Box, b: Box, aspect: float) -> float:

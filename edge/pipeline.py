@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry import MultiPoint
 
 from camera_adapters.frame import Frame, FrameMeta
 from camera_adapters.meter import METER
@@ -269,10 +270,7 @@ def small_grey(frame: Frame) -> NDArray[np.uint8]:
 def _around(polygons: Sequence[Sequence[tuple[float, float]]]) -> Box | None:
     """Return the smallest box round some polygons (corners in shares); None without any."""
     corners = [corner for polygon in polygons for corner in polygon]
-    if not corners:
-        return None
-    (x1, y1), (x2, y2) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
-    return x1, y1, x2, y2
+    return MultiPoint(corners).bounds if corners else None
 
 
 def dense_pays(camera: CameraConfig) -> bool:

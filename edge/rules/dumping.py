@@ -37,16 +37,10 @@ def _acts(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sighting]:
     for item in scene.left:
         if not touches_in(item.box, zone) or permitted(item.box, scene, COLLECTION):
             continue
-        first, last = item.born_mono_s - RELEASE_WINDOW_S, item.born_mono_s + RELEASE_WINDOW_S
+        window = item.born_mono_s - RELEASE_WINDOW_S, item.born_mono_s + RELEASE_WINDOW_S
         # Hundreds have passed since a thing that has lain for long was put down.
-        owners = [
-            t for t in scene.people if t.last >= first and t.born <= last and _let_go(t, item, scene.aspect)
-        ]
-        owners += [
-            t
-            for t in scene.carriers
-            if t.last >= first and t.born <= last and _unloaded(t, item, scene.aspect)
-        ]
+        owners = [t for t in scene.people if t.there(*window) and _let_go(t, item, scene.aspect)]
+        owners += [t for t in scene.carriers if t.there(*window) and _unloaded(t, item, scene.aspect)]
         if not owners or _named(item.box, scene):
             continue
         owners += _found_again(item, owners, scene)
