@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 from fleet_parts import City, city
 from release_parts import Box, served_box
+from tuf_scene import Scene
 
 
 @pytest.fixture
@@ -27,3 +28,11 @@ def town(tmp_path: Path) -> Iterator[City]:
 def box(tmp_path: Path) -> Iterator[Box]:
     with served_box(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.client.close()
+    made.line.server.shutdown()
