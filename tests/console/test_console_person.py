@@ -51,6 +51,7 @@ def test_no_keys_but_ones_own_count_while_they_do_not_come(browser: Browser, cen
     page = page_of(browser, centre, name="li")
     shown(page)
     page.locator("#logout").click()
+    expect(page.locator("#login-form")).to_be_visible()  # rules set while a page loads may lose its requests
     page.route("**/session/preferences", lambda route: route.fulfill(status=503, body="{}"))
     with page.expect_response("**/session/preferences"):
         sign_in(page, centre)
