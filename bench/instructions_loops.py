@@ -99,7 +99,7 @@ def view() -> Loop:
 def left() -> Loop:
     """Left objects, with two people about."""
     detector, greys, seconds = LeftObjectDetector(320, 180), _greys(), [0.0]
-    people = np.array([[0.1, 0.1, 0.2, 0.4], [0.5, 0.5, 0.6, 0.9]])
+    people = [(0.1, 0.1, 0.2, 0.4), (0.5, 0.5, 0.6, 0.9)]
 
     def turn(count: int) -> None:
         for i in range(count):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 
@@ -35,13 +34,13 @@ class LoopWatch:
         self._least, self._distinct, self._memory = least_lag_s, distinct, memory_s
         self._most, self._tolerance = most, tolerance_s
         # When each picture was last seen; the oldest first.
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
-        self._again: deque[tuple[float, float, bytes]] = deque(maxlen=64)
+        self._seen: OrderedDict[int, float] = OrderedDict()
+        self._again: deque[tuple[float, float, int]] = deque(maxlen=64)
 
     def observe(self, picture: Grey, mono_s: float) -> bool:
         """Take a grey picture with its time in seconds; True while the feed is a loop."""
         # There is noise in each column of a true picture, and a clock that is written into it crosses some of these.
-        key = hashlib.blake2b(np.ascontiguousarray(picture[:, ::4]).data, digest_size=12).digest()
+        key = hash(picture[:, ::4].tobytes())
         before = self._seen.get(key)
         if before is not None and mono_s - before > self._least:
             self._again.append((mono_s, mono_s - before, key))

@@ -133,7 +133,7 @@ class Box:
         self._fleet.shadow.begin(
             Champion(self._detector.provider, config.model.threads, lambda: self._governor.overloaded)
         )
-        self.worker.beside, self.worker.behind = self._fleet.shadow.offer, self._clips.cpu_s
+        self.worker.beside, self.worker.behind = self._fleet.shadow.looking, self._clips.cpu_s
         self._stop = threading.Event()
         self._signs = Signs(self.worker, data)
         self.retention = BoxRetention(

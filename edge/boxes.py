@@ -55,7 +55,11 @@ def without_twins(boxes: Sequence[Box], groups: Sequence[Hashable], limit: float
     if len(boxes) <= FEW:
         kept: list[int] = []
         for i, box in enumerate(boxes):
-            if not any(groups[k] == groups[i] and iou(box, boxes[k]) > limit for k in kept):
+            group = groups[i]
+            for k in kept:
+                if groups[k] == group and iou(box, boxes[k]) > limit:
+                    break
+            else:
                 kept.append(i)
         return kept
     arr = array_of(boxes)

@@ -27,7 +27,8 @@ from edge.site_view import (
 from edge.sites import LEAST_HITS, Moment, Sighting, Site, SiteState
 from edge.traffic import Traffic
 from edge.zones import Numbers, PolicyConfig, ZoneConfig, local_time, numbers_of
-from models.roles import Role, role_of
+from models.detections import Detections
+from models.roles import Role, roles_of
 
 __all__ = ["Change", "Judge", "Observation", "SiteView"]
 
@@ -111,9 +112,10 @@ class Judge:
                 ends.append(now)
         return min(ends)
 
-    def role_of(self, name: str) -> Role:
-        """Return the role of a detector's class."""
-        return role_of(name, self._roles)
+    def roles_of(self, detections: Detections) -> list[Role]:
+        """Return the role of each detected object."""
+        roles = roles_of(detections.names, self._roles)
+        return [roles[c] for c in detections.classes.tolist()]
 
     def sites(self) -> list[SiteView]:
         """Return the open sites, for metrics and after a restart."""
@@ -210,13 +212,15 @@ class Judge:
         )
 
     def _sightings(self, rule: Rule, scene: Scene) -> list[Sighting]:
-        found: list[tuple[tuple[float, ...], Sighting]] = []
+        found: list[tuple[ZoneShape, Sighting]] = []
         for zone in scene.zones:
             if zone.kind in rule.zones and self._in_force(rule, zone, scene):
                 numbers = self._asked(rule.issue, zone.config.street_class)
-                found += [(_rank(zone, s), s) for s in rule.find(scene, zone, numbers)]
+                found += [(zone, s) for s in rule.find(scene, zone, numbers)]
+        if len(found) < 2:
+            return [sighting for _, sighting in found]
         # An object in two zones is one issue.
-        ranked = [sighting for _, sighting in sorted(found, key=lambda f: f[0])]
+        ranked = [sighting for _, sighting in sorted(found, key=lambda f: _rank(*f))]
         return [ranked[i] for i in without_twins([s.box for s in ranked], [0] * len(ranked), 0.6)]
 
     def _advance(self, site: Site, scene: Scene, now: Moment) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.geometry import Box, covered, iou
 from edge.left_pixels import DIFFERENT, GRID, Pixels, Room, Window, wanted
@@ -32,6 +31,8 @@ from edge.medians import Cells, median
 USUAL_SPREAD, LEAST_DIFFERENT = 40.0, 5.0
 # Light is told by so many pixels a row.
 LOOKED_AT = 64
+# A change of light that makes less than a grey level anywhere is none.
+LEAST_GAIN = 1 / 256
 # More than this share of the open view changing at once is light, a night switch or a moved camera.
 LIGHT_SHARE = 0.35
 MAX_OBJECTS = 64
@@ -124,10 +125,8 @@ class LeftObjectDetector:
         other._candidates, other._next_key = self._candidates, self._next_key
         return other
 
-    def observe(
-        self, luma: Grey, mono_s: float, occupied: NDArray[np.floating] | Sequence[Box]
-    ) -> list[LeftObject]:
-        """Take a grey picture uint8 (height, width) and the boxes of persons and vehicles (N, 4) in shares.
+    def observe(self, luma: Grey, mono_s: float, occupied: Sequence[Box]) -> list[LeftObject]:
+        """Take a grey picture uint8 (height, width) and the boxes of persons and vehicles, in shares.
 
         Returns:
             the left objects of this moment.
@@ -140,7 +139,7 @@ class LeftObjectDetector:
         now = mono_s - self._zero
         pixels, room = self._pixels, _ROOM.of(self._pixels.shape[1])
         blurred = np.asarray(cv2.GaussianBlur(luma, (3, 3), 0), np.uint8)
-        pixels.take(blurred, np.asarray(occupied, np.float64).reshape(-1, 4).tolist(), now)
+        pixels.take(blurred, occupied, now)
         if now - self._last > GAP_S:
             self._restart(now)
             return []
@@ -180,7 +179,7 @@ class LeftObjectDetector:
             self._pixels.of(VIEW, v) for v in (self._pixels.slow, self._pixels.grey, self._pixels.free)
         )
         gains = self._cells.medians(slow / grey, free > 0)
-        if gains is not None:
+        if gains is not None and float(np.abs(gains - 1).max()) >= LEAST_GAIN:
             self._pixels.level(np.clip(gains, 0.5, 2.0, out=gains))
 
     def _least(self) -> float:

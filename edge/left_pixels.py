@@ -65,6 +65,15 @@ class Window:
         """Return which of its rows and columns lie in those of the picture from y1 and x1 to before y2 and x2."""
         return _within(self.rows, y1, y2), _within(self.cols, x1, x2)
 
+    def fill(self, mask: Mask, covers: Sequence[tuple[float, tuple[int, int, int, int]]]) -> None:
+        """Set to 255 what of places of the picture (rows from, to, columns from, to; with a time each) lies in the window."""
+        # As `within` counts, without the calls: a dozen boxes a look.
+        row, down, col, across = self.rows.start, self.rows.step, self.cols.start, self.cols.step
+        for _, (y1, y2, x1, x2) in covers:
+            if y2 > row and x2 > col:
+                top, left = max(0, -((row - y1) // down)), max(0, -((col - x1) // across))
+                mask[top : -((row - y2) // down), left : -((col - x2) // across)] = 255
+
     def cuts(self, rect: Rect) -> bool:
         """True when a rectangle of own pixels ends where the window does and the picture does not: more of it may lie beyond."""
         height, width = self.picture
@@ -137,9 +146,7 @@ class Pixels:
             return
         self.busy = np.zeros(self.shape, np.uint8)
         for n, window in enumerate(self.windows):
-            mask = self.of(n, self.busy)
-            for _, place in self._covers:
-                mask[window.within(*place)] = 255
+            window.fill(self.of(n, self.busy), self._covers)
         self.free = np.asarray(cv2.bitwise_not(self.busy), np.uint8)
 
     def level(self, gains: Floats) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+_INFINITE = np.float32(np.inf)
 
 
 def median(values: NDArray[np.floating]) -> float:
@@ -26,9 +27,9 @@ class Cells:
             for band in np.array_split(numbers, [rows * i // side for i in range(1, side)])
             for part in np.array_split(band, [cols * i // side for i in range(1, side)], axis=1)
         ]
-        self._sizes = np.asarray([p.size for p in parts])
+        self._sizes = [p.size for p in parts]
         # The pixel behind the last one is infinite and fills the shorter cells.
-        self._where = np.full((len(parts), int(self._sizes.max())), rows * cols)
+        self._where = np.full((len(parts), max(self._sizes)), rows * cols)
         for row, part in zip(self._where, parts, strict=True):
             row[: part.size] = part
         self._values = np.full(rows * cols + 1, np.inf, np.float32)
@@ -38,15 +39,20 @@ class Cells:
         flat, open_flat = self._values[:-1], open_.ravel()
         flat[:] = values.ravel()
         flat[~open_flat] = np.inf
-        cells = self._values[self._where]
+        cells = self._values.take(self._where)
         cells.sort(axis=1)
-        counts = np.count_nonzero(cells < np.inf, axis=1)
-        out = cells[np.arange(len(cells)), np.minimum(counts // 2, cells.shape[1] - 1)]
-        few = 2 * counts <= self._sizes
-        if few.any():
-            some = flat[open_flat]
-            if not some.size:
-                return None
-            some.partition(some.size // 2)
-            out[few] = some[some.size // 2]
-        return np.asarray(out.reshape(self._side, self._side), np.float32)
+        out: list[float] = []
+        usual: float | None = None
+        for cell, size in zip(cells, self._sizes, strict=True):
+            count = int(cell.searchsorted(_INFINITE))
+            if 2 * count <= size:
+                if usual is None:
+                    some = flat[open_flat]
+                    if not some.size:
+                        return None
+                    some.partition(some.size // 2)
+                    usual = float(some[some.size // 2])
+                out.append(usual)
+            else:
+                out.append(float(cell[count // 2]))
+        return np.asarray(out, np.float32).reshape(self._side, self._side)

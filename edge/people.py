@@ -39,12 +39,6 @@ class Track:
         """True when it was in view between two moments."""
         return self.last >= begin and self.born <= end
 
-    def near(self, begin: float, end: float) -> list[Box]:
-        """Return where it was between two moments."""
-        if not self.there(begin, end):
-            return []
-        return [box for t, box in self.path if begin <= t <= end]
-
 
 class ShortTracks:
     """Nearest-box association over seconds. An identity that is lost counts as gone: that errs on the side of a person's look."""

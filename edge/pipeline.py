@@ -255,9 +255,12 @@ class CameraPipeline:
             self._left = LeftObjectDetector(grey.shape[1], grey.shape[0], self._left_in)
         elif not self._left.finds(grey.shape, self._left_in):
             self._left = self._left.widened(self._left_in)
-        occupants = [self.judge_.role_of(detections.name_of(i)) in _OCCUPANTS for i in range(len(detections))]
-        scale = np.asarray([width, height, width, height], np.float32)
-        occupied = detections.boxes[np.asarray(occupants, bool)] / scale
+        roles, boxes = self.judge_.roles_of(detections), detections.boxes.tolist()
+        occupied = [
+            (x1 / width, y1 / height, x2 / width, y2 / height)
+            for (x1, y1, x2, y2), role in zip(boxes, roles, strict=True)
+            if role in _OCCUPANTS
+        ]
         return self._left.observe(grey, frame.meta.mono_s, occupied)
 
 

@@ -16,8 +16,8 @@ PERSON_M = 1.65
 # Fewer people than these say nothing of a view.
 ENOUGH_PEOPLE = 12
 MAX_PEOPLE = 400
-# The line is drawn anew once so many of a hundred measures are new.
-NEW_PERCENT = 5
+# The line is drawn anew once so many of a hundred measures are new: a camera hangs where it hung.
+NEW_PERCENT = 20
 # A low sports car is 1.1 m high, a double-decker 4.5 m.
 LOWEST_VEHICLE, HIGHEST_VEHICLE = 0.65, 2.8
 

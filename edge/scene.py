@@ -21,7 +21,7 @@ from edge.ruler import Ruler
 from edge.traffic import Traffic
 from edge.zones import ZoneConfig
 from models.detections import Detections
-from models.roles import Role, role_of
+from models.roles import Role, roles_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ class Scene:
 # Pixels of the judged picture. Below it a detector guesses: a bus on the horizon that touches a zone's far edge was
 # taken for a parked car.
 MIN_VEHICLE_PX = 12.0
+_WITH_WHEELS: frozenset[Role] = frozenset({"vehicle", "non_motor"})
 
 
 def things_of(
@@ -131,21 +132,19 @@ def things_of(
 ) -> tuple[list[Thing], int]:
     """Return the detections as things, and how many boxes were refused at the door (not finite, or without area)."""
     things, refused = [], 0
-    scale = np.array([width, height, width, height], np.float64)
-    boxes, scores = (detections.boxes / scale).tolist(), detections.scores.tolist()
-    for i, (x1, y1, x2, y2) in enumerate(boxes):
-        box = (max(0.0, x1), max(0.0, y1), min(1.0, x2), min(1.0, y2))
-        if valid_box(box):
-            name = detections.name_of(i)
-            role = role_of(name, roles)
-            if (
-                role in {"vehicle", "non_motor"}
-                and min((x2 - x1) * width, (y2 - y1) * height) < MIN_VEHICLE_PX
-            ):
-                continue
-            things.append(Thing(box, name, role, scores[i]))
-        else:
+    names, role_by = detections.names, roles_of(detections.names, roles)
+    rows = zip(
+        detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True
+    )
+    for (x1, y1, x2, y2), score, number in rows:
+        box = (max(0.0, x1 / width), max(0.0, y1 / height), min(1.0, x2 / width), min(1.0, y2 / height))
+        if not valid_box(box):
             refused += 1
+            continue
+        role = role_by[number]
+        if role in _WITH_WHEELS and min(x2 - x1, y2 - y1) < MIN_VEHICLE_PX:
+            continue
+        things.append(Thing(box, names[number], role, score))
     return merge_twins(things), refused
 
 

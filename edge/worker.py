@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,9 @@ from models.detector import Detector
 
 # 20 ms apart, 50 cameras connect within a second and an NVR is not stormed.
 START_GAP_S = 0.02
-PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
 # Is shown each judged frame: regions, what was found, the picture it was found in, milliseconds. Must not wait.
 Beside = Callable[[Frame, Floats | None, Detections, Picture, float], None]
+PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
 
 
 class Worker:
@@ -57,7 +58,7 @@ class Worker:
         # Never changed in place: the detector's, the metrics' and the heartbeat's threads read it at any time.
         self._lanes: dict[str, Lane] = {c.id: self._lane(c) for c in config.cameras if c.enabled}
         # Another model looks at some of the frames too; what it sees goes nowhere but into its report.
-        self.beside: Beside | None = None
+        self.beside: Callable[[], Beside | None] = lambda: None
         # Pictures on which the detector or the judgement failed.
         self.failures = 0
         # When the detector's thread last came round, monotonic seconds: the supervisor's watchdog looks at it.
@@ -176,10 +177,11 @@ class Worker:
         if not looks:
             return
         regions = [look.lane.regions for look in looks]
-        began = wall()
+        began, beside, spent = wall(), self.beside(), Spent()
         with METER.stage("detect"):
             pictures = [self._picture(x.frame, r) for x, r in zip(looks, regions, strict=True)]
-            with Spent() as spent:
+            # To ask the system how long it waited takes as long as a rule.
+            with spent if beside is not None else nullcontext():
                 found = self._detect(regions, pictures)
         now, ended = self._clock.monotonic(), wall()
         for look, picture, detections in zip(looks, pictures, found, strict=True):
@@ -196,7 +198,7 @@ class Worker:
             # One camera's fault costs the others of its batch nothing.
             except Exception as exc:
                 self._failed([lane.camera.id], exc)
-        if (beside := self.beside) is not None:
+        if beside is not None:
             for look, region, picture, detections in zip(looks, regions, pictures, found, strict=True):
                 beside(look.frame, region, detections, picture, spent.ms / len(looks))
 

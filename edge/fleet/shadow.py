@@ -15,15 +15,14 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from camera_adapters.frame import Frame
 from contract import DesiredState
 from contract.fleet import ShadowOrder, ShadowReport
 from edge.fleet.models import ModelFromCentre
 from edge.fleet.settings import FleetConfig
 from edge.fleet.state import read_state, write_state
 from edge.shadow.runner import Running, ShadowRunner
+from edge.worker import Beside
 from models.bundle import Bundle, BundleError, load_bundle
-from models.detections import Detections, Floats, Picture
 
 GPU = frozenset({"cuda", "tensorrt"})
 
@@ -38,7 +37,7 @@ class Champion:
 
 
 class ShadowFromCentre:
-    """The shadow of one box. `obey`, `report` and `give_way` are called by the heartbeat's thread, `offer` by the detector's."""
+    """The shadow of one box. `obey`, `report` and `give_way` are called by the heartbeat's thread, `looking` by the detector's."""
 
     def __init__(self, data_dir: Path, settings: FleetConfig, models: ModelFromCentre, log: Any) -> None:
         self._file, self._settings, self._models, self._log = (
@@ -61,13 +60,10 @@ class ShadowFromCentre:
             if slot is not None and (slot / "manifest.json").is_file():
                 self._run(slot, self._sha256)
 
-    def offer(
-        self, frame: Frame, regions: Floats | None, champion: Detections, picture: Picture, ms: float
-    ) -> None:
-        """See `ShadowRunner.offer`."""
+    def looking(self) -> Beside | None:
+        """Return what takes judged frames, see `ShadowRunner.offer`; None while no candidate is at work."""
         runner = self._runner
-        if runner is not None:
-            runner.offer(frame, regions, champion, picture, ms)
+        return None if runner is None else runner.offer
 
     def obey(self, order: ShadowOrder | None, client: httpx.Client) -> None:
         """Begin, change or end the shadow; `client` is the centre's."""

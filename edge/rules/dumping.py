@@ -63,17 +63,22 @@ def _acts(scene: Scene, zone: ZoneShape, _numbers: Numbers) -> list[Sighting]:
 
 def _let_go(track: Track, item: LeftObject, aspect: float) -> bool:
     """True when the track was at the object when it came to rest, and is larger than it."""
-    born = item.born_mono_s
-    return any(
-        _carries(box, item.box) and apart_on_ground(item.box, box, aspect) < REACH
-        for box in track.near(born - RELEASE_WINDOW_S, born + RELEASE_WINDOW_S)
-    )
-
-
-def _carries(owner: Box, item: Box) -> bool:
-    height, own_height = item[3] - item[1], owner[3] - owner[1]
-    area, own_area = (item[2] - item[0]) * height, (owner[2] - owner[0]) * own_height
-    return height <= HIGHEST_SHARE * own_height and area <= LARGEST_SHARE * own_area
+    begin, end = item.born_mono_s - RELEASE_WINDOW_S, item.born_mono_s + RELEASE_WINDOW_S
+    left, top, right, bottom = item.box
+    height, area = bottom - top, (right - left) * (bottom - top)
+    for t, box in track.path:
+        own = box[3] - box[1]
+        if (
+            begin <= t <= end
+            and height <= HIGHEST_SHARE * own
+            and area <= LARGEST_SHARE * own * (box[2] - box[0])
+            # Farther aside alone: of most boxes no more need be asked.
+            and (box[0] - right) * aspect < REACH * own
+            and (left - box[2]) * aspect < REACH * own
+            and apart_on_ground(item.box, box, aspect) < REACH
+        ):
+            return True
+    return False
 
 
 def _unloaded(track: Track, item: LeftObject, aspect: float) -> bool:
