@@ -89,7 +89,7 @@ def user_password(name: str, data: Path, as_json: bool) -> None:
 def _write(data: Path, act: Callable[[Any], Any], new: bool = False) -> Any:
     from sqlalchemy.exc import IntegrityError
 
-    _, db = open_centre(data, new)
+    _, db = open_centre(data, new, tell_new=True)
     try:
         with db.write() as session:
             return act(session)

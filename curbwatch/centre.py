@@ -18,8 +18,10 @@ DATA = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 
 
-def open_centre(data: Path, new: bool = False) -> tuple[Settings, Database]:
+def open_centre(data: Path, new: bool = False, tell_new: bool = False) -> tuple[Settings, Database]:
     """Return the settings and the database, brought to the present revision; whoever asks closes it.
+
+    `tell_new` says on the error stream that there was none: a folder may be mistyped.
 
     Raises:
         click.ClickException: there is no centre, and none shall be made (`new`).
@@ -34,9 +36,13 @@ def open_centre(data: Path, new: bool = False) -> tuple[Settings, Database]:
     if not new and settings.database_url is None and not (settings.data / SQLITE).is_file():
         raise nothing
     db = Database(settings)
-    if not new and current(db.engine) is None:
-        db.close()
-        raise nothing
+    if current(db.engine) is None:
+        if not new:
+            db.close()
+            raise nothing
+        if tell_new:
+            where = settings.data if settings.database_url is None else "the database"
+            click.echo(f"there was no centre in {where}: a new one is made", err=True)
     migrate(db.engine)
     return settings, db
 

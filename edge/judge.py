@@ -28,7 +28,7 @@ from edge.sites import LEAST_HITS, Moment, Sighting, Site, SiteState
 from edge.traffic import Traffic
 from edge.zones import Numbers, PolicyConfig, ZoneConfig, local_time, numbers_of
 from models.detections import Detections
-from models.roles import Role, roles_of
+from models.roles import Role, role_of
 
 __all__ = ["Change", "Judge", "Observation", "SiteView"]
 
@@ -114,8 +114,7 @@ class Judge:
 
     def roles_of(self, detections: Detections) -> list[Role]:
         """Return the role of each detected object."""
-        roles = roles_of(detections.names, self._roles)
-        return [roles[c] for c in detections.classes.tolist()]
+        return [role_of(detections.names[n], self._roles) for n in detections.classes.tolist()]
 
     def sites(self) -> list[SiteView]:
         """Return the open sites, for metrics and after a restart."""

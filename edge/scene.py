@@ -21,7 +21,7 @@ from edge.ruler import Ruler
 from edge.traffic import Traffic
 from edge.zones import ZoneConfig
 from models.detections import Detections
-from models.roles import Role, roles_of
+from models.roles import Role, role_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,6 @@ def things_of(
 ) -> tuple[list[Thing], int]:
     """Return the detections as things, and how many boxes were refused at the door (not finite, or without area)."""
     things, refused = [], 0
-    names, role_by = detections.names, roles_of(detections.names, roles)
     rows = zip(
         detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True
     )
@@ -141,10 +140,11 @@ def things_of(
         if not valid_box(box):
             refused += 1
             continue
-        role = role_by[number]
+        name = detections.names[number]
+        role = role_of(name, roles)
         if role in _WITH_WHEELS and min(x2 - x1, y2 - y1) < MIN_VEHICLE_PX:
             continue
-        things.append(Thing(box, names[number], role, score))
+        things.append(Thing(box, name, role, score))
     return merge_twins(things), refused
 
 

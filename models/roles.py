@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Literal
 
 Role = Literal[
@@ -70,14 +69,3 @@ def role_of(name: str, city: Mapping[str, Role] | None = None) -> Role:
     if city and name in city:
         return city[name]
     return DEFAULT_ROLES.get(name, "other")
-
-
-def roles_of(names: tuple[str, ...], city: Mapping[str, Role] | None = None) -> tuple[Role, ...]:
-    """Return the roles of a model's classes in the order of their names; found once a model."""
-    return _roles_of(names, tuple(city.items()) if city else ())
-
-
-@lru_cache(maxsize=16)
-def _roles_of(names: tuple[str, ...], city: tuple[tuple[str, Role], ...]) -> tuple[Role, ...]:
-    own = dict(city)
-    return tuple(role_of(name, own) for name in names)

@@ -49,6 +49,13 @@ def test_a_database_without_a_centre_is_named(tmp_path: Path, pg_url: str) -> No
     assert said("fleet", "rollout", "list", "--data", tmp_path, env=env).exit_code == 0
 
 
+@pytest.mark.parametrize("words", [["device", "add", "box-1"], ["user", "add", "rita"]], ids=" ".join)
+def test_who_adds_somebody_in_a_new_folder_is_told_that_it_was_new(tmp_path: Path, words: list[str]) -> None:
+    told = [said("api", *words, "--data", tmp_path / "typo", "--json") for _ in "ab"]
+    assert [f"there was no centre in {tmp_path / 'typo'}" in t.stderr for t in told] == [True, False]
+    assert json.loads(told[0].stdout)
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     data, copy = tmp_path / "data", tmp_path / "copy"
     assert said("api", "init", "--data", data).exit_code == 0
