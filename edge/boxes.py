@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from edge.geometry import Box, iou
 
 Floats = NDArray[np.float64]
-# Below so many boxes a loop is faster than arrays.
-FEW = 12
+# Below so many boxes a loop is faster than arrays; far more where only those of one group are compared.
+FEW, FEW_OF_ALL_GROUPS = 12, 48
 
 
 def array_of(boxes: Sequence[Box]) -> Floats:
@@ -52,7 +52,7 @@ def coverings(a: Floats, b: Floats) -> Floats:
 
 def without_twins(boxes: Sequence[Box], groups: Sequence[Hashable], limit: float) -> list[int]:
     """Return the indices, in order, of the boxes that no kept box of their group before them covers by an IoU above `limit`."""
-    if len(boxes) <= FEW:
+    if len(boxes) <= FEW_OF_ALL_GROUPS:
         kept: list[int] = []
         for i, box in enumerate(boxes):
             group = groups[i]

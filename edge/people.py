@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge.boxes import FEW, array_of
-from edge.geometry import Box, contact, iou
+from edge.geometry import Box, iou
 
 MAX_TRACKS = 256
 # How a camera that looks down 30 degrees shortens depth, and how far a box may end from the feet, in heights.
@@ -115,15 +115,13 @@ def _close_by_loop(first: list[Box], second: list[Box], aspect: float, most: flo
 
 def _distance(a: Box, b: Box, aspect: float) -> float:
     """Distance of two boxes' contacts in body heights; 0 for boxes that overlap well."""
-    aside = a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
-    if not aside and iou(a, b) >= 0.5:
+    if iou(a, b) >= 0.5:
         return 0.0
-    (ax, ay), (bx, by) = contact(a), contact(b)
-    height = max(a[3] - a[1], b[3] - b[1], 1e-3)
-    size = (a[3] - a[1]) / max(b[3] - b[1], 1e-3)
-    if not 0.5 < size < 2.0:
+    first, second = a[3] - a[1], max(b[3] - b[1], 1e-3)
+    if not 0.5 < first / second < 2.0:
         return 9.0
-    return float((((ax - bx) * aspect) ** 2 + (ay - by) ** 2) ** 0.5 / height)
+    dx, dy = (a[0] + a[2] - b[0] - b[2]) / 2 * aspect, a[3] - b[3]
+    return float((dx * dx + dy * dy) ** 0.5 / max(first, second))
 
 
 def apart(subject: Box, person: Box, aspect: float) -> float:
@@ -139,7 +137,8 @@ def apart_on_ground(subject: Box, person: Box, aspect: float) -> float:
     Boxes that touch in the picture may be metres apart in depth: what counts is how far the feet are from the object's
     foot. A camera at the usual 30 degrees shows depth at half its length; a box may end at the knees.
     """
-    height = max(person[3] - person[1], 1e-3)
-    dx = max(person[0] - subject[2], subject[0] - person[2], 0.0) * aspect
-    dy = max(abs(person[3] - subject[3]) - FEET_SLACK * height, 0.0) / DEPTH
+    left, top, right, foot = person
+    height = max(foot - top, 1e-3)
+    dx = max(left - subject[2], subject[0] - right, 0.0) * aspect
+    dy = max(abs(foot - subject[3]) - FEET_SLACK * height, 0.0) / DEPTH
     return float((dx * dx + dy * dy) ** 0.5 / height)
