@@ -171,9 +171,8 @@ class Pixels:
         if cv2.countNonZero(shown):
             cv2.copyTo(self.grey, shown, self.slow)
             self.changed[shown > 0] = 0
-            self._unknown = np.asarray(cv2.bitwise_and(self._unknown, self.busy), np.uint8)
-        if not cv2.countNonZero(self._unknown):
-            self._unknown = None
+            rest = np.asarray(cv2.bitwise_and(self._unknown, self.busy), np.uint8)
+            self._unknown = rest if cv2.countNonZero(rest) else None
 
     def learn(self, step: float, room: Room) -> None:
         """Take the present look into background and noise; `step` is the time since the one before."""
@@ -232,6 +231,8 @@ class Pixels:
             side = max(3, window.picture[1] // CARRIED // window.cols.step + 1)
             wide = cv2.dilate(self.of(n, self.busy), np.ones((side, side), np.uint8))
             np.copyto(self.of(n, self._unknown), wide)
+        if not cv2.countNonZero(self._unknown):
+            self._unknown = None
 
     def go_on_from(self, earlier: Pixels) -> None:
         """Take over what other windows on the same view know. What they do not show is learned when it is first seen."""

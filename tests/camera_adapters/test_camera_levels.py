@@ -44,25 +44,14 @@ def test_a_small_grey_picture_shows_things_where_they_are(size: tuple[int, int])
     assert np.abs(got.astype(int) - exact).max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("size", "rows"),
-    [
-        # Of six rows the outer two of each half.
-        ((1920, 1080), [0, 2, 3, 5]),
-        ((3840, 2160), [0, 1, 4, 5, 6, 7, 10, 11]),
-        ((1280, 720), [0, 1, 2, 3]),
-        ((640, 360), [0, 1]),
-    ],
-)
-def test_a_pixel_of_a_small_grey_picture_is_the_mean_of_its_block(
-    size: tuple[int, int], rows: list[int]
-) -> None:
+@pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160), (1280, 720), (640, 360)])
+def test_a_pixel_of_a_small_grey_picture_is_the_mean_of_its_block(size: tuple[int, int]) -> None:
     width, height = size
     grey = np.random.default_rng(3).integers(0, 256, (height, width), np.uint8)
     meta = FrameMeta("c", 0, datetime.now(UTC), 0.0, "file", None, True, False, 1, width, height)
     got = Frame(meta, av.VideoFrame.from_ndarray(grey, format="gray")).luma(320, 180)
     block = width // 320
-    means = grey.reshape(180, block, 320, block)[:, rows].mean(axis=(1, 3))
+    means = grey.reshape(180, block, 320, block).mean(axis=(1, 3))
     # Rounded once a step.
     assert np.abs(got - means).max() <= 1.5
 
