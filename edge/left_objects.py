@@ -44,10 +44,9 @@ GAP_S = 30.0
 SAME_SIZE, OTHER_SIZE, OTHER_S = 0.7, 0.4, 2.0
 # So long a thing is remembered that is not seen: one that has lain for a while, longer.
 YOUNG_S, OLD_S, SURE_S = 3.0, 8.0, 2.0
-# A known thing that keeps its place is asked only at every so many looks whether it is one; what failed is asked at each.
+# A known thing that keeps its place is asked only at every so many looks whether it is one; what failed is asked at each: bags in the
+# rain fail for a look or two.
 ASKED_EVERY, UNMOVED = 4, 0.8
-# What was found to be a shadow, a ghost or a nudge, and keeps its place, is asked again after so many seconds.
-REFUSED_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,6 @@ class LeftObjectDetector:
         self._zero: float | None = None
         self._last = float("-inf")
         self._candidates: list[_Candidate] = []
-        # Places of what was none, each with the time of its answer.
-        self._refused: list[tuple[float, Box]] = []
         self._next_key = 1
 
     def finds(self, shape: tuple[int, ...], within: Box) -> bool:
@@ -172,7 +169,6 @@ class LeftObjectDetector:
         self._pixels.restart(now)
         self._last = now
         self._candidates.clear()
-        self._refused.clear()
 
     def _level(self) -> None:
         """Take out changes of light and exposure, fitted over a grid of the picture by the places that nobody covers.
@@ -202,15 +198,12 @@ class LeftObjectDetector:
         """Join the regions of this frame to the known objects; returns how many came up at once."""
         height, width = self.shape
         largest: dict[int, Region] = {}
-        self._refused = [r for r in self._refused if now - r[0] < REFUSED_S][-MAX_OBJECTS:]
         for region in regions_of(static, height * width):
             # Of what the window cuts nobody knows how large it is, or where it stands.
             if self._near.cuts(region.rect):
                 continue
             box = self._near.share(region.rect)
             known = self._known(box)
-            if known is None and any(iou(box, refused) >= UNMOVED for _, refused in self._refused):
-                continue
             if (
                 known is None
                 or known.doubted
@@ -220,14 +213,10 @@ class LeftObjectDetector:
                 doubted = is_shift(background, region) or is_old_texture(background, region.rect)
                 if known is not None:
                     known.doubted = doubted
-                elif doubted:
-                    self._refused.append((now, box))
                 if doubted:
                     continue
             if known is None:
-                if not is_new(background, region.rect):
-                    self._refused.append((now, box))
-                elif len(self._candidates) < MAX_OBJECTS:
+                if len(self._candidates) < MAX_OBJECTS and is_new(background, region.rect):
                     self._add(region, box, now)
             elif known.key not in largest or largest[known.key].area < region.area:
                 largest[known.key] = region

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge import left_objects
 from edge.left_objects import GRID, LeftObject, LeftObjectDetector
-from edge.left_regions import is_old_texture
 from edge.medians import Cells, median
 
 W, H = 320, 180
@@ -59,36 +56,6 @@ def test_a_bag_is_found_and_keeps_its_key(step: float) -> None:
     assert len(found) == 1
     assert found[0].born_mono_s == pytest.approx(111, abs=2.5 + step)
     assert found[0].box == pytest.approx((150 / W, 120 / H, 170 / W, 136 / H), abs=0.03)
-
-
-@pytest.mark.parametrize("step", [0.2, 0.5, 2.0])
-def test_what_is_none_is_asked_now_and_then_and_what_takes_its_place_is_found_soon(
-    step: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A plate of the ground has slipped in the place in which something is put later."""
-    asked: list[int] = []
-
-    def texture(*given: Any) -> bool:
-        asked.append(given[1][0])
-        return is_old_texture(*given)
-
-    monkeypatch.setattr(left_objects, "is_old_texture", texture)
-
-    rough = cv2.blur(np.random.default_rng(7).uniform(60, 240, (H, W)).astype(np.float32), (2, 2))
-
-    def paint(p: NDArray[np.float32], t: float) -> list[tuple[float, float, float, float]]:
-        p[:] = rough
-        if t >= 10:
-            p[100:144, 150:194] = rough[104:148, 150:194]
-        if t >= 30:
-            bag(p, 150, 100, 44, 44)
-        return []
-
-    assert run(paint, 30, step) == []
-    assert 1 <= asked.count(150) <= 20 / 2.5 + 1
-    found = run(paint, 36 + 2 * step, step)
-    assert [f.box for f in found] == [pytest.approx((150 / W, 100 / H, 194 / W, 144 / H), abs=0.03)]
-    assert found[0].born_mono_s == pytest.approx(131, abs=2.5 + step)
 
 
 def test_a_bag_that_falls_over_is_the_same_bag() -> None:
