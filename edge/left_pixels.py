@@ -171,8 +171,7 @@ class Pixels:
         if cv2.countNonZero(shown):
             cv2.copyTo(self.grey, shown, self.slow)
             self.changed[shown > 0] = 0
-            rest = np.asarray(cv2.bitwise_and(self._unknown, self.busy), np.uint8)
-            self._unknown = rest if cv2.countNonZero(rest) else None
+            self._unknown = _or_none(np.asarray(cv2.bitwise_and(self._unknown, self.busy), np.uint8))
 
     def learn(self, step: float, room: Room) -> None:
         """Take the present look into background and noise; `step` is the time since the one before."""
@@ -225,19 +224,18 @@ class Pixels:
         for model in (self.slow, self._settled, self.before):
             np.copyto(model, self.grey)
         self.since.fill(now)
-        self._unknown = np.zeros(self.shape, np.uint8)
+        unknown = np.zeros(self.shape, np.uint8)
         for n, window in enumerate(self.windows):
             # People carry things beside them.
             side = max(3, window.picture[1] // CARRIED // window.cols.step + 1)
             wide = cv2.dilate(self.of(n, self.busy), np.ones((side, side), np.uint8))
-            np.copyto(self.of(n, self._unknown), wide)
-        if not cv2.countNonZero(self._unknown):
-            self._unknown = None
+            np.copyto(self.of(n, unknown), wide)
+        self._unknown = _or_none(unknown)
 
     def go_on_from(self, earlier: Pixels) -> None:
         """Take over what other windows on the same view know. What they do not show is learned when it is first seen."""
         self._covers = earlier._covers
-        self._unknown = np.full(self.shape, 255, np.uint8)
+        unknown = np.full(self.shape, 255, np.uint8)
         known = np.zeros(earlier.shape, np.uint8) if earlier._unknown is None else earlier._unknown
         models = (
             (self.slow, earlier.slow),
@@ -245,12 +243,13 @@ class Pixels:
             (self.since, earlier.since),
             (self._settled, earlier._settled),
             (self._noise, earlier._noise),
-            (self._unknown, known),
+            (unknown, known),
         )
         for n, (window, other) in enumerate(zip(self.windows, earlier.windows, strict=True)):
             rows, cols = _common(window.rows, other.rows), _common(window.cols, other.cols)
             for mine, theirs in models:
                 self.of(n, mine)[rows[0], cols[0]] = earlier.of(n, theirs)[rows[1], cols[1]]
+        self._unknown = _or_none(unknown)
 
     def covered(self, number: int, box: Box) -> float:
         """Return how much of a box (shares of the picture) persons and vehicles cover in a window, 0 to 1."""
@@ -296,6 +295,11 @@ def put(into: Floats, where: Mask, value: float, room: Floats) -> None:
     if (part := part_of(where)) is not None:
         room[part].fill(value)
         cv2.copyTo(room[part], where[part], into[part])
+
+
+def _or_none(mask: Mask) -> Mask | None:
+    """Return a mask, None where it is empty."""
+    return mask if cv2.countNonZero(mask) else None
 
 
 def _within(numbers: range, start: int, stop: int) -> slice:

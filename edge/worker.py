@@ -30,9 +30,9 @@ from models.detector import Detector
 
 # 20 ms apart, 50 cameras connect within a second and an NVR is not stormed.
 START_GAP_S = 0.02
+PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
 # Is shown each judged frame: regions, what was found, the picture it was found in, milliseconds. Must not wait.
 Beside = Callable[[Frame, Floats | None, Detections, Picture, float], None]
-PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
 
 
 class Worker:
