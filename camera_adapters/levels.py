@@ -12,8 +12,8 @@ def level_at(picture: NDArray[np.uint8], share: float) -> float:
 
     Between two pixels' levels it is interpolated linearly, as `numpy.quantile` does by default.
     """
-    counted = cv2.calcHist([picture], [0], None, [256], [0, 256]).ravel().astype(np.int64).cumsum()
+    counted = cv2.calcHist([picture], [0], None, [256], [0, 256]).ravel().cumsum(dtype=np.int64)
     place = share * (int(counted[-1]) - 1)
     below = int(place)
-    low, high = np.searchsorted(counted, (below, min(below + 1, int(counted[-1]) - 1)), side="right")
+    low, high = counted.searchsorted((below, min(below + 1, int(counted[-1]) - 1)), side="right").tolist()
     return float(low + (place - below) * (high - low))

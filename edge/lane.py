@@ -8,7 +8,7 @@ frames are judged in its place.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -172,12 +172,12 @@ class Lane:
             if plan.judge:
                 self._slots.offer(self.camera.id, Look(self, frame), urgent=plan.aimed)
 
-    def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> None:
-        """Judge a frame that was handed on, and ask the stream for the next one, which may end a dwell.
+    def steps(self, frame: Frame, detections: Detections, width: int, height: int) -> Iterator[object]:
+        """Judge a frame that was handed on step by step, and ask the stream for the next one, which may end a dwell.
 
-        `detections` are in pixels of a `width` x `height` picture of it.
+        `detections` are in pixels of a `width` x `height` picture of it. See `CameraPipeline.steps`.
         """
-        self.pipeline.judge(frame, detections, width, height)
+        yield from self.pipeline.steps(frame, detections, width, height)
         with self._lock:
             stream = self.stream if self.eyes == "main" else self.sub
             if not self.closed and stream is not None:

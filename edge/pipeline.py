@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -185,14 +185,26 @@ class CameraPipeline:
 
     def judge(self, frame: Frame, detections: Detections, width: int, height: int) -> list[Change]:
         """Judge one frame; `detections` are in pixels of a `width` x `height` picture of it."""
+        return [change for changes in self.steps(frame, detections, width, height) for change in changes]
+
+    def steps(
+        self, frame: Frame, detections: Detections, width: int, height: int
+    ) -> Iterator[Sequence[Change]]:
+        """Judge one frame in three steps, left objects, rules and evidence, one each time it is asked; the second yields what changed.
+
+        Cameras that take each step together find what it needs in the processor's cache. The judgement is locked from the first step
+        to the end, or until the iterator is closed.
+        """
         with self._lock:
-            with METER.stage("left") as stage:
+            with METER.stage("left"):
                 seen = self._seen(frame, detections, width, height)
-                stage.then("rules")
+            yield ()
+            with METER.stage("rules"):
                 self.tape.keep(seen)
                 changes = self.judge_.observe(seen)
                 self.scheduler.aim(self.judge_.next_end)
-                stage.then("evidence" if changes else "rules")
+            yield changes
+            with METER.stage("evidence" if changes else "rules") as stage:
                 self._recorder.prepare(changes, frame, detections, width, height)
                 stage.then("rules")
                 self._save()
@@ -201,7 +213,6 @@ class CameraPipeline:
                     self._record(changes, frame, detections, width, height)
             for looker in self._lookers:
                 looker.look(frame, detections, width, height)
-            return changes
 
     def _seen(self, frame: Frame, detections: Detections, width: int, height: int) -> Observation:
         meta = frame.meta

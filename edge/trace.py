@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """When the detector took a frame up and let it go, wall clock."""
+    """When the detector took a frame up and let it go, wall clock, and with how many others at once."""
 
     began: datetime
     ended: datetime
@@ -30,9 +30,9 @@ _DETECTED: ContextVar[Detected | None] = ContextVar("curbwatch_detected", defaul
 
 
 @contextmanager
-def detected(began: datetime, ended: datetime, batch: int) -> Iterator[None]:
+def during(detected: Detected) -> Iterator[None]:
     """Remember for what is judged within the block when its frame was detected."""
-    token = _DETECTED.set(Detected(began, ended, batch))
+    token = _DETECTED.set(detected)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +23,15 @@ from edge.load import Load, LoadGovernor
 from edge.pipeline import CameraPipeline
 from edge.pump import LatestSlots
 from edge.shadow.spent import Spent
-from edge.trace import detected
+from edge.trace import Detected, during
 from edge.trace import now as wall
 from models.detections import Detections, Floats, Picture
 from models.detector import Detector
 
 # 20 ms apart, 50 cameras connect within a second and an NVR is not stormed.
 START_GAP_S = 0.02
+# So many looks are judged together: in fours half as much is found in the processor's cache, and a look waits for the others of its turn.
+TOGETHER = 8
 PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
 # Is shown each judged frame: regions, what was found, the picture it was found in, milliseconds. Must not wait.
 Beside = Callable[[Frame, Floats | None, Detections, Picture, float], None]
@@ -135,22 +137,30 @@ class Worker:
         return Lane(camera, self._pipeline_of, self._slots, self._clock, self._log)
 
     def turn(self, timeout_s: float = 0.0) -> int:
-        """Judge one batch of what waits, for up to `timeout_s` seconds until something does; return its size.
+        """Judge what waits, some frames together, for up to `timeout_s` seconds until something does; return how many.
 
         For one thread: the detector's, which does nothing else while the box runs.
         """
-        work = self._slots.take(self._config.model.max_batch, timeout_s)
+        most = self._config.model.max_batch
+        work = self._slots.take(most, timeout_s)
         self.turned_s = time.monotonic()
         self._watch_load(self._shares)
-        if work:
-            self._shares.begin()
-            try:
-                self._judge(work)
-            except Exception as exc:
-                # One bad frame must not end the box; the frames are lost, and the log says why.
-                self._failed([c for c, _ in work], exc)
-            self._shares.end()
-        return len(work)
+        if not work:
+            return 0
+        self._shares.begin()
+        count, found = 0, list[_Found]()
+        while work:
+            count += len(work)
+            some = self._find([look for _, look in work if not look.lane.closed])
+            if {f.look.lane for f in found} & {f.look.lane for f in some}:
+                # A dense camera is there again.
+                self._judge(found)
+                found = []
+            found += some
+            work = self._slots.take(most, 0.0) if count < TOGETHER else []
+        self._judge(found)
+        self._shares.end()
+        return count
 
     def _failed(self, cameras: list[str], exc: Exception) -> None:
         self.failures += 1
@@ -162,7 +172,7 @@ class Worker:
             self.turn(0.5)
 
     def _watch_load(self, shares: _Shares) -> None:
-        taken = shares.take(self.behind())
+        taken = shares.take(self.behind)
         if taken is None:
             return
         was = self.governor.load().overloaded
@@ -172,19 +182,26 @@ class Worker:
             told = self._log.warning if load.overloaded else self._log.info
             told("box.overloaded" if load.overloaded else "box.load_normal", busy=load.busy, cpu=load.cpu)
 
-    def _judge(self, work: list[tuple[str, Look]]) -> None:
-        looks = [look for _, look in work if not look.lane.closed]
+    def _find(self, looks: list[Look]) -> list[_Found]:
+        """Ask the detector about one batch; empty where it failed: bad frames are lost and must not end the box, and the log says why."""
         if not looks:
-            return
+            return []
+        try:
+            return self._detected(looks)
+        except Exception as exc:
+            self._failed([look.lane.camera.id for look in looks], exc)
+            return []
+
+    def _detected(self, looks: list[Look]) -> list[_Found]:
         regions = [look.lane.regions for look in looks]
-        began, beside, spent = wall(), self.beside(), Spent()
+        began, spent = wall(), Spent()
         with METER.stage("detect"):
             pictures = [self._picture(x.frame, r) for x, r in zip(looks, regions, strict=True)]
             # To ask the system how long it waited takes as long as a rule.
-            with spent if beside is not None else nullcontext():
+            with spent if self.beside() is not None else nullcontext():
                 found = self._detect(regions, pictures)
-        now, ended = self._clock.monotonic(), wall()
-        for look, picture, detections in zip(looks, pictures, found, strict=True):
+        now, seen = self._clock.monotonic(), Detected(began, wall(), len(looks))
+        for look in looks:
             lane, meta = look.lane, look.frame.meta
             self.governor.detected(now - meta.mono_s)
             if not lane.first_frame_logged:
@@ -192,15 +209,29 @@ class Worker:
                 self._log.info(
                     "camera.first_frame", camera=lane.camera.id, width=meta.width, height=meta.height
                 )
-            try:
-                with detected(began, ended, len(looks)):
-                    lane.judge(look.frame, detections, picture.shape[1], picture.shape[0])
-            # One camera's fault costs the others of its batch nothing.
-            except Exception as exc:
-                self._failed([lane.camera.id], exc)
+        return [
+            _Found(look, region, picture, detections, seen, spent.ms / len(looks))
+            for look, region, picture, detections in zip(looks, regions, pictures, found, strict=True)
+        ]
+
+    def _judge(self, found: list[_Found]) -> None:
+        """Take each step of the judgement for all cameras before the next one: what it needs stays in the processor's cache."""
+        ways = [(f, f.steps()) for f in found]
+        while ways:
+            ways = [(f, steps) for f, steps in ways if self._goes_on(f, steps)]
+        beside = self.beside()
         if beside is not None:
-            for look, region, picture, detections in zip(looks, regions, pictures, found, strict=True):
-                beside(look.frame, region, detections, picture, spent.ms / len(looks))
+            for f in found:
+                beside(f.look.frame, f.regions, f.detections, f.picture, f.ms)
+
+    def _goes_on(self, found: _Found, steps: Iterator[object]) -> bool:
+        """Take a camera's next step; False after the last one, or where it failed: a camera's fault costs the others nothing."""
+        try:
+            with during(found.seen):
+                return next(steps, None) is not None
+        except Exception as exc:
+            self._failed([found.look.lane.camera.id], exc)
+            return False
 
     def _picture(self, frame: Frame, regions: Floats | None) -> Picture:
         return frame.rgb() if regions is not None else picture_for(frame, self._detector.input_size)
@@ -211,6 +242,22 @@ class Worker:
             next(whole) if r is None else self._detector.detect_regions(p, r)
             for p, r in zip(pictures, regions, strict=True)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A look and what the detector found in it: pixels of the picture that it was shown, and its share of the call's milliseconds."""
+
+    look: Look
+    regions: Floats | None
+    picture: Picture
+    detections: Detections
+    seen: Detected
+    ms: float
+
+    def steps(self) -> Iterator[object]:
+        height, width = self.picture.shape[:2]
+        return self.look.lane.steps(self.look.frame, self.detections, width, height)
 
 
 def _close(lanes: Iterable[Lane], timeout_s: float) -> None:
@@ -243,12 +290,13 @@ class _Shares:
     def end(self) -> None:
         self._busy += time.monotonic() - self._began
 
-    def take(self, behind_s: float) -> _Taken | None:
+    def take(self, behind_s: Callable[[], float]) -> _Taken | None:
         """Return the shares since the last time, once a second; None in between. `behind_s` of the CPU time do not count."""
-        now, cpu = time.monotonic(), time.process_time() - behind_s
+        now = time.monotonic()
         seconds = now - self._since
         if seconds < 1.0:
             return None
+        cpu = time.process_time() - behind_s()
         cores = len(os.sched_getaffinity(0))
         taken = _Taken(self._busy / seconds, (cpu - self._cpu) / seconds / cores, seconds)
         self._since, self._cpu, self._busy = now, cpu, 0.0

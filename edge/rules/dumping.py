@@ -112,7 +112,7 @@ def _beside(item: Box, owner: Box, scene: Scene) -> bool:
 
 def _last_beside(track: Track, item: LeftObject, scene: Scene) -> float:
     """Return when the owner was last beside the object; the moment it came to rest at the earliest."""
-    return max((t for t, box in track.path if _beside(item.box, box, scene)), default=item.born_mono_s)
+    return next((t for t, box in reversed(track.path) if _beside(item.box, box, scene)), item.born_mono_s)
 
 
 def owner_is_back(scene: Scene, site: Site, numbers: Numbers) -> str | None:

@@ -215,6 +215,6 @@ def test_work_that_stands_back_is_no_load(behind_s: float, share: float) -> None
     # As if ten seconds had passed in which one core was full.
     shares._since -= 10.0
     shares._cpu -= 10.0
-    taken = shares.take(behind_s)
+    taken = shares.take(lambda: behind_s)
     assert taken is not None
     assert taken.cpu * len(os.sched_getaffinity(0)) == pytest.approx(share, abs=0.1)

@@ -128,38 +128,6 @@ def test_a_zone_that_is_a_mask_is_cut_from_clips_and_looked_at_by_nobody(tmp_pat
     assert picture[height // 2 + 8 :, width // 2 + 8 :].min() > 150
 
 
-def test_one_camera_whose_judgement_fails_blinds_no_other_of_its_batch(tmp_path: Path) -> None:
-    _, camera = box_of(tmp_path)
-    first = camera.model_dump(mode="json") | {"url": camera.url.get_secret_value()}
-    box = Box(
-        BoxConfig.model_validate(
-            {
-                "device": "box",
-                "data_dir": str(tmp_path / "three"),
-                "api": {"url": "http://127.0.0.1:1", "token": "t"},
-                "model": {"bundle": "centernet"},
-                "cameras": [{**first, "id": f"cam{i}"} for i in range(3)],
-            }
-        ),
-        get_logger(),
-    )
-    judged = []
-    for i, lane in enumerate(box.worker.lanes):
-
-        def judge(*_: object, i: int = i) -> None:
-            if not i:
-                raise TypeError("a fault of this camera alone")
-            judged.append(i)
-
-        lane.pipeline.judge = judge  # type: ignore[assignment, method-assign]
-        LaneSink(lane).on_frame(frame_of(np.full((240, 320, 3), 90, np.uint8)))
-    while box.worker.turn():
-        pass
-    box.stop()
-    assert sorted(judged) == [1, 2]
-    assert box.worker.failures == 1
-
-
 @pytest.mark.parametrize(
     "mask",
     [((0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)), ((0.5, 0.5),) * 3],

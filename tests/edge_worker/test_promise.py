@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from types import SimpleNamespace
@@ -96,7 +97,7 @@ class Street:
             seen = Detections(
                 np.array([box], np.float32), np.full(1, 0.9, np.float32), np.zeros(1, np.int32), ("car",)
             )
-            self.lane.judge(look.frame, seen if van else Detections.empty(("car",)), 10 * W, 10 * H)
+            deque(self.lane.steps(look.frame, seen if van else Detections.empty(("car",)), 10 * W, 10 * H))
 
     def park(self, comes_s: float, until_s: float, missed: int | None = None) -> float:
         """Let a van come; `missed` is the number of the look at it that a lorry hides. Returns when it was confirmed."""
