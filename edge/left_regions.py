@@ -62,15 +62,15 @@ def regions_of(static: Mask, whole: int) -> Iterator[Region]:
     Outlines are a twentieth of the cost of labels with statistics for the whole picture, and most regions are specks:
     only what may be compact is labelled, in its own rectangle.
     """
-    if not cv2.countNonZero(static):
-        return
-    static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_OPEN, _OPENED), np.uint8)
-    left, top, width, height = cv2.boundingRect(static)
-    if not width:
-        return
     # Closing joins what is near; it reads so far beyond it.
-    x0, y0 = max(0, left - _NEAR), max(0, top - _NEAR)
-    static = static[y0 : top + height + _NEAR, x0 : left + width + _NEAR]
+    if (part := _round(static)) is None:
+        return
+    y0, x0 = part[0].start, part[1].start
+    static = np.asarray(cv2.morphologyEx(static[part], cv2.MORPH_OPEN, _OPENED), np.uint8)
+    if (part := _round(static)) is None:
+        return
+    y0, x0 = y0 + part[0].start, x0 + part[1].start
+    static = static[part]
     static = np.asarray(cv2.morphologyEx(static, cv2.MORPH_CLOSE, _CLOSED), np.uint8)
     outlines, levels = cv2.findContours(static, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     # Of the two levels the second has the holes.
@@ -79,13 +79,22 @@ def regions_of(static: Mask, whole: int) -> Iterator[Region]:
         x, y, w, h = (int(v) for v in cv2.boundingRect(outline))
         if min(w, h) < 4 or max(w, h) > 5 * min(w, h):
             continue
-        _, labels = cv2.connectedComponents(static[y : y + h, x : x + w], connectivity=8)
+        # By the algorithm for one thread: the usual one prepares for several, which takes longer than such a small part.
+        _, labels = cv2.connectedComponentsWithAlgorithm(
+            static[y : y + h, x : x + w], 8, cv2.CV_16U, cv2.CCL_WU
+        )
         first_x, first_y = outline[0, 0].tolist()
         own = (labels == labels[first_y - y, first_x - x]).astype(np.uint8)
         pixels = cv2.countNonZero(own)
         area = pixels / whole
         if pixels >= 0.3 * w * h and MIN_AREA <= area <= MAX_AREA:
             yield Region((x0 + x, y0 + y, w, h), own, area)
+
+
+def _round(mask: Mask) -> tuple[slice, slice] | None:
+    """Return the rows and columns of a mask and of what is near it; None where it is empty."""
+    x, y, w, h = cv2.boundingRect(mask)
+    return (slice(max(0, y - _NEAR), y + h + _NEAR), slice(max(0, x - _NEAR), x + w + _NEAR)) if w else None
 
 
 def is_shift(background: Background, region: Region) -> bool:
@@ -96,8 +105,7 @@ def is_shift(background: Background, region: Region) -> bool:
     """
     (x, y, w, h), own = region.rect, region.own
     slow, limit, grey = background.cut(region.rect, 2)
-    kernel = np.ones((5, 5), np.uint8)
-    beyond = (grey > cv2.dilate(slow, kernel) + limit) | (grey < cv2.erode(slow, kernel) - limit)
+    beyond = (grey > cv2.dilate(slow, _CLOSED) + limit) | (grey < cv2.erode(slow, _CLOSED) - limit)
     top, left = min(y, 2), min(x, 2)
     sure = int(np.count_nonzero(beyond[top : top + h, left : left + w] & (own > 0)))
     return sure < max(4, CERTAIN_SHARE * cv2.countNonZero(own))

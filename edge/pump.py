@@ -107,8 +107,10 @@ class LatestSlots(Generic[T]):
         after the line had moved on offered the next one before they were served.
         """
         with self._ready:
-            if not self._slots and not self._closed:
+            if not self._slots and not self._closed and timeout_s > 0:
                 self._ready.wait(timeout_s)
+            if not self._slots:
+                return []
             # Stable: of those that never had a turn the longest waiting is the first.
             first = heapq.nsmallest(most, self._slots, key=self._rank)
             taken = [(camera_id, self._slots.pop(camera_id)) for camera_id in first]
