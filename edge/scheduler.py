@@ -26,6 +26,9 @@ SPREAD = 0.3
 # look that is aimed at the end of its dwell: with key frames every 2 s that is 11.4 + 2 + 2.2 s of 30, and one missed look
 # is made good within them (11.4 + 2 more). Without the aim it was a third, twice: 10 + 2 + 10 + 2.
 LATEST = 0.38
+# Where load has stretched the dense interval so far, key frames come as often, and a GOP of 1080p costs some thirty times its key frame: 120
+# cameras with acts to watch for decoded whole GOPs of which a picture in a hundred was looked at, and not one van was in time.
+KEYS_DO_S = 2.0
 # A look is aimed this long past the end of a dwell: times of capture jitter, and one that is early by a hair confirms nothing.
 PAST_END_S = 0.2
 
@@ -101,9 +104,11 @@ class CameraScheduler:
             now = self._seen_at
         self._seen_at = now
         quiet = self._late(self._n.quiet_interval_s)
-        if self._is_dense(now) and (dense := self._late(self._n.dense_interval_s)) < quiet:
-            return Demand("all", dense)
         gap = 2 * quiet
+        if self._is_dense(now) and (dense := self._late(self._n.dense_interval_s)) < quiet:
+            if dense < KEYS_DO_S:
+                return Demand("all", dense)
+            quiet = dense
         # Not only while it lies ahead: the frame that came at its time may have been torn.
         aimed = self._is_aiming and self._aim < now + quiet
         if aimed:

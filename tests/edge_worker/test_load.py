@@ -103,6 +103,23 @@ def test_a_stretched_camera_is_still_looked_at_twice_in_its_promise(
         assert longest <= promise / 2
 
 
+@pytest.mark.parametrize(
+    ("stretch", "mode", "interval"),
+    [(1.0, "all", 0.5), (3.9, "all", 1.95), (4.0, "key", 2.0), (MAX_STRETCH, "key", 4.0)],
+)
+def test_acts_are_watched_by_key_frames_where_load_leaves_no_more_looks(
+    stretch: float, mode: str, interval: float
+) -> None:
+    scheduler = CameraScheduler(SamplingConfig(), True, lambda: stretch, lambda: 0.0)
+    plan = scheduler.plan(100.0, True, False)
+    assert plan.judge
+    assert (plan.demand.mode, plan.demand.min_interval_s) == (mode, pytest.approx(interval))
+    # Without motion it is looked at as all others are, less often.
+    calm = scheduler.demand(100.0 + SamplingConfig().hold_s)
+    assert calm.mode == "key"
+    assert calm.min_interval_s > plan.demand.min_interval_s
+
+
 def test_the_longest_wait_counts_those_who_still_wait() -> None:
     now = [0.0]
     slots: LatestSlots[int] = LatestSlots(lambda: now[0])
