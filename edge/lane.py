@@ -177,6 +177,8 @@ class Lane:
 
         `detections` are in pixels of a `width` x `height` picture of it. See `CameraPipeline.steps`.
         """
+        if self.closed:
+            return
         yield from self.pipeline.steps(frame, detections, width, height)
         with self._lock:
             stream = self.stream if self.eyes == "main" else self.sub

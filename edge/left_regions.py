@@ -79,10 +79,7 @@ def regions_of(static: Mask, whole: int) -> Iterator[Region]:
         x, y, w, h = (int(v) for v in cv2.boundingRect(outline))
         if min(w, h) < 4 or max(w, h) > 5 * min(w, h):
             continue
-        # By the algorithm for one thread: the usual one prepares for several, which takes longer than such a small part.
-        _, labels = cv2.connectedComponentsWithAlgorithm(
-            static[y : y + h, x : x + w], 8, cv2.CV_16U, cv2.CCL_WU
-        )
+        _, labels = cv2.connectedComponents(static[y : y + h, x : x + w], connectivity=8)
         first_x, first_y = outline[0, 0].tolist()
         own = (labels == labels[first_y - y, first_x - x]).astype(np.uint8)
         pixels = cv2.countNonZero(own)

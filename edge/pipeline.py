@@ -105,7 +105,7 @@ class CameraPipeline:
         change of its verdict. `on_trouble` hears why the places could not be written; they are written with the next frame.
         """
         self.watch, self._on_view, self._on_trouble = watch, on_view, on_trouble
-        self._resumed = False
+        self._resumed = self._over = False
         self._lookers = lookers
         # What the detector saw lately; an engineer's draft of zones is tried on it.
         self.tape = Tape()
@@ -142,8 +142,9 @@ class CameraPipeline:
             self.judge_ = judge
 
     def finish(self, now: datetime, patience_s: float) -> None:
-        """End: places are written down, and clips that wait are cut, within `patience_s` seconds."""
+        """End: places are written down, and clips that wait are cut, within `patience_s` seconds. Nothing is judged from then on."""
         with self._lock:
+            self._over = True
             self._save(now=True)
             self._recorder.tick(now, final=True, patience_s=patience_s)
 
@@ -196,6 +197,9 @@ class CameraPipeline:
         to the end, or until the iterator is closed.
         """
         with self._lock:
+            # Its camera went while the look waited for the others of its turn: what it knew is written down already.
+            if self._over:
+                return
             with METER.stage("left"):
                 seen = self._seen(frame, detections, width, height)
             yield ()

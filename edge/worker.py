@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from camera_adapters.clock import Clock
@@ -30,8 +31,9 @@ from models.detector import Detector
 
 # 20 ms apart, 50 cameras connect within a second and an NVR is not stormed.
 START_GAP_S = 0.02
-# So many looks are judged together: in fours half as much is found in the processor's cache, and a look waits for the others of its turn.
-TOGETHER = 8
+# So many looks are judged together, since they find what they need in the processor's cache. A look waits for the others of its turn: after so
+# many seconds of detection it waits for no more.
+TOGETHER, GATHER_S = 8, 0.25
 PipelineOf = Callable[[CameraConfig, Rings], CameraPipeline]
 # Is shown each judged frame: regions, what was found, the picture it was found in, milliseconds. Must not wait.
 Beside = Callable[[Frame, Floats | None, Detections, Picture, float], None]
@@ -143,7 +145,7 @@ class Worker:
         """
         most = self._config.model.max_batch
         work = self._slots.take(most, timeout_s)
-        self.turned_s = time.monotonic()
+        began = self.turned_s = time.monotonic()
         self._watch_load(self._shares)
         if not work:
             return 0
@@ -152,12 +154,14 @@ class Worker:
         while work:
             count += len(work)
             some = self._find([look for _, look in work if not look.lane.closed])
-            if {f.look.lane for f in found} & {f.look.lane for f in some}:
+            if {f.camera_id for f in found} & {f.camera_id for f in some}:
                 # A dense camera is there again.
                 self._judge(found)
                 found = []
             found += some
-            work = self._slots.take(most, 0.0) if count < TOGETHER else []
+            self.turned_s = time.monotonic()
+            more = min(most, TOGETHER - count) if self.turned_s - began < GATHER_S else 0
+            work = self._slots.take(more, 0.0) if more > 0 else []
         self._judge(found)
         self._shares.end()
         return count
@@ -194,11 +198,11 @@ class Worker:
 
     def _detected(self, looks: list[Look]) -> list[_Found]:
         regions = [look.lane.regions for look in looks]
-        began, spent = wall(), Spent()
+        began, spent, beside = wall(), Spent(), self.beside()
         with METER.stage("detect"):
             pictures = [self._picture(x.frame, r) for x, r in zip(looks, regions, strict=True)]
             # To ask the system how long it waited takes as long as a rule.
-            with spent if self.beside() is not None else nullcontext():
+            with spent if beside is not None else nullcontext():
                 found = self._detect(regions, pictures)
         now, seen = self._clock.monotonic(), Detected(began, wall(), len(looks))
         for look in looks:
@@ -209,8 +213,15 @@ class Worker:
                 self._log.info(
                     "camera.first_frame", camera=lane.camera.id, width=meta.width, height=meta.height
                 )
+        ms = spent.ms / len(looks)
         return [
-            _Found(look, region, picture, detections, seen, spent.ms / len(looks))
+            _Found(
+                look,
+                detections,
+                (picture.shape[1], picture.shape[0]),
+                seen,
+                None if beside is None else partial(beside, look.frame, region, detections, picture, ms),
+            )
             for look, region, picture, detections in zip(looks, regions, pictures, found, strict=True)
         ]
 
@@ -219,10 +230,12 @@ class Worker:
         ways = [(f, f.steps()) for f in found]
         while ways:
             ways = [(f, steps) for f, steps in ways if self._goes_on(f, steps)]
-        beside = self.beside()
-        if beside is not None:
-            for f in found:
-                beside(f.look.frame, f.regions, f.detections, f.picture, f.ms)
+        for f in found:
+            if f.show is not None:
+                try:
+                    f.show()
+                except Exception as exc:
+                    self._failed([f.camera_id], exc)
 
     def _goes_on(self, found: _Found, steps: Iterator[object]) -> bool:
         """Take a camera's next step; False after the last one, or where it failed: a camera's fault costs the others nothing."""
@@ -230,7 +243,7 @@ class Worker:
             with during(found.seen):
                 return next(steps, None) is not None
         except Exception as exc:
-            self._failed([found.look.lane.camera.id], exc)
+            self._failed([found.camera_id], exc)
             return False
 
     def _picture(self, frame: Frame, regions: Floats | None) -> Picture:
@@ -246,18 +259,20 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A look and what the detector found in it: pixels of the picture that it was shown, and its share of the call's milliseconds."""
+    """A look and what the detector found in it, in pixels of a picture of `size` (w, h); `show` tells the model beside it, if there is one."""
 
     look: Look
-    regions: Floats | None
-    picture: Picture
     detections: Detections
+    size: tuple[int, int]
     seen: Detected
-    ms: float
+    show: Callable[[], None] | None
+
+    @property
+    def camera_id(self) -> str:
+        return self.look.lane.camera.id
 
     def steps(self) -> Iterator[object]:
-        height, width = self.picture.shape[:2]
-        return self.look.lane.steps(self.look.frame, self.detections, width, height)
+        return self.look.lane.steps(self.look.frame, self.detections, *self.size)
 
 
 def _close(lanes: Iterable[Lane], timeout_s: float) -> None:

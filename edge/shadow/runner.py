@@ -75,8 +75,8 @@ class _Asked:
             return False
         try:
             waits_for_a_core = psutil.Process(pid).status() == psutil.STATUS_RUNNING
-        except psutil.Error:
-            return False  # it is gone, and its pipe says so
+        except (psutil.Error, OSError):
+            return False  # it is gone, and its pipe says so; or the box has no descriptor left to ask
         return not waits_for_a_core or _cpu_s(pid) - self.cpu_s > patience_s
 
 
@@ -305,7 +305,7 @@ def _cpu_s(pid: int) -> float:
     """Seconds of a core that a process has had; 0 where it is gone."""
     try:
         times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return 0.0
     return float(times.user + times.system)
 

@@ -15,30 +15,34 @@ from edge.box import Box
 from edge.config import BoxConfig
 from edge.lane import Lane, Look
 from edge.log import get_logger
-from edge.worker import TOGETHER
+from edge.worker import GATHER_S, TOGETHER
+from models.detections import Detections
 
 GREY = np.full((240, 320, 3), 90, np.uint8)
 # What each step of the judgement asks.
 STEPS = ("left", "rules", "evidence")
 
 
+def box_of(folder: Path, max_batch: int) -> Box:
+    cameras = [
+        {"id": f"cam{i}", "url": "rtsp://127.0.0.1:1/x", "place": {"lon": 116.4, "lat": 39.9}}
+        for i in range(TOGETHER + 2)
+    ]
+    config = {
+        "device": "box",
+        "data_dir": str(folder),
+        "api": {"url": "http://127.0.0.1:1", "token": "t"},
+        "model": {"bundle": "centernet", "max_batch": max_batch},
+        "cameras": cameras,
+    }
+    return Box(BoxConfig.model_validate(config), get_logger())
+
+
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    made = Box(
-        BoxConfig.model_validate(
-            {
-                "device": "box",
-                "data_dir": str(tmp_path),
-                "api": {"url": "http://127.0.0.1:1", "token": "t"},
-                "model": {"bundle": "centernet", "max_batch": 2},
-                "cameras": [
-                    {"id": f"cam{i}", "url": "rtsp://127.0.0.1:1/x", "place": {"lon": 116.4, "lat": 39.9}}
-                    for i in range(TOGETHER + 2)
-                ],
-            }
-        ),
-        get_logger(),
-    )
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    # However slow the machine is that runs this.
+    monkeypatch.setattr("edge.worker.GATHER_S", 600.0)
+    made = box_of(tmp_path, 2)
     yield made
     made.stop()
 
@@ -163,3 +167,79 @@ def test_a_camera_that_goes_while_it_waits_is_not_judged(box: Box) -> None:
     assert box.worker.turn() in {1, 2}
     assert steps.of("cam0") == []
     assert steps.of("cam1") == list(STEPS)
+
+
+def test_a_camera_that_went_during_a_turn_is_not_judged_after_its_end(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(box)
+    lanes, detect, calls = box.worker.lanes, box.worker._detect, []
+
+    def goes(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 2:
+            (gone,) = box.worker.remove([lanes[0].camera.id])
+            gone.pipeline.finish(utc_now(), 1.0)
+        return detect(*given)
+
+    monkeypatch.setattr(box.worker, "_detect", goes)
+    for lane in lanes[:4]:
+        look(box, lane)
+    assert box.worker.turn() == 4
+    assert steps.of("cam0") == []
+    assert all(steps.of(f"cam{i}") == list(STEPS) for i in (1, 2, 3))
+    # Whoever asks it all the same, once it is written down, changes nothing.
+    frame = Frame.from_rgb(
+        GREY, FrameMeta("cam0", 1, utc_now(), 200.0, "arrival", None, True, False, 0, 320, 240)
+    )
+    assert lanes[0].pipeline.judge(frame, Detections.empty(), 320, 240) == []
+    assert steps.of("cam0") == []
+
+
+def test_a_fault_of_the_model_beside_it_ends_nothing(box: Box) -> None:
+    steps = Steps(box)
+    shown = []
+
+    def beside(frame: Frame, *_: object) -> None:
+        shown.append(frame.meta.camera_id)
+        if frame.meta.camera_id == "cam0":
+            raise OSError(24, "Too many open files")
+
+    box.worker.beside = lambda: beside
+    for lane in box.worker.lanes[:3]:
+        look(box, lane)
+    assert box.worker.turn() == 3
+    assert shown == ["cam0", "cam1", "cam2"]
+    assert box.worker.failures == 1
+    assert all(steps.of(f"cam{i}") == list(STEPS) for i in range(3))
+
+
+def test_looks_of_a_slow_detector_do_not_wait_for_a_full_turn(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, detect = [50.0], box.worker._detect
+    monkeypatch.setattr("edge.worker.GATHER_S", GATHER_S)
+
+    def slow(*given: Any) -> Any:
+        now[0] += 0.6 * GATHER_S
+        return detect(*given)
+
+    monkeypatch.setattr("edge.worker.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(box.worker, "_detect", slow)
+    for lane in box.worker.lanes[:6]:
+        look(box, lane)
+    assert [box.worker.turn() for _ in range(3)] == [4, 2, 0]
+
+
+@pytest.mark.parametrize("max_batch", [3, 16])
+def test_no_turn_is_longer_than_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_batch: int
+) -> None:
+    monkeypatch.setattr("edge.worker.GATHER_S", 600.0)
+    other = box_of(tmp_path, max_batch)
+    for lane in other.worker.lanes:
+        look(other, lane)
+    turns = [other.worker.turn() for _ in range(2)]
+    other.stop()
+    # One batch may be more.
+    assert turns == ([TOGETHER, 2] if max_batch < TOGETHER else [TOGETHER + 2, 0])
