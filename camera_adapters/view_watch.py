@@ -123,8 +123,12 @@ class ViewWatch:
         """Sensor noise changes every true picture: bit for bit the same for a minute is a frozen encoder."""
         last = self._last
         # Of most pictures a few rows say it, and bytes sooner than arrays.
-        few = last is not None and last[::16].tobytes() == picture[::16].tobytes()
-        if last is None or not few or not np.array_equal(last, picture):
+        same = (
+            last is not None
+            and last[::16].tobytes() == picture[::16].tobytes()
+            and np.array_equal(last, picture)
+        )
+        if not same:
             self._last, self._changed_s = picture, mono_s
             if self.verdict == "frozen":
                 self._readings.clear()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.geometry import Box
-from edge.left_regions import Floats, Grey, Mask, Rect
+from edge.left_regions import Floats, Grey, Mask, Rect, part_of
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -282,12 +282,6 @@ def wanted(picture: tuple[int, int], within: Box) -> tuple[range, range]:
     rows = int((y1 - ABOVE) * height) - ROUND, math.ceil((y2 + BELOW) * height) + ROUND
     cols = int((x1 - ASIDE) * width) - ROUND, math.ceil((x2 + ASIDE) * width) + ROUND
     return range(max(0, rows[0]), min(height, rows[1])), range(max(0, cols[0]), min(width, cols[1]))
-
-
-def part_of(mask: Mask) -> tuple[slice, slice] | None:
-    """Return the rows and columns in which a mask lies; None where it is empty."""
-    x, y, w, h = cv2.boundingRect(mask)
-    return (slice(y, y + h), slice(x, x + w)) if w and h else None
 
 
 def put(into: Floats, where: Mask, value: float, room: Floats) -> None:

@@ -56,6 +56,12 @@ class Region:
     area: float
 
 
+def part_of(mask: Mask, near: int = 0) -> tuple[slice, slice] | None:
+    """Return the rows and columns in which a mask lies, with so many pixels round them; None where it is empty."""
+    x, y, w, h = cv2.boundingRect(mask)
+    return (slice(max(0, y - near), y + h + near), slice(max(0, x - near), x + w + near)) if w else None
+
+
 def regions_of(static: Mask, whole: int) -> Iterator[Region]:
     """Yield the compact regions of a mask (0, or anything else), from the top downwards; `whole` is the picture's size in pixels.
 
@@ -63,11 +69,11 @@ def regions_of(static: Mask, whole: int) -> Iterator[Region]:
     only what may be compact is labelled, in its own rectangle.
     """
     # Closing joins what is near; it reads so far beyond it.
-    if (part := _round(static)) is None:
+    if (part := part_of(static, _NEAR)) is None:
         return
     y0, x0 = part[0].start, part[1].start
     static = np.asarray(cv2.morphologyEx(static[part], cv2.MORPH_OPEN, _OPENED), np.uint8)
-    if (part := _round(static)) is None:
+    if (part := part_of(static, _NEAR)) is None:
         return
     y0, x0 = y0 + part[0].start, x0 + part[1].start
     static = static[part]
@@ -86,12 +92,6 @@ def regions_of(static: Mask, whole: int) -> Iterator[Region]:
         area = pixels / whole
         if pixels >= 0.3 * w * h and MIN_AREA <= area <= MAX_AREA:
             yield Region((x0 + x, y0 + y, w, h), own, area)
-
-
-def _round(mask: Mask) -> tuple[slice, slice] | None:
-    """Return the rows and columns of a mask and of what is near it; None where it is empty."""
-    x, y, w, h = cv2.boundingRect(mask)
-    return (slice(max(0, y - _NEAR), y + h + _NEAR), slice(max(0, x - _NEAR), x + w + _NEAR)) if w else None
 
 
 def is_shift(background: Background, region: Region) -> bool:

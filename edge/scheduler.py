@@ -26,7 +26,7 @@ SPREAD = 0.3
 # look that is aimed at the end of its dwell: with key frames every 2 s that is 11.4 + 2 + 2.2 s of 30, and one missed look
 # is made good within them (11.4 + 2 more). Without the aim it was a third, twice: 10 + 2 + 10 + 2.
 LATEST = 0.38
-# Where load has stretched the dense interval so far, key frames come as often, and a GOP of 1080p costs some thirty times its key frame: 120
+# Where load has stretched the dense interval so far, key frames come as often, and a GOP of 1080p costs eight times its key frame: 120
 # cameras with acts to watch for decoded whole GOPs of which a picture in a hundred was looked at, and not one van was in time.
 KEYS_DO_S = 2.0
 # A look is aimed this long past the end of a dwell: times of capture jitter, and one that is early by a hair confirms nothing.
